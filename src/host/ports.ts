@@ -1,0 +1,92 @@
+/**
+ * What the two planes need from the machine, as interfaces.
+ *
+ * Types only: the real implementations are beside this file, the simulated ones in `tests/sim`.
+ * Methods that touch the outside throw `HostError`.
+ *
+ * @module
+ */
+
+/** Monotonic and wall time, and timers. The planes read no other clock. */
+export interface Clock {
+  /** Milliseconds from an arbitrary start; never goes back, does not know of wall-clock jumps. */
+  nowMs(): number;
+  /** Milliseconds since 1970. For certificates, tokens and time stamps only. */
+  wallMs(): number;
+  /** Runs `task` once after `delayMs`; the returned function cancels it. */
+  after(delayMs: number, task: () => void): () => void;
+  /** Runs `task` every `intervalMs` until cancelled; missed runs are not made up. */
+  every(intervalMs: number, task: () => void): () => void;
+}
+
+/** The only source of randomness. */
+export interface Random {
+  /** `count` random bytes, fit for keys. */
+  bytes(count: number): Uint8Array;
+  /** An integer from 0 to `limit` − 1, for jitter. */
+  below(limit: number): number;
+}
+
+/** What a node must find again after a crash, beside its entries (thesis §3.8). */
+export interface StoredHardState {
+  readonly term: number;
+  /** Node id voted for in `term`; 0 when none. */
+  readonly vote: number;
+  readonly commit: number;
+}
+
+/** One log entry as bytes; `kind` is the codec's business. */
+export interface StoredEntry {
+  readonly term: number;
+  readonly index: number;
+  readonly kind: number;
+  readonly payload: Uint8Array;
+}
+
+export interface StoredSnapshotMeta {
+  readonly index: number;
+  readonly term: number;
+  /** Encoded membership at `index`, and whatever else the driver must know before the body. */
+  readonly header: Uint8Array;
+}
+
+/** One group commit. Entries continue the log or replace its tail from the first one's index on. */
+export interface LogBatch {
+  readonly hardState?: StoredHardState;
+  readonly entries: readonly StoredEntry[];
+}
+
+/** What `open` found on the disk, after dropping a torn tail that was never acknowledged. */
+export interface RecoveredLog {
+  readonly hardState: StoredHardState | undefined;
+  readonly snapshot: StoredSnapshotMeta | undefined;
+  /** Entries after the snapshot (some may precede it), contiguous. */
+  readonly entries: readonly StoredEntry[];
+}
+
+/**
+ * The write-ahead log and snapshots of one node in one cluster.
+ *
+ * Calls are carried out in order. A rejected promise of `append` or `saveSnapshot` means that the
+ * disk can no longer be trusted: the caller must end the process and never retry (fsync errors
+ * are reported once, then the kernel may call the pages clean).
+ */
+export interface LogStore {
+  readonly recovered: RecoveredLog;
+  /** Resolves when the batch is on stable storage. */
+  append(batch: LogBatch): Promise<void>;
+  /**
+   * Writes a snapshot out of `chunks` (each at most 1 MiB) and resolves when it is on stable
+   * storage under its final name. The log keeps its entries until `compact`.
+   */
+  saveSnapshot(
+    meta: StoredSnapshotMeta,
+    chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  ): Promise<void>;
+  /** The chunks of the newest snapshot, checked; throws `HostError` when one is damaged. */
+  readSnapshot(): AsyncIterable<Uint8Array>;
+  /** Forgets entries up to `index`; they must be covered by a saved snapshot. */
+  compact(index: number): Promise<void>;
+  /** Waits for what was appended and closes the files. */
+  close(): Promise<void>;
+}
