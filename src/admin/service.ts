@@ -1,0 +1,238 @@
+/**
+ * What the HTTP API needs of the agent: one method for each thing a user can ask.
+ *
+ * The agent implements it; routes call it; the schemas beside the routes turn requests into these
+ * arguments. Failures are closed unions that `problem.ts` maps to HTTP exhaustively.
+ *
+ * @module
+ */
+import type { Result } from "../base/result.ts";
+
+/** A write or a linearizable read that the cluster could not carry out now. All are retryable. */
+export type ClusterFailure =
+  | { readonly kind: "no_leader"; readonly detail: string }
+  | { readonly kind: "no_quorum"; readonly detail: string }
+  | { readonly kind: "timeout"; readonly detail: string }
+  | { readonly kind: "overloaded"; readonly detail: string };
+
+export interface FieldIssue {
+  /** Dotted path of the offending key, "" for the whole body. */
+  readonly path: string;
+  readonly message: string;
+}
+
+/** A config that cannot be accepted, with every reason found. */
+export interface InvalidConfig {
+  readonly kind: "invalid_config";
+  readonly detail: string;
+  readonly errors: readonly FieldIssue[];
+}
+
+/** What a new config would do to the leases there are. */
+export interface ConfigPlanView {
+  /** "none" (nothing there yet), "keep" or "renumber". */
+  readonly effect: "none" | "keep" | "renumber";
+  readonly kept: readonly string[];
+  /** Leases that the new config makes invalid, with who holds them. */
+  readonly renumbered: readonly { readonly subnet: string; readonly node: string }[];
+  /** How many subnets the new network has room for. */
+  readonly capacity: number;
+}
+
+export interface ConfigView {
+  readonly revision: number;
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+export interface PutConfigRequest {
+  /** The parsed JSON body, not yet checked. */
+  readonly body: unknown;
+  /** From `If-Match`. */
+  readonly expectedRevision: number | undefined;
+  readonly dryRun: boolean;
+  readonly renumber: boolean;
+}
+
+export type PutConfigFailure =
+  | InvalidConfig
+  | { readonly kind: "revision_mismatch"; readonly detail: string; readonly revision: number }
+  | { readonly kind: "would_renumber"; readonly detail: string; readonly plan: ConfigPlanView }
+  | ClusterFailure;
+
+export interface NodeRef {
+  readonly id: string;
+  readonly name: string;
+}
+
+export interface StatusView {
+  readonly node: {
+    readonly id: string;
+    readonly name: string;
+    readonly version: string;
+    readonly role: string;
+    readonly state: string;
+  };
+  readonly cluster: {
+    readonly id: string;
+    readonly generation: number;
+    readonly leader: NodeRef | null;
+    readonly term: number;
+    readonly members: number;
+    readonly voters: number;
+    readonly quorum: boolean;
+  };
+  /** Null without a config. */
+  readonly network: Readonly<Record<string, unknown>> | null;
+  /** Null without a lease. */
+  readonly lease: {
+    readonly subnet: string;
+    readonly gateway: string;
+    readonly expiresInSeconds: number;
+  } | null;
+  readonly dataplane: {
+    readonly backend: string;
+    readonly engine: string;
+    readonly encryption: string;
+    readonly mtu: number;
+    readonly interface: string;
+    readonly counters: Readonly<Record<string, number>>;
+  } | null;
+  readonly peers: readonly PeerView[];
+  /** Sentences for people: what is wrong and what to do. */
+  readonly warnings: readonly string[];
+}
+
+export interface PeerView {
+  readonly id: string;
+  readonly name: string;
+  readonly subnet: string;
+  readonly endpoint: string;
+  readonly path: string;
+  /** Null until measured. */
+  readonly rttMs: number | null;
+  readonly lossPercent: number | null;
+  readonly rxBytes: number;
+  readonly txBytes: number;
+}
+
+export interface LeaseView {
+  readonly subnet: string;
+  readonly node: NodeRef;
+  readonly publicIp: string;
+  readonly backend: { readonly type: string; readonly data: unknown };
+  readonly expiresInSeconds: number;
+  readonly reserved: boolean;
+}
+
+export interface MemberView {
+  readonly id: string;
+  readonly name: string;
+  /** "voter", "standby" or "spare". */
+  readonly role: string;
+  readonly leader: boolean;
+  /** Cluster address, host and port. */
+  readonly address: string;
+  /** Whether the leader heard from it within an election timeout; null when not known here. */
+  readonly live: boolean | null;
+  readonly self: boolean;
+}
+
+export interface TokenView {
+  readonly id: string;
+  readonly createdAt: string;
+  readonly expiresAt: string;
+  readonly usesLeft: number | null;
+  readonly revoked: boolean;
+}
+
+/** The secret is shown once, here. */
+export interface CreatedToken {
+  readonly id: string;
+  readonly token: string;
+  readonly expiresAt: string;
+  readonly joinCommand: string;
+}
+
+export interface CreateTokenRequest {
+  readonly lifeSeconds: number;
+  /** Undefined: as often as wanted until it expires. */
+  readonly usesMax: number | undefined;
+}
+
+export interface JoinRequest {
+  /** Host, or host and port; the cluster port when absent. */
+  readonly peer: string;
+  readonly token: string;
+  /** Give up this node's own config, leases and members. */
+  readonly reset: boolean;
+}
+
+export interface JoinView {
+  readonly clusterId: string;
+  readonly nodeId: string;
+  readonly peer: string;
+}
+
+export type JoinFailure =
+  | { readonly kind: "invalid_token"; readonly detail: string }
+  | { readonly kind: "pin_mismatch"; readonly detail: string }
+  | { readonly kind: "peer_unreachable"; readonly detail: string }
+  | { readonly kind: "peer_not_overlay"; readonly detail: string }
+  | { readonly kind: "already_member"; readonly detail: string }
+  | { readonly kind: "join_refused"; readonly detail: string }
+  | ClusterFailure;
+
+export interface LeaveView {
+  readonly nodeId: string;
+  readonly clusterId: string;
+}
+
+export type LeaveFailure =
+  | { readonly kind: "last_member"; readonly detail: string }
+  | ClusterFailure;
+
+export type NotFound = { readonly kind: "not_found"; readonly detail: string };
+export type MemberFailure =
+  | NotFound
+  | { readonly kind: "member_refused"; readonly detail: string }
+  | ClusterFailure;
+
+/** "ready" or the reasons why not, for `/readyz`. */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly reasons: readonly string[];
+}
+
+/** One sample of a metric. */
+export interface MetricSample {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+export interface Metric {
+  /** Without the `overlay_` prefix. */
+  readonly name: string;
+  readonly kind: "counter" | "gauge";
+  readonly help: string;
+  readonly samples: readonly MetricSample[];
+}
+
+export interface AdminService {
+  readonly version: string;
+  getConfig(): Promise<Result<ConfigView | undefined, ClusterFailure>>;
+  putConfig(
+    request: PutConfigRequest,
+  ): Promise<Result<ConfigView & { readonly plan: ConfigPlanView }, PutConfigFailure>>;
+  status(): StatusView;
+  leases(): readonly LeaseView[];
+  releaseLease(subnet: string): Promise<Result<LeaseView, NotFound | ClusterFailure>>;
+  members(): readonly MemberView[];
+  removeMember(id: string): Promise<Result<MemberView, MemberFailure>>;
+  tokens(): readonly TokenView[];
+  createToken(request: CreateTokenRequest): Promise<Result<CreatedToken, ClusterFailure>>;
+  revokeToken(id: string): Promise<Result<TokenView, NotFound | ClusterFailure>>;
+  join(request: JoinRequest): Promise<Result<JoinView, JoinFailure>>;
+  leave(): Promise<Result<LeaveView, LeaveFailure>>;
+  readiness(): Readiness;
+  metrics(): readonly Metric[];
+}
