@@ -1,0 +1,51 @@
+/**
+ * Memory that the kernel reads and writes: addresses, C strings, and pointers inside structures.
+ *
+ * The garbage collector of JavaScriptCore never moves the bytes of an `ArrayBuffer`, so an
+ * address stays right for as long as the buffer is referenced. It may move the bytes of a small
+ * typed array when its `buffer` is first asked for: allocate with `kernelBytes`, which asks.
+ *
+ * All integers in kernel structures are little-endian, as every machine that we build for.
+ *
+ * @module
+ */
+import { ptr } from "bun:ffi";
+import { assert } from "../../base/assert.ts";
+
+const WORD_32 = 2 ** 32;
+
+/** Bytes with a view over them, at an address that does not change. */
+export interface KernelMemory {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly view: DataView<ArrayBuffer>;
+  readonly address: number;
+}
+
+/** `length` zeroed bytes at a fixed address. The owner must keep the result referenced. */
+export function kernelBytes(length: number): KernelMemory {
+  assert(length > 0, "kernel memory must not be empty");
+  const buffer = new ArrayBuffer(length);
+  const bytes = new Uint8Array(buffer);
+  return { bytes, view: new DataView(buffer), address: ptr(bytes) };
+}
+
+/** Address of the first byte of `bytes`; right only while `bytes` is referenced. */
+export function addressOf(bytes: Uint8Array): number {
+  assert(bytes.byteLength > 0, "an empty array has no address");
+  return ptr(bytes);
+}
+
+/** `text` as UTF-8 with a zero byte at its end. Asserts that it holds no zero byte itself. */
+export function cString(text: string): KernelMemory {
+  assert(!text.includes("\0"), "a C string cannot hold a zero byte");
+  const encoded = new TextEncoder().encode(text);
+  const memory = kernelBytes(encoded.length + 1);
+  memory.bytes.set(encoded);
+  return memory;
+}
+
+/** Writes a 64-bit pointer (or size) at `offset`. */
+export function putAddress(view: DataView, offset: number, address: number): void {
+  view.setUint32(offset, address >>> 0, true);
+  view.setUint32(offset + 4, Math.floor(address / WORD_32), true);
+}
