@@ -1,0 +1,169 @@
+/**
+ * The vocabulary of the cluster as the rest of the program sees it: who is a member, what the
+ * state is, why something could not be done now.
+ *
+ * Types only.
+ *
+ * @module
+ */
+import type { ClusterId, Index, NodeId, Revision, Term } from "../../base/ids.ts";
+import type { Result } from "../../base/result.ts";
+import type { Command, KvEvent, KvReader, RequestId } from "../kv/types.ts";
+import type { RoleKind } from "../raft/types.ts";
+
+/**
+ * A write or a linearizable read that could not be carried out now. All are worth a retry.
+ * `timeout`: undetermined, the write may still happen; retried with the same request id it
+ * happens once. `overloaded`: refused before anything was written.
+ */
+export type ClusterFailure =
+  | { readonly kind: "no_leader"; readonly detail: string }
+  | { readonly kind: "no_quorum"; readonly detail: string }
+  | { readonly kind: "timeout"; readonly detail: string }
+  | { readonly kind: "overloaded"; readonly detail: string };
+
+/** Host (name or address, IPv6 without brackets) and TCP port of a node's cluster listener. */
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What a node says about itself; the cluster keeps it under `/overlay/members/<id>`. */
+export interface MemberInfo {
+  readonly name: string;
+  /** Where other members reach it. */
+  readonly address: HostPort;
+  /** Underlay address for packets, canonical text; "" until known. */
+  readonly publicIp: string;
+  /** Prefixes of the underlay links, canonical text: a network must not overlap them. */
+  readonly underlayPrefixes: readonly string[];
+}
+
+/** One record of the members table. */
+export interface MemberRecord extends MemberInfo {
+  readonly id: NodeId;
+  readonly joinedAtMs: number;
+}
+
+/** `voter` and `standby` are in the Raft configuration; `spare` is not (yet). */
+export type MemberRole = "voter" | "standby" | "spare";
+
+/** One member as this node knows it now. */
+export interface Member extends MemberRecord {
+  readonly role: MemberRole;
+  readonly leader: boolean;
+  readonly self: boolean;
+  /** Whether it was heard from lately; undefined when this node cannot know (not the leader). */
+  readonly live: boolean | undefined;
+  /** Last log index known to be on its disk; only on the leader. */
+  readonly match: Index | undefined;
+}
+
+/** A consistent picture of this node's place in its cluster. */
+export interface ClusterStatus {
+  readonly nodeId: NodeId;
+  readonly clusterId: ClusterId;
+  readonly generation: number;
+  readonly role: RoleKind;
+  readonly memberRole: MemberRole;
+  readonly term: Term;
+  readonly leader: NodeId | undefined;
+  readonly commit: Index;
+  readonly applied: Index;
+  readonly revision: Revision;
+  /** On the leader: heard from a majority within an election timeout. Else: has a live leader. */
+  readonly hasQuorum: boolean;
+  readonly voterCount: number;
+  /** Whether the cluster has told this node that it was removed. */
+  readonly removed: boolean;
+}
+
+/** Where this node stands, told whenever it changes. */
+export interface RoleChange {
+  readonly role: RoleKind;
+  readonly term: Term;
+  readonly leader: NodeId | undefined;
+}
+
+export interface ExecuteOptions {
+  /** How long to try, leader changes included. */
+  readonly timeoutMs?: number;
+  /** For a caller that retries by itself; made up when absent. */
+  readonly requestId?: RequestId;
+}
+
+/** A token as the API shows it: never the secret. */
+export interface TokenInfo {
+  readonly id: string;
+  readonly createdAtMs: number;
+  readonly expiresAtMs: number;
+  /** Undefined: as often as wanted. */
+  readonly usesMax: number | undefined;
+  readonly usesCount: number;
+  readonly revoked: boolean;
+}
+
+export interface CreatedToken extends TokenInfo {
+  /** The whole token, with pin, secret and checksum. Shown once, kept nowhere. */
+  readonly token: string;
+}
+
+export interface CreateTokenOptions {
+  readonly lifeMs: number;
+  readonly usesMax: number | undefined;
+}
+
+export type RemoveMemberFailure =
+  | { readonly kind: "not_found"; readonly detail: string }
+  | { readonly kind: "member_refused"; readonly detail: string }
+  | ClusterFailure;
+
+export type LeaveFailure =
+  | { readonly kind: "last_member"; readonly detail: string }
+  | ClusterFailure;
+
+export type RevokeTokenFailure =
+  | { readonly kind: "not_found"; readonly detail: string }
+  | ClusterFailure;
+
+/** Counters of the cluster port and of consensus, for metrics; names are snake case. */
+export type ClusterCounters = Readonly<Record<string, number>>;
+
+/** This node's part of the cluster, running. */
+export interface Cluster {
+  /** The replicated state as applied here; linearizable after a `readBarrier`. */
+  readonly reader: KvReader;
+  /** The port really listened on (differs from the wanted one when that was 0). */
+  readonly port: number;
+
+  /** Carries out a write exactly once, wherever the leader is. */
+  execute<Outcome>(
+    command: Command<Outcome>,
+    options?: ExecuteOptions,
+  ): Promise<Result<Outcome, ClusterFailure>>;
+  /** When it succeeds, `reader` holds every write that was acknowledged before the call. */
+  readBarrier(timeoutMs?: number): Promise<Result<void, ClusterFailure>>;
+
+  status(): ClusterStatus;
+  members(): readonly Member[];
+  counters(): ClusterCounters;
+
+  createToken(options: CreateTokenOptions): Promise<Result<CreatedToken, ClusterFailure>>;
+  tokens(): readonly TokenInfo[];
+  revokeToken(id: string): Promise<Result<TokenInfo, RevokeTokenFailure>>;
+
+  /** Takes another member out for ever. */
+  removeMember(id: NodeId): Promise<Result<MemberRecord, RemoveMemberFailure>>;
+  /** Takes this node out, leadership handed over first. Afterwards only `close` may be called. */
+  leave(): Promise<Result<void, LeaveFailure>>;
+  /** Replaces what the members table says about this node; nothing is written when equal. */
+  updateSelf(info: Partial<MemberInfo>): Promise<Result<void, ClusterFailure>>;
+
+  /** Calls `listener` after each applied entry that changed something. Returns the undo. */
+  onApplied(listener: (events: readonly KvEvent[], revision: Revision) => void): () => void;
+  /** Calls `listener` at each change of role, term or leader. Returns the undo. */
+  onRole(listener: (change: RoleChange) => void): () => void;
+
+  /** Hands leadership over when it can (bounded time), then closes everything it opened. */
+  close(): Promise<void>;
+}
