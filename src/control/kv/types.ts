@@ -21,6 +21,16 @@ export interface Command<Outcome = unknown> {
   readonly [outcomeType]?: Outcome;
 }
 
+/**
+ * What any command may yield instead of its own outcome: this version does not know the kind, the
+ * content is not what the kind needs, or the request id is too old to tell whether it was applied
+ * (it was not applied by this entry).
+ */
+export type CommandRefusal =
+  | { readonly kind: "unknown_command" }
+  | { readonly kind: "malformed_command" }
+  | { readonly kind: "request_forgotten" };
+
 /** Makes a retry of the same write harmless: applied once, answered twice. */
 export interface RequestId {
   readonly client: NodeId;
@@ -66,17 +76,24 @@ export interface Applied {
 
 /** Read access to the current state. */
 export interface KvReader {
+  /** Of the last modifying command; while one is applied, that of the one before it. */
   readonly revision: Revision;
   get(key: string): KeyValue | undefined;
-  /** Keys that start with `prefix`, ascending by UTF-16 code units. */
+  /**
+   * Keys that start with `prefix`, ascending by UTF-16 code units, as they are when the iteration
+   * begins: later changes do not disturb it.
+   */
   list(prefix: string): Iterable<KeyValue>;
 }
 
 /** Write access while one command is applied; every change gets the same new revision. */
 export interface KvWriter extends KvReader {
+  /** Copies `value`. Asserts on a key or value beyond the limits: the handler checks them. */
   put(key: string, value: Uint8Array): void;
   /** Whether the key existed. */
   delete(key: string): boolean;
+  /** Undoes every change of this command so far. */
+  revert(): void;
 }
 
 /** Applies one kind of command. Pure: the same inputs give the same writes and outcome. */

@@ -1,0 +1,41 @@
+/**
+ * Limits of the replicated store, each with its unit and its reason.
+ *
+ * All are implementation choices; those of one transaction are etcd's defaults, which its users
+ * know. They decide how a command is applied, so nodes of one cluster must agree on them.
+ *
+ * @module
+ */
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** Longest key, bytes of UTF-8. */
+export const KEY_SIZE_MAX_BYTES = 4 * KIB;
+/** Largest value of one key, bytes. */
+export const VALUE_SIZE_MAX_BYTES = 1 * MIB;
+/** Keys and values of one transaction together, both branches included, bytes. */
+export const REQUEST_SIZE_MAX_BYTES = 1.5 * MIB;
+/** Comparisons of one transaction; and, apart, operations of each branch. */
+export const TXN_OPERATIONS_MAX = 128;
+/** Keys and values that one transaction may return, bytes. A larger answer changes nothing. */
+export const RESPONSE_SIZE_MAX_BYTES = 2 * MIB;
+/** Keys that one range operation returns at most, whatever its own limit says. */
+export const RANGE_KEYS_MAX = 10_000;
+/** Keys that one transaction may delete by prefix: one revision, whose events go out together. */
+export const DELETE_KEYS_MAX = 10_000;
+
+/**
+ * Outcomes kept for retries, over all clients. At 10,000 writes a second a retry has 3 seconds
+ * and more; a later one is answered `request_forgotten`, never applied twice.
+ */
+export const OUTCOMES_REMEMBERED_MAX = 32_768;
+/** The same in bytes of plain data, as `plainSize` counts. */
+export const OUTCOMES_SIZE_MAX_BYTES = 16 * MIB;
+/** An outcome larger than this is not kept: a retry of it is answered `request_forgotten`. */
+export const OUTCOME_SIZE_MAX_BYTES = 64 * KIB;
+/** Clients whose last sequences are known. The one that was silent longest is forgotten first. */
+export const CLIENTS_REMEMBERED_MAX = 16_384;
+
+/** Aim for one part of a snapshot, bytes of plain data; also the piece of a larger value. */
+export const SNAPSHOT_PART_SIZE_BYTES = 256 * KIB;
