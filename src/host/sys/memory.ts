@@ -49,3 +49,27 @@ export function putAddress(view: DataView, offset: number, address: number): voi
   view.setUint32(offset, address >>> 0, true);
   view.setUint32(offset + 4, Math.floor(address / WORD_32), true);
 }
+
+/** struct iovec: base pointer 8, length 8 (bits/types/struct_iovec.h). */
+export const IOVEC_SIZE = 16;
+
+/** An array of struct iovec at a fixed address, for gathering and scattering calls. */
+export class IovecArray {
+  readonly address: number;
+  // Words instead of a view: four aligned stores an entry, in the hottest of all loops.
+  readonly #words: Uint32Array<ArrayBuffer>;
+
+  constructor(count: number) {
+    const memory = kernelBytes(count * IOVEC_SIZE);
+    this.address = memory.address;
+    this.#words = new Uint32Array(memory.bytes.buffer);
+  }
+
+  /** Points entry `position` at `length` bytes from `address`. */
+  set(position: number, address: number, length: number): void {
+    const word = position * 4;
+    this.#words[word] = address >>> 0;
+    this.#words[word + 1] = (address / WORD_32) >>> 0;
+    this.#words[word + 2] = length;
+  }
+}

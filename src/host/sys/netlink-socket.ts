@@ -1,5 +1,5 @@
 /**
- * Netlink sockets: the few libc calls that open, send, receive and close them.
+ * Netlink sockets: the few system calls that open, send, receive and close them.
  *
  * Two uses. `openNetlinkSocket` gives a blocking socket for short exchanges: the kernel has
  * answered before `send` returns, so `receive` does not wait, and a time limit on the socket
@@ -10,10 +10,12 @@
  *
  * @module
  */
-import { dlopen, FFIType, ptr, read } from "bun:ffi";
-import { getSystemErrorMessage, getSystemErrorName } from "node:util";
 import { assert } from "../../base/assert.ts";
 import { HostError } from "../../base/host-error.ts";
+import { Descriptor } from "./descriptor.ts";
+import { checkCall, EAGAIN, EINTR, systemError } from "./errno.ts";
+import { lastErrno, libc } from "./libc.ts";
+import { addressOf, kernelBytes } from "./memory.ts";
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
@@ -30,51 +32,29 @@ const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
 const MSG_TRUNC = 0x20;
-const EINTR = 4;
-const EAGAIN = 11;
 
 const SOCKADDR_NL_SIZE = 12;
+/** struct timeval: seconds 8, microseconds 8. */
 const TIMEVAL_SIZE = 16;
 
 /** Longer than any answer takes; only a kernel in trouble makes us wait that long. */
 const RECEIVE_TIMEOUT_SECONDS = 5;
-/** Multicast events queue here while the event loop is busy; past it, the kernel reports ENOBUFS. */
+/** Multicast events queue here while the event loop is busy; past it the kernel says ENOBUFS. */
 const EVENT_BUFFER_BYTES = 1024 * 1024;
 /** One nf_tables transaction is one send. */
 const SEND_BUFFER_BYTES = 1024 * 1024;
 
-/** glibc, then musl by the names it has on the machines that we build for. */
-const LIBC_NAMES = [
-  "libc.so.6",
-  "libc.musl-x86_64.so.1",
-  "libc.musl-aarch64.so.1",
-  "ld-musl-x86_64.so.1",
-  "ld-musl-aarch64.so.1",
-];
+const THE_KERNEL = "the kernel (netlink)";
 
-const { i32, ptr: pointer } = FFIType;
-
-const SYMBOLS = {
-  socket: { args: [i32, i32, i32], returns: i32 },
-  bind: { args: [i32, pointer, i32], returns: i32 },
-  setsockopt: { args: [i32, i32, i32, pointer, i32], returns: i32 },
-  send: { args: [i32, pointer, i32, i32], returns: i32 },
-  recv: { args: [i32, pointer, i32, i32], returns: i32 },
-  close: { args: [i32], returns: i32 },
-  __errno_location: { args: [], returns: pointer },
-} as const;
-
-type Libc = ReturnType<typeof openLibc>;
-
-let loaded: Libc | undefined;
-
-/** The kernel's part that a socket talks to, by its number in include/uapi/linux/netlink.h. */
+/** The part of the kernel that a socket talks to. */
 export type NetlinkProtocol = "route" | "netfilter";
 
+/** NETLINK_ROUTE and NETLINK_NETFILTER. */
 const PROTOCOL_NUMBERS: Readonly<Record<NetlinkProtocol, number>> = { route: 0, netfilter: 12 };
 
 /** A socket for requests. All calls throw `HostError`. */
 export interface NetlinkSocket {
+  /** Sends one datagram, which the kernel has worked through when the call returns. */
   send(message: Uint8Array): void;
   /**
    * Writes the next datagram to the start of `into`.
@@ -87,28 +67,26 @@ export interface NetlinkSocket {
 
 /** Opens a socket for exchanges with acknowledgements that say in words what is wrong. */
 export function openNetlinkSocket(protocol: NetlinkProtocol): NetlinkSocket {
-  const libc = loadLibc();
-  const descriptor = openDescriptor(libc, protocol, 0);
+  const socket = openDescriptor(protocol, 0);
   try {
-    const on = int32(1);
-    setOption(libc, { descriptor, level: SOL_NETLINK, option: NETLINK_EXT_ACK, value: on });
-    setOption(libc, { descriptor, level: SOL_NETLINK, option: NETLINK_CAP_ACK, value: on });
-    if (protocol === "route") {
-      // Without it, older semantics apply: dump requests are not checked and not filtered.
-      const option = NETLINK_GET_STRICT_CHK;
-      setOption(libc, { descriptor, level: SOL_NETLINK, option, value: on });
-    }
-    const timeout = new Uint8Array(TIMEVAL_SIZE);
-    new DataView(timeout.buffer).setUint32(0, RECEIVE_TIMEOUT_SECONDS, true);
-    setOption(libc, { descriptor, level: SOL_SOCKET, option: SO_RCVTIMEO, value: timeout });
-    // Needs CAP_NET_ADMIN; without it no transaction would be accepted anyway.
-    const size = int32(SEND_BUFFER_BYTES);
-    libc.setsockopt(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, ptr(size), size.length);
+    setNetlinkOption(socket, NETLINK_EXT_ACK, 1);
+    setNetlinkOption(socket, NETLINK_CAP_ACK, 1);
+    // Without it, dump requests are neither checked nor filtered (a habit kept for old programs).
+    if (protocol === "route") setNetlinkOption(socket, NETLINK_GET_STRICT_CHK, 1);
+    const timeout = kernelBytes(TIMEVAL_SIZE);
+    timeout.view.setUint32(0, RECEIVE_TIMEOUT_SECONDS, true);
+    checkCall(
+      libc().setsockopt(socket.fd, SOL_SOCKET, SO_RCVTIMEO, timeout.address, TIMEVAL_SIZE),
+      "limit the waiting of",
+      "a netlink socket",
+    );
+    // Needs CAP_NET_ADMIN; without it the kernel would refuse the transaction itself, too.
+    setSocketOption(socket, SO_SNDBUFFORCE, SEND_BUFFER_BYTES);
   } catch (error) {
-    libc.close(descriptor);
+    socket.close();
     throw error;
   }
-  return createSocket(libc, descriptor);
+  return createSocket(socket);
 }
 
 /**
@@ -118,120 +96,76 @@ export function openNetlinkSocket(protocol: NetlinkProtocol): NetlinkSocket {
  * with ENOBUFS and events are missing.
  */
 export function openNetlinkGroups(protocol: NetlinkProtocol, groups: readonly number[]): number {
-  const libc = loadLibc();
-  const descriptor = openDescriptor(libc, protocol, SOCK_NONBLOCK);
+  const socket = openDescriptor(protocol, SOCK_NONBLOCK);
   try {
-    const size = int32(EVENT_BUFFER_BYTES);
-    const forced = libc.setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, ptr(size), size.length);
-    if (forced < 0) {
-      setOption(libc, { descriptor, level: SOL_SOCKET, option: SO_RCVBUF, value: size });
+    if (!setSocketOption(socket, SO_RCVBUFFORCE, EVENT_BUFFER_BYTES)) {
+      setSocketOption(socket, SO_RCVBUF, EVENT_BUFFER_BYTES);
     }
-    for (const group of groups) {
-      const option = NETLINK_ADD_MEMBERSHIP;
-      setOption(libc, { descriptor, level: SOL_NETLINK, option, value: int32(group) });
-    }
+    for (const group of groups) setNetlinkOption(socket, NETLINK_ADD_MEMBERSHIP, group);
   } catch (error) {
-    libc.close(descriptor);
+    socket.close();
     throw error;
   }
-  return descriptor;
+  return socket.fd;
 }
 
-function createSocket(libc: Libc, descriptor: number): NetlinkSocket {
-  let open = true;
+function createSocket(socket: Descriptor): NetlinkSocket {
+  const c = libc();
   return {
     send(message) {
-      assert(open, "netlink socket is closed");
       for (;;) {
-        const sent = libc.send(descriptor, ptr(message), message.length, 0);
+        const sent = c.send(socket.fd, addressOf(message), message.length, 0);
         if (sent === message.length) return;
         assert(sent < 0, "netlink sends whole messages or none");
-        if (errno(libc) !== EINTR) throw hostError(libc, "send to");
+        const errno = lastErrno();
+        if (errno !== EINTR) throw systemError({ operation: "ask", object: THE_KERNEL, errno });
       }
     },
     receive(into) {
-      assert(open, "netlink socket is closed");
       for (;;) {
-        const length = libc.recv(descriptor, ptr(into), into.length, MSG_TRUNC);
+        const length = c.recv(socket.fd, addressOf(into), into.length, MSG_TRUNC);
         if (length >= 0) return length;
-        const code = errno(libc);
-        if (code === EAGAIN) {
-          const reason = `no answer within ${RECEIVE_TIMEOUT_SECONDS} s`;
-          throw new HostError({ operation: "receive from", object: "the kernel", reason });
-        }
-        if (code !== EINTR) throw hostError(libc, "receive from");
+        const errno = lastErrno();
+        if (errno === EINTR) continue;
+        const subject = { operation: "hear from", object: THE_KERNEL };
+        if (errno !== EAGAIN) throw systemError({ ...subject, errno });
+        const reason = `no answer within ${RECEIVE_TIMEOUT_SECONDS} s`;
+        throw new HostError({ ...subject, reason });
       }
     },
-    close() {
-      if (open) libc.close(descriptor);
-      open = false;
-    },
+    close: () => socket.close(),
   };
 }
 
-function openDescriptor(libc: Libc, protocol: NetlinkProtocol, flags: number): number {
-  const number = PROTOCOL_NUMBERS[protocol];
-  const descriptor = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, number);
-  if (descriptor < 0) throw hostError(libc, "open a netlink socket to");
-  const address = new Uint8Array(SOCKADDR_NL_SIZE); // nl_pid 0: the kernel chooses our port.
-  new DataView(address.buffer).setUint16(0, AF_NETLINK, true);
-  if (libc.bind(descriptor, ptr(address), address.length) < 0) {
-    const error = hostError(libc, "bind a netlink socket to");
-    libc.close(descriptor);
-    throw error;
+function openDescriptor(protocol: NetlinkProtocol, flags: number): Descriptor {
+  const type = SOCK_RAW | SOCK_CLOEXEC | flags;
+  const fd = libc().socket(AF_NETLINK, type, PROTOCOL_NUMBERS[protocol]);
+  const socket = new Descriptor(checkCall(fd, "open", `a netlink socket for "${protocol}"`));
+  const address = kernelBytes(SOCKADDR_NL_SIZE); // nl_pid 0: the kernel chooses our port.
+  address.view.setUint16(0, AF_NETLINK, true);
+  const bound = libc().bind(socket.fd, address.address, SOCKADDR_NL_SIZE);
+  if (bound < 0) {
+    const failure = systemError({
+      operation: "bind",
+      object: `a netlink socket for "${protocol}"`,
+      errno: lastErrno(),
+    });
+    socket.close();
+    throw failure;
   }
-  return descriptor;
+  return socket;
 }
 
-interface SocketOption {
-  readonly descriptor: number;
-  readonly level: number;
-  readonly option: number;
-  readonly value: Uint8Array;
+function setNetlinkOption(socket: Descriptor, option: number, value: number): void {
+  const memory = kernelBytes(4);
+  memory.view.setInt32(0, value, true);
+  const result = libc().setsockopt(socket.fd, SOL_NETLINK, option, memory.address, 4);
+  checkCall(result, "set", `option ${option} of a netlink socket to ${value}`);
 }
 
-function setOption(libc: Libc, { descriptor, level, option, value }: SocketOption): void {
-  if (libc.setsockopt(descriptor, level, option, ptr(value), value.length) < 0) {
-    throw hostError(libc, `set option ${option} of a netlink socket to`);
-  }
-}
-
-function int32(value: number): Uint8Array {
-  return new Uint8Array(Int32Array.of(value).buffer);
-}
-
-function errno(libc: Libc): number {
-  const location = libc.__errno_location();
-  assert(location !== null, "libc must have an errno");
-  return read.i32(location, 0);
-}
-
-function hostError(libc: Libc, operation: string): HostError {
-  const code = errno(libc);
-  return new HostError({
-    operation,
-    object: "the kernel",
-    errno: getSystemErrorName(-code),
-    reason: getSystemErrorMessage(-code),
-  });
-}
-
-function loadLibc(): Libc {
-  loaded ??= openLibc();
-  return loaded;
-}
-
-function openLibc() {
-  for (const name of LIBC_NAMES) {
-    try {
-      return dlopen(name, SYMBOLS).symbols;
-    } catch {
-      // Not this libc; the next name may be the one.
-    }
-  }
-  throw new HostError({
-    operation: "open",
-    object: "the C library",
-    reason: `none of ${LIBC_NAMES.join(", ")} is there`,
-  });
+/** Buffer sizes are wishes: whether the kernel granted one decides nothing but how much it takes. */
+function setSocketOption(socket: Descriptor, option: number, value: number): boolean {
+  const memory = kernelBytes(4);
+  memory.view.setInt32(0, value, true);
+  return libc().setsockopt(socket.fd, SOL_SOCKET, option, memory.address, 4) === 0;
 }
