@@ -1,0 +1,123 @@
+/**
+ * The HTTP API as one application: access rules, routes, and an answer for everything else.
+ *
+ * Knows nothing of sockets: `server.ts` serves it twice, once for each kind of access, and tests
+ * call it without any.
+ *
+ * @module
+ */
+import { Hono, type MiddlewareHandler } from "@hono/hono";
+import { AssertionError } from "../base/assert.ts";
+import type { Log } from "../base/log.ts";
+import { guardTcp } from "./access.ts";
+import { configRoutes } from "./config.ts";
+import { healthRoutes } from "./health.ts";
+import { homeRoutes } from "./home.ts";
+import { joinRoutes } from "./join.ts";
+import { leaseRoutes } from "./leases.ts";
+import { REQUESTS_INFLIGHT_MAX } from "./limits.ts";
+import { memberRoutes } from "./members.ts";
+import { metricsRoutes } from "./metrics.ts";
+import { type Problem, problemResponse } from "./problem.ts";
+import type { AdminService } from "./service.ts";
+import { statusRoutes } from "./status.ts";
+import { tokenRoutes } from "./tokens.ts";
+
+export interface AdminAppOptions {
+  /** Through which kind of listener requests come. */
+  readonly access: "socket" | "tcp";
+  /** What `Authorization: Bearer` must hold for a write over TCP. */
+  readonly adminToken: string;
+  readonly log: Log;
+  /** Gets an `AssertionError` that a handler ran into; by default it ends the process. */
+  readonly onBug?: (error: AssertionError) => void;
+}
+
+/** The application that answers for `service`. */
+export function createAdminApp(service: AdminService, options: AdminAppOptions): Hono {
+  const app = new Hono();
+  app.use(limitInflight());
+  if (options.access === "tcp") app.use(guardTcp(options.adminToken));
+  app.use(noStore);
+
+  for (const routes of [
+    homeRoutes,
+    healthRoutes,
+    metricsRoutes,
+    statusRoutes,
+    configRoutes,
+    leaseRoutes,
+    memberRoutes,
+    tokenRoutes,
+    joinRoutes,
+  ]) {
+    app.route("/", routes(service));
+  }
+
+  const endpoints = listEndpoints(app);
+  app.notFound((c) => problemResponse(noRoute(endpoints, c.req.method, c.req.path)));
+  app.onError((error, c) => {
+    const request = { method: c.req.method, path: c.req.path };
+    options.log.error("request failed", { ...request, error: error.stack ?? String(error) });
+    if (error instanceof AssertionError) (options.onBug ?? crash)(error);
+    const detail = "Cannot answer the request: a fault of the agent; see its log";
+    return problemResponse({ kind: "internal_error", detail });
+  });
+  return app;
+}
+
+interface Endpoint {
+  readonly pattern: RegExp;
+  readonly method: string;
+}
+
+/** Hono answers 404 for a known path with another method; this table tells the two apart. */
+function listEndpoints(app: Hono): readonly Endpoint[] {
+  return app.routes
+    .filter(({ method }) => method !== "ALL")
+    .map(({ method, path }) => ({
+      method,
+      pattern: new RegExp(`^${path.replaceAll(/:[a-z]+/g, "[^/]+")}$`),
+    }));
+}
+
+function noRoute(endpoints: readonly Endpoint[], method: string, path: string): Problem {
+  const methods = endpoints.filter(({ pattern }) => pattern.test(path)).map((at) => at.method);
+  if (methods.length === 0) {
+    return { kind: "not_found", detail: `Cannot find "${path}"; see / for what there is` };
+  }
+  const allow = methods.includes("GET") ? [...methods, "HEAD"] : methods;
+  const detail = `Cannot ${method} "${path}": it takes ${allow.join(", ")}`;
+  return { kind: "method_not_allowed", detail, allow };
+}
+
+function limitInflight(): MiddlewareHandler {
+  let inflightCount = 0;
+  return async (_c, next) => {
+    if (inflightCount >= REQUESTS_INFLIGHT_MAX) {
+      const detail = `Cannot answer now: ${REQUESTS_INFLIGHT_MAX} requests are in work; try again`;
+      return problemResponse({ kind: "overloaded", detail });
+    }
+    inflightCount++;
+    try {
+      await next();
+      return undefined;
+    } finally {
+      inflightCount--;
+    }
+  };
+}
+
+/** Answers are of this moment, and a body is never a page to be guessed at. */
+const noStore: MiddlewareHandler = async (c, next) => {
+  await next();
+  c.header("cache-control", "no-store");
+  c.header("x-content-type-options", "nosniff");
+};
+
+/** Ends the process from outside the request, where nothing can catch it. */
+function crash(error: AssertionError): void {
+  queueMicrotask(() => {
+    throw error;
+  });
+}

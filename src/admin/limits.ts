@@ -1,0 +1,37 @@
+/**
+ * Limits of the HTTP API, each with its unit.
+ *
+ * @module
+ */
+
+/** Largest request body, in bytes: 1.5 MiB, so that a store value of 1 MiB fits with room. */
+export const REQUEST_SIZE_BYTES_MAX = 1_572_864;
+
+/** Requests in work at once on one listener; more answer 503 `overloaded`. */
+export const REQUESTS_INFLIGHT_MAX = 256;
+
+/**
+ * A connection on which nothing moves for so long is closed. It covers the wait for a slow answer
+ * too, hence longer than the longest request (a join with its own timeouts).
+ */
+export const CONNECTION_IDLE_SECONDS_MAX = 120;
+
+/** How long `close` waits for requests in work before it cuts their connections. */
+export const CLOSE_GRACE_MS = 2_000;
+
+/** What `Retry-After` says: an election with its retries takes about this long. */
+export const RETRY_AFTER_SECONDS = 1;
+
+/** Shortest life of a join token. */
+export const TOKEN_LIFE_SECONDS_MIN = 60;
+/** Longest life of a join token: 365 days. */
+export const TOKEN_LIFE_SECONDS_MAX = 31_536_000;
+/** Life of a join token when none is asked for: 24 hours. */
+export const TOKEN_LIFE_SECONDS_DEFAULT = 86_400;
+/** Most uses that a token can be limited to. */
+export const TOKEN_USES_MAX = 10_000;
+
+/** Longest text of a join token; a genuine one has about 100 characters. */
+export const TOKEN_TEXT_LENGTH_MAX = 512;
+/** Longest peer: a DNS name of 253 characters, or a bracketed address, and a port. */
+export const PEER_TEXT_LENGTH_MAX = 260;

@@ -1,0 +1,174 @@
+/**
+ * Requests into domain values: bodies, queries and path parameters, each through one schema.
+ *
+ * A request is hostile until it has passed here. Every function answers a `RequestProblem` instead
+ * of throwing, so a handler is: parse, ask the service, answer.
+ *
+ * @module
+ */
+import * as v from "valibot";
+import { err, ok, type Result } from "../base/result.ts";
+import { parseJson } from "./json-text.ts";
+import { REQUEST_SIZE_BYTES_MAX } from "./limits.ts";
+import type { RequestProblem } from "./problem.ts";
+import type { FieldIssue } from "./service.ts";
+
+/** Runs a domain parser inside a schema: text in, domain value out, one issue on failure. */
+export function parsedBy<Value>(parse: (text: string) => Value | undefined, expected: string) {
+  return v.pipe(
+    v.string(),
+    v.rawTransform<string, Value>(({ dataset, addIssue, NEVER }) => {
+      const value = parse(dataset.value);
+      if (value !== undefined) return value;
+      addIssue({ message: `Expected ${expected}` });
+      return NEVER;
+    }),
+  );
+}
+
+/** `input` through `schema`; `where` names it in the message: "body", "query", "path". */
+export function parseWith<Schema extends v.GenericSchema>(
+  schema: Schema,
+  input: unknown,
+  where: string,
+): Result<v.InferOutput<Schema>, RequestProblem> {
+  const parsed = v.safeParse(schema, input);
+  if (parsed.success) return ok(parsed.output);
+  const errors = parsed.issues.map(fieldIssue);
+  const listed = errors.map(({ path, message }) => (path === "" ? message : `${path}: ${message}`));
+  const detail = `Cannot read the ${where} of the request: ${listed.join("; ")}`;
+  return err({ kind: "invalid_request", detail, errors });
+}
+
+/** The JSON body of `request` through `schema`. No body counts as `{}`. */
+export async function readBody<Schema extends v.GenericSchema>(
+  request: Request,
+  schema: Schema,
+): Promise<Result<v.InferOutput<Schema>, RequestProblem>> {
+  const text = await readText(request);
+  if (!text.ok) return text;
+  if (text.value.trim() === "") return parseWith(schema, {}, "body");
+  const body = parseBody(text.value);
+  if (!body.ok) return body;
+  // To valibot an array is an object too; nothing here takes one.
+  const value = Array.isArray(body.value) ? "array" : body.value;
+  return parseWith(schema, value, "body");
+}
+
+/** The JSON body of `request` as it is. No body is a failure. */
+export async function readJson(request: Request): Promise<Result<unknown, RequestProblem>> {
+  const text = await readText(request);
+  return text.ok ? parseBody(text.value) : text;
+}
+
+/**
+ * The query of `request` through `schema`. Twice the same parameter is refused, and so is an
+ * unknown one when the schema is strict: a mistyped `dryRun` must not become a write.
+ */
+export function parseQuery<Schema extends v.GenericSchema>(
+  request: Request,
+  schema: Schema,
+): Result<v.InferOutput<Schema>, RequestProblem> {
+  const query = new Map<string, string>();
+  for (const [name, value] of new URL(request.url).searchParams) {
+    if (query.has(name)) {
+      const errors = [{ path: name, message: "Given more than once" }];
+      const detail = `Cannot read the query of the request: "${name}" is given more than once`;
+      return err({ kind: "invalid_request", detail, errors });
+    }
+    query.set(name, value);
+  }
+  return parseWith(schema, Object.fromEntries(query), "query");
+}
+
+function parseBody(text: string): Result<unknown, RequestProblem> {
+  const parsed = parseJson(text);
+  if (parsed.ok) return parsed;
+  const { line, column, expected, found } = parsed.error;
+  const detail =
+    text.trim() === ""
+      ? "Cannot read the body of the request: it is empty; send JSON"
+      : `Cannot read the body of the request: not JSON at line ${line}, column ${column}: ` +
+        `expected ${expected}, found ${found}`;
+  return err({ kind: "invalid_json", detail, line, column });
+}
+
+/** The body as text, at most `REQUEST_SIZE_BYTES_MAX` bytes of valid UTF-8. */
+async function readText(request: Request): Promise<Result<string, RequestProblem>> {
+  const refusal = refuseMedia(request.headers) ?? refuseLength(request.headers);
+  if (refusal !== undefined) return err(refusal);
+  const bytes = await readBytes(request);
+  if (!bytes.ok) return bytes;
+  try {
+    return ok(new TextDecoder("utf-8", { fatal: true }).decode(bytes.value));
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    const detail = "Cannot read the body of the request: not valid UTF-8; send JSON in UTF-8";
+    return err({ kind: "invalid_json", detail });
+  }
+}
+
+async function readBytes(request: Request): Promise<Result<Uint8Array, RequestProblem>> {
+  if (request.body === null) return ok(new Uint8Array());
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  const reader = request.body.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return ok(Buffer.concat(chunks));
+      sizeBytes += value.length;
+      if (sizeBytes > REQUEST_SIZE_BYTES_MAX) {
+        await reader.cancel();
+        return err(tooLarge());
+      }
+      chunks.push(value);
+    }
+  } catch {
+    // Only the connection can fail here: the client went away, nobody reads this answer.
+    const detail = "Cannot read the body of the request: it broke off";
+    return err({ kind: "invalid_request", detail, errors: [{ path: "", message: "Broke off" }] });
+  }
+}
+
+function refuseLength(headers: Headers): RequestProblem | undefined {
+  return Number(headers.get("content-length") ?? 0) > REQUEST_SIZE_BYTES_MAX
+    ? tooLarge()
+    : undefined;
+}
+
+function tooLarge(): RequestProblem {
+  const detail = `Cannot read the body of the request: larger than ${REQUEST_SIZE_BYTES_MAX} bytes`;
+  return { kind: "payload_too_large", detail };
+}
+
+/**
+ * What a body of JSON may be called. The form type is what `curl -d` says when it is not told, and
+ * the plain one what other tools do; a form of a browser gets no further than the access rules.
+ */
+const MEDIA_TYPE =
+  /^(application\/(json|[\w.+-]+\+json|x-www-form-urlencoded|octet-stream)|text\/(plain|json))$/;
+
+function refuseMedia(headers: Headers): RequestProblem | undefined {
+  const encoding = headers.get("content-encoding") ?? "identity";
+  if (encoding.toLowerCase() !== "identity") {
+    const detail = `Cannot read the body of the request: "${encoding}" encoded; send it plain`;
+    return { kind: "unsupported_media_type", detail };
+  }
+  const type = headers.get("content-type");
+  if (type === null) return undefined;
+  const essence = type.split(";", 1)[0]!.trim().toLowerCase();
+  if (MEDIA_TYPE.test(essence)) return undefined;
+  const detail = `Cannot read the body of the request: it is "${essence}"; send "application/json"`;
+  return { kind: "unsupported_media_type", detail };
+}
+
+function fieldIssue(issue: v.BaseIssue<unknown>): FieldIssue {
+  const path = v.getDotPath(issue) ?? "";
+  // valibot words these two for programmers: "Expected never but received "foo"".
+  if (issue.type === "strict_object" && issue.expected === "never") {
+    return { path, message: "Unknown name" };
+  }
+  if (issue.received === "undefined") return { path, message: "Missing" };
+  return { path, message: issue.message };
+}

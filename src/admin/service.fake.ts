@@ -1,0 +1,126 @@
+/**
+ * An `AdminService` with canned answers, for tests of routes, server, client and commands.
+ *
+ * Not a model of the agent: it holds no state beside what a test puts in.
+ *
+ * @module
+ */
+import { ok } from "../base/result.ts";
+import type { AdminService, ConfigPlanView, LeaseView, MemberView, StatusView } from "./service.ts";
+
+/** A plan that keeps one lease. */
+export const FAKE_PLAN: ConfigPlanView = {
+  effect: "keep",
+  kept: ["10.0.53.0/24"],
+  renumbered: [],
+  capacity: 255,
+};
+
+/** A healthy node with one peer. */
+export const FAKE_STATUS: StatusView = {
+  node: { id: "0a1b2c3d4e5f60", name: "web1", version: "1.2.3", role: "voter", state: "running" },
+  cluster: {
+    id: "00112233445566778899aabbccddeeff",
+    generation: 1,
+    leader: { id: "0a1b2c3d4e5f60", name: "web1" },
+    term: 7,
+    members: 2,
+    voters: 1,
+    quorum: true,
+  },
+  network: { Network: "10.0.0.0/16", SubnetLen: 24, Backend: { Type: "udp" } },
+  lease: { subnet: "10.0.53.0/24", gateway: "10.0.53.1", expiresInSeconds: 86_340 },
+  dataplane: {
+    backend: "udp",
+    engine: "tun",
+    encryption: "none",
+    mtu: 1472,
+    interface: "overlay0",
+    counters: { tx_packets: 1200, rx_packets: 1100, drop_no_route: 3 },
+  },
+  peers: [
+    {
+      id: "0b0b0b0b0b0b0b",
+      name: "web2",
+      subnet: "10.0.91.0/24",
+      endpoint: "192.0.2.2:8285",
+      path: "udp",
+      rttMs: 0.42,
+      lossPercent: 0,
+      rxBytes: 123_456_789,
+      txBytes: 2048,
+    },
+  ],
+  warnings: [],
+};
+
+/** The lease of "web1". */
+export const FAKE_LEASE: LeaseView = {
+  subnet: "10.0.53.0/24",
+  node: { id: "0a1b2c3d4e5f60", name: "web1" },
+  publicIp: "192.0.2.1",
+  backend: { type: "udp", data: null },
+  expiresInSeconds: 86_340,
+  reserved: false,
+};
+
+/** "web1", this node, and "web2". */
+export const FAKE_MEMBERS: readonly MemberView[] = [
+  {
+    id: "0a1b2c3d4e5f60",
+    name: "web1",
+    role: "voter",
+    leader: true,
+    address: "192.0.2.1:8286",
+    live: true,
+    self: true,
+  },
+  {
+    id: "0b0b0b0b0b0b0b",
+    name: "web2",
+    role: "standby",
+    leader: false,
+    address: "192.0.2.2:8286",
+    live: null,
+    self: false,
+  },
+];
+
+const FAKE_TOKEN = {
+  id: "tok1",
+  createdAt: "2026-11-22T10:00:00.000Z",
+  expiresAt: "2026-11-23T10:00:00.000Z",
+  usesLeft: null,
+  revoked: false,
+};
+
+/** A service on which everything works, with `overrides` in its place. */
+export function createFakeService(overrides: Partial<AdminService> = {}): AdminService {
+  const config = { Network: "10.0.0.0/16" };
+  return {
+    version: "1.2.3",
+    getConfig: async () => ok({ revision: 12, config }),
+    putConfig: async () => ok({ revision: 13, config, plan: FAKE_PLAN }),
+    status: () => FAKE_STATUS,
+    leases: () => [FAKE_LEASE],
+    releaseLease: async () => ok(FAKE_LEASE),
+    members: () => FAKE_MEMBERS,
+    removeMember: async () => ok(FAKE_MEMBERS[1]!),
+    tokens: () => [FAKE_TOKEN],
+    createToken: async () =>
+      ok({
+        id: "tok1",
+        token: "OVL1.SECRET",
+        expiresAt: "2026-11-23T10:00:00.000Z",
+        joinCommand: "overlay join 192.0.2.1 --token OVL1.SECRET",
+      }),
+    revokeToken: async () => ok({ ...FAKE_TOKEN, revoked: true }),
+    join: async ({ peer }) =>
+      ok({ clusterId: "00112233445566778899aabbccddeeff", nodeId: "0a1b2c3d4e5f60", peer }),
+    leave: async () =>
+      ok({ clusterId: "00112233445566778899aabbccddeeff", nodeId: "0a1b2c3d4e5f60" }),
+    readiness: () => ({ ready: true, reasons: [] }),
+    metrics: () => [],
+    ...overrides,
+  };
+}
