@@ -8,22 +8,8 @@
  */
 import { test } from "bun:test";
 import { type Lab, type LabOptions, openLab } from "./lab.ts";
+import { LAB_PROGRAMS } from "./programs.ts";
 import { whichProgram } from "./run.ts";
-
-/** Programs of the lab, and the Debian packages that have them. */
-export const LAB_PROGRAMS: Readonly<Record<string, string>> = {
-  ip: "iproute2",
-  tc: "iproute2",
-  ping: "iputils-ping",
-  tcpdump: "tcpdump",
-  nft: "nftables",
-  ethtool: "ethtool",
-  iperf3: "iperf3",
-  curl: "curl",
-  sysctl: "procps",
-  nsenter: "util-linux",
-  setpriv: "util-linux",
-};
 
 const LAB_TEST_TIMEOUT_MS = 60_000;
 
