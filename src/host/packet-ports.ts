@@ -12,9 +12,10 @@
  * @module
  */
 
-/** The only packet memory: one buffer, seen as bytes and as a view. */
+/** The only packet memory: one buffer, seen as bytes, as 32-bit words and through a view. */
 export interface PacketMemory {
   readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly words: Uint32Array<ArrayBuffer>;
   readonly view: DataView<ArrayBuffer>;
 }
 

@@ -12,7 +12,11 @@ const LOOPBACK_WORDS = [0, 0, 0xffff, 0x7f000001];
 
 function memoryOf(size: number): PacketMemory {
   const buffer = new ArrayBuffer(size);
-  return { bytes: new Uint8Array(buffer), view: new DataView(buffer) };
+  return {
+    bytes: new Uint8Array(buffer),
+    words: new Uint32Array(buffer),
+    view: new DataView(buffer),
+  };
 }
 
 /** Messages of `texts` at the start of `memory`, in pieces as given. */
