@@ -2,7 +2,7 @@
  * What a script is doing, said to the person who waits for it.
  *
  * On a terminal a line is rewritten while a step runs; elsewhere (a log, CI) each step gets a line
- * when it begins and one when it ends. Colour only on a terminal, and not with NO_COLOR.
+ * when it ends, and one now and then while it takes long. Colour only on a terminal, and not with NO_COLOR.
  *
  * @module
  */
@@ -11,7 +11,7 @@ const terminal = process.stdout.isTTY === true;
 const coloured = terminal && (process.env["NO_COLOR"] ?? "") === "";
 const STATUS_INTERVAL_MS = 250;
 /** How often a log is told that a long step still runs. */
-const HEARTBEAT_MS = 20_000;
+const HEARTBEAT_MS = 10_000;
 const INDENT = "     ";
 
 /** Says something about the step while it runs. */
@@ -22,6 +22,8 @@ export interface StepNotes {
   result(text: string): void;
   /** Lines shown under the step, at once. */
   show(text: string): void;
+  /** Marks the step as failed although it goes on to its end. */
+  fail(): void;
 }
 
 /** What a finished step was and how long it took. */
@@ -56,10 +58,11 @@ class StepLine implements StepNotes {
   readonly #timer: Timer;
   #status = "";
   #result = "";
+  #failed = false;
 
   constructor(number: string, title: string) {
     this.#label = `${number} ${title}`;
-    this.#draw();
+    if (terminal) this.#draw();
     this.#timer = setInterval(() => this.#draw(), terminal ? STATUS_INTERVAL_MS : HEARTBEAT_MS);
   }
 
@@ -76,11 +79,16 @@ class StepLine implements StepNotes {
     console.log(indent(text));
   }
 
+  fail(): void {
+    this.#failed = true;
+  }
+
   /** Ends the line and gives the time taken, in milliseconds. */
   end(outcome: "done" | "failed"): number {
     clearInterval(this.#timer);
     const elapsedMs = performance.now() - this.#startMs;
-    const mark = outcome === "done" ? paint("32", "✓") : paint("31", "✗");
+    const good = outcome === "done" && !this.#failed;
+    const mark = good ? paint("32", "✓") : paint("31", "✗");
     const result = this.#result === "" ? "" : `: ${this.#result}`;
     if (terminal) process.stdout.write("\r\x1b[K");
     console.log(`${mark} ${this.#label}${result} ${paint("2", `(${seconds(elapsedMs)})`)}`);
