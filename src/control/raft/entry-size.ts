@@ -18,6 +18,13 @@ export function entrySizeBytes(entry: Entry): number {
   return ENTRY_OVERHEAD_BYTES + payloadSizeBytes(entry);
 }
 
+/** Sum of `entrySizeBytes`. */
+export function entriesSizeBytes(entries: readonly Entry[]): number {
+  let sum = 0;
+  for (const entry of entries) sum += entrySizeBytes(entry);
+  return sum;
+}
+
 /** Bytes of what was proposed; 0 for the empty entry of a new leader and for leaving a joint. */
 export function payloadSizeBytes(entry: Entry | ProposedEntry): number {
   return entry.kind === "normal" ? entry.data.length : confChangeSizeBytes(entry.change);
@@ -30,21 +37,28 @@ export function payloadsSizeBytes(entries: readonly (Entry | ProposedEntry)[]): 
   return sum;
 }
 
+/** A limit on a run of entries, part of which other entries may have used up already. */
+export interface SizeBudget {
+  readonly sizeMaxBytes: number;
+  readonly usedBytes: number;
+}
+
 /**
- * How many of `entries[start..end)` fit into `sizeMaxBytes`: at least one when there is one,
- * since an entry larger than the limit must still travel.
+ * How many of `entries[start..end)` fit into the budget. The first one of a run always does:
+ * an entry larger than the limit must still travel.
  */
 export function countWithin(
   entries: readonly Entry[],
   start: number,
   end: number,
-  sizeMaxBytes: number,
+  budget: SizeBudget,
 ): number {
-  if (sizeMaxBytes === Number.POSITIVE_INFINITY) return end - start;
-  let size = 0;
+  if (budget.sizeMaxBytes === Number.POSITIVE_INFINITY) return end - start;
+  let size = budget.usedBytes;
   for (let i = start; i < end; i++) {
+    const isFirst = size === 0;
     size += entrySizeBytes(entries[i]!);
-    if (size > sizeMaxBytes && i > start) return i - start;
+    if (size > budget.sizeMaxBytes && !isFirst) return i - start;
   }
   return end - start;
 }

@@ -49,7 +49,8 @@ export class MemoryLog implements LogReader {
     if (low <= this.#baseIndex) return undefined;
     assert(high <= this.lastIndex() + 1, "entries beyond the end of the log were asked for");
     const start = low - this.#baseIndex - 1;
-    const count = countWithin(this.#entries, start, high - this.#baseIndex - 1, sizeMaxBytes);
+    const end = high - this.#baseIndex - 1;
+    const count = countWithin(this.#entries, start, end, { sizeMaxBytes, usedBytes: 0 });
     return this.#entries.slice(start, start + count);
   }
 

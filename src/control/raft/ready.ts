@@ -1,13 +1,17 @@
 /**
  * What the core hands its driver, and in which order the driver must carry it out.
  *
+ * Every batch is to be carried out, in the order in which it was taken.
+ *
  * Synchronous mode: make `hardState`, `entries` and `snapshot` durable (fsync when `mustSync`),
  * ONLY THEN send `messages`, apply `committedEntries`, and call `advance()`.
  *
  * Asynchronous mode: `messages` also holds `storage_append` and `storage_apply` work for two
  * local threads, each first in, first out. Messages to other nodes may leave at once; responses
  * inside storage work leave when that work is done. `hardState`, `entries`, `snapshot` and
- * `committedEntries` are then only information. There is no `advance()`.
+ * `committedEntries` are then only information. There is no `advance()`. There is at most one
+ * `storage_append` per batch, and `mustSync` says whether it needs an fsync of its own; without
+ * one, its responses still wait for the batches before it.
  *
  * Types only.
  *
@@ -56,8 +60,14 @@ export type ProposeError =
  */
 export type DropReason = "removed" | "transferring" | "too_busy" | "not_forwarded";
 
-/** Why a message was refused. The node's state is as before. */
-export type StepError = { readonly kind: "unknown_peer"; readonly from: NodeId } | ProposeError;
+/**
+ * Why a message was refused; the node's state is as before. `unknown_peer`: an answer from a node
+ * that is not a member (any more). `malformed`: its parts do not fit together.
+ */
+export type StepError =
+  | { readonly kind: "unknown_peer"; readonly from: NodeId }
+  | { readonly kind: "malformed" }
+  | ProposeError;
 
 /** How a leader sees one member's progress. */
 export interface ProgressStatus {
