@@ -1,0 +1,161 @@
+/**
+ * The kernel's network configuration as the reconciler sees it: what is there, what can be done.
+ *
+ * Types only. The real implementation is `host/netlink`, the simulated one in `tests/sim`. Nothing
+ * here knows what is wanted; that is `dataplane/backends/desired-state.ts`.
+ *
+ * @module
+ */
+import type { Family, IpAddress, MacAddress, Prefix } from "../base/address.ts";
+import type { LinkIndex } from "../base/ids.ts";
+
+/** A link by its number, for the kernel, and by its name, for people. */
+export interface LinkRef {
+  readonly index: LinkIndex;
+  readonly name: string;
+}
+
+export interface ActualLink extends LinkRef {
+  /** The kernel's word: "tun", "vxlan", "bridge", "veth"; undefined for a plain device. */
+  readonly kind: string | undefined;
+  /** Set up by an administrator (IFF_UP); says nothing of the carrier. */
+  readonly up: boolean;
+  readonly loopback: boolean;
+  readonly mtu: number;
+  /** In packets. */
+  readonly txQueueLength: number;
+  /** In bytes; undefined where the kernel does not say. */
+  readonly gsoMaxSize: number | undefined;
+  readonly mac: MacAddress | undefined;
+}
+
+export interface ActualAddress {
+  readonly link: LinkIndex;
+  readonly address: IpAddress;
+  readonly prefixLength: number;
+  /** "link" covers IPv6 link-local addresses and 169.254/16; "host" is the loopback's. */
+  readonly scope: "global" | "link" | "host";
+  /** IPv4: not the first of its prefix. IPv6: temporary. Never a source we want to be known by. */
+  readonly secondary: boolean;
+}
+
+export interface ActualRoute {
+  readonly destination: Prefix;
+  readonly table: number;
+  /** Who made it (RTPROT_*): kernel 2, boot 3, static 4, ours. */
+  readonly protocol: number;
+  /** Lower wins. IPv4 default 0, IPv6 default 1024. */
+  readonly metric: number;
+  /** Whether packets are forwarded (unicast), not refused, dropped or delivered here. */
+  readonly unicast: boolean;
+  /** Of the first hop where there are several; undefined when the kernel names none. */
+  readonly link: LinkIndex | undefined;
+  readonly gateway: IpAddress | undefined;
+  readonly onlink: boolean;
+}
+
+/** What one snapshot has to look at, so that other people's ten thousand routes stay unread. */
+export interface SnapshotQuery {
+  /** Only routes of this protocol are read. */
+  readonly routeProtocol: number;
+  /** Paths below /proc/sys, such as `net/ipv4/ip_forward`. */
+  readonly sysctls: readonly string[];
+}
+
+export interface ActualState {
+  readonly links: readonly ActualLink[];
+  readonly addresses: readonly ActualAddress[];
+  /** Routes of the queried protocol, every table and both families. */
+  readonly routes: readonly ActualRoute[];
+  /** Values of the queried paths, without the line end; a path the kernel lacks is absent. */
+  readonly sysctls: ReadonlyMap<string, string>;
+}
+
+export interface LinkChanges {
+  readonly up?: boolean;
+  readonly mtu?: number;
+  readonly txQueueLength?: number;
+  readonly gsoMaxSize?: number;
+}
+
+export interface AddressSpec {
+  readonly link: LinkRef;
+  readonly address: IpAddress;
+  readonly prefixLength: number;
+}
+
+/** A unicast route through `link`, straight or through `gateway`. */
+export interface RouteSpec {
+  readonly destination: Prefix;
+  readonly link: LinkRef;
+  readonly gateway: IpAddress | undefined;
+  /** Take the gateway for reachable on the link although no prefix says so (RTNH_F_ONLINK). */
+  readonly onlink: boolean;
+  readonly table: number;
+  readonly metric: number;
+  readonly protocol: number;
+}
+
+/** Which route to delete: all of it must match, so that another program's is never hit. */
+export interface RouteKey {
+  readonly destination: Prefix;
+  readonly table: number;
+  readonly metric: number;
+  readonly protocol: number;
+}
+
+/** One change of the kernel's state. */
+export type Operation =
+  | { readonly kind: "set_link"; readonly link: LinkRef; readonly changes: LinkChanges }
+  | { readonly kind: "delete_link"; readonly link: LinkRef }
+  | { readonly kind: "replace_address"; readonly address: AddressSpec }
+  | { readonly kind: "delete_address"; readonly address: AddressSpec }
+  /** Fails when any route of the same destination, table and metric is there. */
+  | { readonly kind: "add_route"; readonly route: RouteSpec }
+  /** Only for a route that is known to be ours: it overwrites whoever's is there. */
+  | { readonly kind: "replace_route"; readonly route: RouteSpec }
+  | { readonly kind: "delete_route"; readonly route: RouteKey }
+  | { readonly kind: "write_sysctl"; readonly path: string; readonly value: string };
+
+/** What the kernel told of a change, by us or by others; enough to see whom it concerns. */
+export type KernelChange =
+  | { readonly kind: "link"; readonly link: LinkRef }
+  | { readonly kind: "address"; readonly link: LinkIndex }
+  | {
+      readonly kind: "route";
+      readonly destination: Prefix;
+      readonly link: LinkIndex | undefined;
+      readonly protocol: number;
+    }
+  | { readonly kind: "neighbour"; readonly link: LinkIndex }
+  /** Forwarding or filtering settings, of one link or (undefined) of all. */
+  | { readonly kind: "settings"; readonly link: LinkIndex | undefined }
+  /** Events were lost: anything may have changed. */
+  | { readonly kind: "overrun" };
+
+/** How packets to an address would leave this machine. */
+export interface Way {
+  readonly link: LinkIndex;
+  /** Undefined when the address is on the link's own segment. */
+  readonly gateway: IpAddress | undefined;
+  /** The source address that the kernel would choose. */
+  readonly source: IpAddress | undefined;
+}
+
+/**
+ * The network configuration of one kernel namespace.
+ *
+ * Every call is synchronous (rtnetlink answers within microseconds) and throws `HostError` with
+ * the kernel's own words.
+ */
+export interface Kernel {
+  snapshot(query: SnapshotQuery): ActualState;
+  /** Every route of the main table, whoever made it. For decisions, not for the reconciler. */
+  mainRoutes(family: Family): readonly ActualRoute[];
+  /** The way to `target`, or undefined when there is none. */
+  wayTo(target: IpAddress): Way | undefined;
+  apply(operation: Operation): void;
+  /** Calls `listener` on each change until the returned function is called. */
+  onChange(listener: (change: KernelChange) => void): () => void;
+  close(): void;
+}
