@@ -1,0 +1,97 @@
+/**
+ * Carries out one operation of the reconciler: which request, and how to speak of it.
+ *
+ * Deleting what is already gone succeeds: the state is the wanted one, whoever made it so.
+ *
+ * @module
+ */
+import { unreachable } from "../../base/assert.ts";
+import { HostError } from "../../base/host-error.ts";
+import type { AddressSpec, Operation, RouteKey, RouteSpec } from "../kernel-ports.ts";
+import { writeSysctl } from "../sysctl/sysctl.ts";
+import { encodeAddressDelete, encodeAddressReplace } from "./address.ts";
+import type { Encode, Exchange, Purpose } from "./exchange.ts";
+import { encodeLinkChange, encodeLinkDelete } from "./link.ts";
+import { encodeRouteAdd, encodeRouteDelete, encodeRouteReplace } from "./route.ts";
+
+type NetlinkOperation = Exclude<Operation, { kind: "write_sysctl" }>;
+
+interface Request {
+  readonly purpose: Purpose;
+  readonly encode: Encode;
+}
+
+/** The kernel's words for "no such link, address, route". */
+const GONE: ReadonlySet<string> = new Set(["ENODEV", "EADDRNOTAVAIL", "ESRCH"]);
+
+/** Makes the kernel do `operation`; throws `HostError` with its words when it will not. */
+export function applyOperation(exchange: Exchange, operation: Operation): void {
+  if (operation.kind === "write_sysctl") {
+    writeSysctl(operation.path, operation.value);
+    return;
+  }
+  const { purpose, encode } = requestFor(operation);
+  try {
+    exchange.request(purpose, encode);
+  } catch (error) {
+    const gone = error instanceof HostError && GONE.has(error.errno ?? "");
+    if (!(gone && operation.kind.startsWith("delete_"))) throw error;
+  }
+}
+
+function requestFor(operation: NetlinkOperation): Request {
+  switch (operation.kind) {
+    case "set_link": {
+      const change = { index: operation.link.index, ...operation.changes };
+      return {
+        purpose: { operation: "set up link", object: operation.link.name },
+        encode: (out, sequence) => encodeLinkChange(out, change, sequence),
+      };
+    }
+    case "delete_link":
+      return {
+        purpose: { operation: "delete link", object: operation.link.name },
+        encode: (out, sequence) => encodeLinkDelete(out, operation.link.index, sequence),
+      };
+    case "replace_address":
+      return {
+        purpose: { operation: "set address", object: addressText(operation.address) },
+        encode: (out, sequence) => encodeAddressReplace(out, operation.address, sequence),
+      };
+    case "delete_address":
+      return {
+        purpose: { operation: "delete address", object: addressText(operation.address) },
+        encode: (out, sequence) => encodeAddressDelete(out, operation.address, sequence),
+      };
+    case "add_route":
+      return {
+        purpose: { operation: "add route", object: routeText(operation.route) },
+        encode: (out, sequence) => encodeRouteAdd(out, operation.route, sequence),
+      };
+    case "replace_route":
+      return {
+        purpose: { operation: "replace route", object: routeText(operation.route) },
+        encode: (out, sequence) => encodeRouteReplace(out, operation.route, sequence),
+      };
+    case "delete_route":
+      return {
+        purpose: { operation: "delete route", object: keyText(operation.route) },
+        encode: (out, sequence) => encodeRouteDelete(out, operation.route, sequence),
+      };
+    default:
+      return unreachable(operation);
+  }
+}
+
+function addressText({ address, link, prefixLength }: AddressSpec): string {
+  return `${address}/${prefixLength} on ${link.name}`;
+}
+
+function routeText({ destination, gateway, link }: RouteSpec): string {
+  const via = gateway === undefined ? "" : ` via ${gateway}`;
+  return `${destination}${via} on ${link.name}`;
+}
+
+function keyText({ destination, metric, table }: RouteKey): string {
+  return `${destination} metric ${metric} table ${table}`;
+}

@@ -1,0 +1,106 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { fromHex, hexWords, staleBuffer } from "../../../tests/support/hex.ts";
+import { decodeLinkIndex } from "../../base/ids.ts";
+import { decodeLink, encodeLinkChange, encodeLinkDelete, encodeLinkDump } from "./link.ts";
+
+const index = decodeLinkIndex(7);
+
+/** RTM_NEWLINK of a TUN as Linux 6.18 sent it, without the attributes that are not read. */
+const TUN = fromHex(`
+  00 00 fe ff 07000000 90100100 00000000
+  0d000300 6f766572 6c617930 00000000
+  08000d00 e8030000
+  08000400 c0050000
+  08002900 30f20000
+  0c001200 08000100 74756e00`);
+
+describe("golden bytes, accepted by Linux 6.18", () => {
+  test("list the links without their statistics", () => {
+    const out = staleBuffer();
+    expect(hexWords(out, encodeLinkDump(out, 1))).toBe(
+      "28000000 12000103 01000000 00000000 " + // RTM_GETLINK, REQUEST | DUMP
+        "00000000 00000000 00000000 00000000 " +
+        "08001d00 08000000", // IFLA_EXT_MASK RTEXT_FILTER_SKIP_STATS
+    );
+  });
+
+  test("set up, MTU, queue length and largest super-packet in one request", () => {
+    const out = staleBuffer();
+    const change = { index, up: true, mtu: 1472, txQueueLength: 1000, gsoMaxSize: 62_000 };
+    expect(hexWords(out, encodeLinkChange(out, change, 2))).toBe(
+      "38000000 10000500 02000000 00000000 " + // RTM_NEWLINK, REQUEST | ACK: nothing is created
+        "00000000 07000000 01000000 01000000 " + // index 7, IFF_UP of mask IFF_UP
+        "08000400 c0050000 08000d00 e8030000 08002900 30f20000",
+    );
+  });
+
+  test("set down", () => {
+    const out = staleBuffer();
+    expect(hexWords(out, encodeLinkChange(out, { index, up: false }, 2))).toBe(
+      "20000000 10000500 02000000 00000000 00000000 07000000 00000000 01000000",
+    );
+  });
+
+  test("rename, flags untouched", () => {
+    const out = staleBuffer();
+    expect(hexWords(out, encodeLinkChange(out, { index, name: "ovt1" }, 2))).toBe(
+      "2c000000 10000500 02000000 00000000 00000000 07000000 00000000 00000000 " +
+        "09000300 6f767431 00000000",
+    );
+  });
+
+  test("delete", () => {
+    const out = staleBuffer();
+    expect(hexWords(out, encodeLinkDelete(out, index, 3))).toBe(
+      "20000000 11000500 03000000 00000000 00000000 07000000 00000000 00000000",
+    );
+  });
+});
+
+describe("decodeLink", () => {
+  test("a TUN that is down", () => {
+    expect(decodeLink(TUN)).toEqual({
+      index,
+      name: "overlay0",
+      kind: "tun",
+      up: false,
+      loopback: false,
+      mtu: 1472,
+      txQueueLength: 1000,
+      gsoMaxSize: 62_000,
+      mac: undefined,
+    });
+  });
+
+  test("a loopback: flags, MAC, no kind, no size", () => {
+    const body = fromHex(`
+      00 00 0403 01000000 49000100 00000000
+      07000300 6c6f0000 08000400 00000100 0a000100 00000000 00000000`);
+    expect(decodeLink(body)).toMatchObject({ name: "lo", up: true, loopback: true, mtu: 65_536 });
+    expect(decodeLink(body)).toMatchObject({ kind: undefined, gsoMaxSize: undefined });
+    expect(String(decodeLink(body)?.mac)).toBe("00:00:00:00:00:00");
+  });
+
+  test("without a name, an MTU or a positive index it is no link", () => {
+    expect(decodeLink(fromHex("00000000 07000000 00000000 00000000"))).toBeUndefined();
+    const noMtu = TUN.slice(0, 32);
+    expect(decodeLink(noMtu)).toBeUndefined();
+    const negative = TUN.slice();
+    negative[7] = 0xff;
+    expect(decodeLink(negative)).toBeUndefined();
+  });
+
+  test("cut at every length and with any byte changed: undefined or a link, never an exception", () => {
+    for (let length = 0; length < TUN.length; length++) decodeLink(TUN.subarray(0, length));
+    fc.assert(
+      fc.property(fc.nat(TUN.length - 1), fc.nat(255), (position, value) => {
+        const bytes = TUN.slice();
+        bytes[position] = value;
+        const link = decodeLink(bytes);
+        if (link !== undefined) expect(link.index).toBeGreaterThan(0);
+      }),
+    );
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 120 }), (bytes) => void decodeLink(bytes)));
+  });
+});
