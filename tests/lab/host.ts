@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { Capture, type CaptureOptions } from "./capture.ts";
 import { Namespace, type NamespaceOptions } from "./namespace.ts";
 import type { LabProcess } from "./process.ts";
-import { type Finished, mustRun } from "./run.ts";
+import type { Finished } from "./run.ts";
 import { waitFor } from "./wait.ts";
 
 /** The executable under test, made by scripts/build. */
@@ -46,14 +46,19 @@ export interface ApiAnswer {
   json<T>(): T;
 }
 
-/** How the host's parent wants to be told of a new container namespace before it is made. */
-export type DeclareNamespace = (suffix: string) => string;
+/** What a host needs of its lab to make containers. */
+export interface LabServices {
+  /** Takes note of a namespace that is about to be made, and gives the kernel's name of it. */
+  declare(suffix: string): string;
+  /** Runs shell lines outside of all namespaces, ended by the first that fails. */
+  runLines(lines: readonly string[]): Promise<void>;
+}
 
 export interface HostOptions extends NamespaceOptions {
   /** Address on the underlay: "192.168.77.11". */
   readonly address: string;
   readonly docker: boolean;
-  readonly declare: DeclareNamespace;
+  readonly lab: LabServices;
 }
 
 const READY_TIMEOUT_MS = 10_000;
@@ -77,7 +82,7 @@ export class Host extends Namespace {
   readonly subnetFile: string;
   readonly containers: Container[] = [];
   readonly #docker: boolean;
-  readonly #declare: DeclareNamespace;
+  readonly #lab: LabServices;
   readonly #onStart: (process: LabProcess) => void;
   #agent: LabProcess | undefined;
 
@@ -85,7 +90,7 @@ export class Host extends Namespace {
     super(options);
     this.address = options.address;
     this.#docker = options.docker;
-    this.#declare = options.declare;
+    this.#lab = options.lab;
     this.#onStart = options.onStart;
     this.dataDir = join(this.folder, "data");
     this.runDir = join(this.folder, "run");
@@ -203,7 +208,7 @@ export class Host extends Namespace {
     const address = env.gateway.replace(/\d+$/, String(last));
     const container = new Container({
       name: `${this.name}c${last}`,
-      id: this.#declare(`${this.name}c${last}`),
+      id: this.#lab.declare(`${this.name}c${last}`),
       folder: this.folder,
       address,
       onStart: this.#onStart,
@@ -211,7 +216,7 @@ export class Host extends Namespace {
     const mtu = String(env.mtu);
     const inHost = (line: string) => `ip -n ${this.id} ${line}`;
     const inContainer = (line: string) => `ip -n ${container.id} ${line}`;
-    await runLines([
+    await this.#lab.runLines([
       inHost(`address replace ${env.subnet} dev docker0`),
       inHost(`link set docker0 mtu ${mtu} up`),
       `ip netns add ${container.id}`,
@@ -231,11 +236,6 @@ export class Host extends Namespace {
   async capture(options: CaptureOptions = {}): Promise<Capture> {
     return await Capture.open(this, options);
   }
-}
-
-/** Runs shell lines, ended by the first that fails. */
-export async function runLines(lines: readonly string[]): Promise<void> {
-  await mustRun(["sh", "-e"], { stdin: `${lines.join("\n")}\n` });
 }
 
 /** Reads flannel's file; undefined when it is not whole. */

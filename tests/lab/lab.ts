@@ -17,7 +17,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FaultTable } from "./faults.ts";
-import { Host, runLines } from "./host.ts";
+import { Host } from "./host.ts";
 import {
   createRecord,
   type LabRecord,
@@ -27,7 +27,7 @@ import {
   saveRecord,
 } from "./janitor.ts";
 import { Namespace } from "./namespace.ts";
-import type { LabProcess } from "./process.ts";
+import { LabProcess } from "./process.ts";
 
 export interface LabOptions {
   /** How many hosts; at most 200. */
@@ -47,6 +47,8 @@ const HOST_COUNT_MAX = 200;
 const UNDERLAY_MTU_DEFAULT = 1500;
 const UNDERLAY = "192.168.77";
 const HOST_FIRST = 11;
+const BUILD_TIMEOUT_MS = 60_000;
+const BUILD_SETTLE_MS = 50;
 /** What a real card does not do for a virtual one: carry a super-packet to the other end. */
 const REAL_WIRE =
   "tso off gso off tx-udp-segmentation off tx-udp_tnl-segmentation off " +
@@ -78,6 +80,7 @@ export class Lab implements AsyncDisposable {
   readonly #processes: LabProcess[] = [];
   #record: LabRecord;
   #open = true;
+  #building = false;
 
   /** Declares everything and makes nothing yet; use `openLab`. */
   constructor(options: LabOptions) {
@@ -102,7 +105,10 @@ export class Lab implements AsyncDisposable {
         folder: join(this.folder, name),
         address: `${UNDERLAY}.${HOST_FIRST + index}`,
         docker: options.docker ?? true,
-        declare: (suffix) => this.#declare(suffix),
+        lab: {
+          declare: (suffix) => this.#declare(suffix),
+          runLines: (lines) => this.#runLines(lines),
+        },
         onStart,
       });
     });
@@ -121,7 +127,7 @@ export class Lab implements AsyncDisposable {
   /** Creates what the constructor declared. Called once, by `openLab`. */
   async build(options: LabOptions): Promise<void> {
     const mtu = options.underlayMtu ?? UNDERLAY_MTU_DEFAULT;
-    await runLines([
+    await this.#runLines([
       `ip netns add ${this.switch.id}`,
       `ip -n ${this.switch.id} link add name br0 mtu ${mtu} type bridge`,
       `ip -n ${this.switch.id} address add ${UNDERLAY}.1/24 dev br0`,
@@ -203,11 +209,14 @@ export class Lab implements AsyncDisposable {
   disposeNow(): void {
     if (!this.#open) return;
     this.#open = false;
+    for (const child of this.#processes) child.killGroup();
+    // An `ip netns add` that is being killed may still finish; let it, and remove what it made.
+    if (this.#building) Bun.sleepSync(BUILD_SETTLE_MS);
+    removeLab(this.#record);
+    // Last, since a second signal during the clean-up must not end this process.
     process.off("exit", this.#onExit);
     process.off("SIGINT", this.#onInterrupt);
     process.off("SIGTERM", this.#onInterrupt);
-    for (const child of this.#processes) child.signal("SIGKILL");
-    removeLab(this.#record);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -253,6 +262,20 @@ export class Lab implements AsyncDisposable {
     this.#record = { ...this.#record, namespaces: [...this.#record.namespaces, namespace] };
     saveRecord(this.#record);
     return namespace;
+  }
+
+  async #runLines(lines: readonly string[]): Promise<void> {
+    if (!this.#open) throw new Error("This lab has been disposed of");
+    this.#building = true;
+    const setup = LabProcess.start({
+      name: "setup",
+      command: ["sh", "-e", "-c", lines.join("\n")],
+      logPath: join(this.folder, "setup.log"),
+    });
+    this.#processes.push(setup);
+    const code = await setup.waitExit(BUILD_TIMEOUT_MS);
+    if (code !== 0) throw new Error(`Cannot build the lab, code ${code}: ${setup.tail(5)}`);
+    this.#building = false;
   }
 
   async #applyFaults(): Promise<void> {

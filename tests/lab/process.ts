@@ -2,7 +2,8 @@
  * A long-running program of the lab: started, watched, stopped by its process id, its words kept.
  *
  * What it prints goes to a file, so that nothing is lost when it is killed, and so that a failed
- * test can show the end of it. Signals go to this one process only.
+ * test can show the end of it. Signals go to this one process only. Each leads a process group of
+ * its own, so that an interrupt at the terminal reaches the lab and not what it looks after.
  *
  * @module
  */
@@ -48,6 +49,7 @@ export class LabProcess {
         stdout: log,
         stderr: log,
         env: programEnv(options.env),
+        detached: true,
       });
       return new LabProcess(options, child);
     } finally {
@@ -88,6 +90,11 @@ export class LabProcess {
 
   signal(signal: NodeJS.Signals): void {
     if (this.running) process.kill(this.pid, signal);
+  }
+
+  /** SIGKILL to it and to what it started, without waiting: for clean-up. */
+  killGroup(): void {
+    if (this.running) process.kill(-this.pid, "SIGKILL");
   }
 
   /** The exit code, within `timeoutMs`. */
