@@ -1,0 +1,217 @@
+/**
+ * The API's answers as schemas, for the side that reads them.
+ *
+ * The shapes are those of `service.ts`, which the compiler checks; extra fields pass, so that an
+ * older client reads a newer agent, and stay in the value, so that `--json` prints them.
+ *
+ * @module
+ */
+import * as v from "valibot";
+import type { Problem } from "./problem.ts";
+import type {
+  ConfigPlanView,
+  ConfigView,
+  CreatedToken,
+  JoinView,
+  LeaseView,
+  LeaveView,
+  MemberView,
+  NodeRef,
+  Readiness,
+  StatusView,
+  TokenView,
+} from "./service.ts";
+
+type Schema<View> = v.GenericSchema<unknown, View>;
+
+const object = v.record(v.string(), v.unknown());
+
+const NodeRefSchema: Schema<NodeRef> = v.looseObject({ id: v.string(), name: v.string() });
+
+export const ConfigPlanSchema: Schema<ConfigPlanView> = v.looseObject({
+  effect: v.picklist(["none", "keep", "renumber"]),
+  kept: v.array(v.string()),
+  renumbered: v.array(v.looseObject({ subnet: v.string(), node: v.string() })),
+  capacity: v.number(),
+});
+
+export const ConfigSchema: Schema<ConfigView> = v.looseObject({
+  revision: v.number(),
+  config: object,
+});
+
+/** The answer to `PUT /config`. */
+export type PutConfigView = ConfigView & { readonly plan: ConfigPlanView };
+
+export const PutConfigSchema: Schema<PutConfigView> = v.looseObject({
+  revision: v.number(),
+  config: object,
+  plan: ConfigPlanSchema,
+});
+
+export const StatusSchema: Schema<StatusView> = v.looseObject({
+  node: v.looseObject({
+    id: v.string(),
+    name: v.string(),
+    version: v.string(),
+    role: v.string(),
+    state: v.string(),
+  }),
+  cluster: v.looseObject({
+    id: v.string(),
+    generation: v.number(),
+    leader: v.nullable(NodeRefSchema),
+    term: v.number(),
+    members: v.number(),
+    voters: v.number(),
+    quorum: v.boolean(),
+  }),
+  network: v.nullable(object),
+  lease: v.nullable(
+    v.looseObject({ subnet: v.string(), gateway: v.string(), expiresInSeconds: v.number() }),
+  ),
+  dataplane: v.nullable(
+    v.looseObject({
+      backend: v.string(),
+      engine: v.string(),
+      encryption: v.string(),
+      mtu: v.number(),
+      interface: v.string(),
+      counters: v.record(v.string(), v.number()),
+    }),
+  ),
+  peers: v.array(
+    v.looseObject({
+      id: v.string(),
+      name: v.string(),
+      subnet: v.string(),
+      endpoint: v.string(),
+      path: v.string(),
+      rttMs: v.nullable(v.number()),
+      lossPercent: v.nullable(v.number()),
+      rxBytes: v.number(),
+      txBytes: v.number(),
+    }),
+  ),
+  warnings: v.array(v.string()),
+});
+
+export const LeaseSchema: Schema<LeaseView> = v.looseObject({
+  subnet: v.string(),
+  node: NodeRefSchema,
+  publicIp: v.string(),
+  backend: v.looseObject({ type: v.string(), data: v.unknown() }),
+  expiresInSeconds: v.number(),
+  reserved: v.boolean(),
+});
+
+export const MemberSchema: Schema<MemberView> = v.looseObject({
+  id: v.string(),
+  name: v.string(),
+  role: v.string(),
+  leader: v.boolean(),
+  address: v.string(),
+  live: v.nullable(v.boolean()),
+  self: v.boolean(),
+});
+
+export const TokenSchema: Schema<TokenView> = v.looseObject({
+  id: v.string(),
+  createdAt: v.string(),
+  expiresAt: v.string(),
+  usesLeft: v.nullable(v.number()),
+  revoked: v.boolean(),
+});
+
+export const CreatedTokenSchema: Schema<CreatedToken> = v.looseObject({
+  id: v.string(),
+  token: v.string(),
+  expiresAt: v.string(),
+  joinCommand: v.string(),
+});
+
+export const JoinSchema: Schema<JoinView> = v.looseObject({
+  clusterId: v.string(),
+  nodeId: v.string(),
+  peer: v.string(),
+});
+
+export const LeaveSchema: Schema<LeaveView> = v.looseObject({
+  nodeId: v.string(),
+  clusterId: v.string(),
+});
+
+export const ReadinessSchema: Schema<Readiness> = v.looseObject({
+  ready: v.boolean(),
+  reasons: v.array(v.string()),
+});
+
+const FieldIssues = v.array(v.object({ path: v.string(), message: v.string() }));
+
+/** Kinds of problem with nothing beside their detail. */
+const PLAIN_KINDS = [
+  "no_config",
+  "not_found",
+  "payload_too_large",
+  "unsupported_media_type",
+  "unauthorized",
+  "socket_only",
+  "forbidden_origin",
+  "forbidden_host",
+  "invalid_token",
+  "already_member",
+  "join_refused",
+  "pin_mismatch",
+  "peer_unreachable",
+  "peer_not_overlay",
+  "last_member",
+  "member_refused",
+  "no_leader",
+  "no_quorum",
+  "overloaded",
+  "timeout",
+  "internal_error",
+] as const;
+
+const ProblemVariants = v.variant("kind", [
+  v.object({ kind: v.picklist(PLAIN_KINDS), detail: v.string() }),
+  v.object({ kind: v.literal("invalid_config"), detail: v.string(), errors: FieldIssues }),
+  v.object({ kind: v.literal("invalid_request"), detail: v.string(), errors: FieldIssues }),
+  v.object({ kind: v.literal("revision_mismatch"), detail: v.string(), revision: v.number() }),
+  v.object({ kind: v.literal("would_renumber"), detail: v.string(), plan: ConfigPlanSchema }),
+  v.object({
+    kind: v.literal("invalid_json"),
+    detail: v.string(),
+    line: v.optional(v.number()),
+    column: v.optional(v.number()),
+  }),
+  v.object({
+    kind: v.literal("method_not_allowed"),
+    detail: v.string(),
+    allow: v.optional(v.array(v.string()), []),
+  }),
+]);
+
+/** Compiles only while the variants above and `Problem` name the same kinds. */
+type SameKinds = [Problem["kind"]] extends [v.InferOutput<typeof ProblemVariants>["kind"]]
+  ? Schema<Problem>
+  : never;
+const ProblemSchema: SameKinds = ProblemVariants;
+
+const TYPE_PREFIX = "urn:overlay:";
+const ProblemEnvelope = v.looseObject({ type: v.string(), detail: v.string() });
+
+/** The failure that an `application/problem+json` body tells, or undefined when it is none. */
+export function decodeProblem(body: unknown): Problem | undefined {
+  const envelope = v.safeParse(ProblemEnvelope, body);
+  if (!envelope.success || !envelope.output.type.startsWith(TYPE_PREFIX)) return undefined;
+  const kind = envelope.output.type.slice(TYPE_PREFIX.length);
+  const problem = v.safeParse(ProblemSchema, { ...envelope.output, kind });
+  return problem.success ? problem.output : undefined;
+}
+
+/** What a problem of any kind says, also of one that this version does not know. */
+export function decodeDetail(body: unknown): string | undefined {
+  const envelope = v.safeParse(ProblemEnvelope, body);
+  return envelope.success ? envelope.output.detail : undefined;
+}
