@@ -3,13 +3,15 @@
  *
  * @module
  */
-import type { KvCommand } from "./txn.ts";
+import { applyTxn } from "./apply-txn.ts";
+import { parseKvCommand } from "./parse-txn.ts";
+import { handler } from "./state-machine.ts";
 import type { CommandHandler } from "./types.ts";
 
-/** Handlers by command kind, for `createStateMachine`. */
-export const kvHandlers: Readonly<Record<string, CommandHandler>> = {};
+const applyKvCommand = handler(parseKvCommand, applyTxn);
 
-/** The command that `value`, from another node or the log, is; undefined when it is none. */
-export function parseKvCommand(_value: unknown): KvCommand | undefined {
-  return undefined;
-}
+/** Handlers by command kind, for `createStateMachine`. */
+export const kvHandlers: Readonly<Record<string, CommandHandler>> = {
+  txn: applyKvCommand,
+  system_txn: applyKvCommand,
+};

@@ -9,8 +9,15 @@
  *
  * @module
  */
-import { AssertionError } from "../../base/assert.ts";
+import { unreachable } from "../../base/assert.ts";
 import type { Revision } from "../../base/ids.ts";
+import { isValidKey, keySize } from "./key.ts";
+import {
+  KEY_SIZE_MAX_BYTES,
+  REQUEST_SIZE_MAX_BYTES,
+  TXN_OPERATIONS_MAX,
+  VALUE_SIZE_MAX_BYTES,
+} from "./limits.ts";
 import type { Command, CommandRefusal, KeyValue } from "./types.ts";
 
 /** Keys under it belong to the system: readable by everybody, not writable by `txn`. */
@@ -20,8 +27,8 @@ export type CompareOperator = "=" | "!=" | "<" | ">";
 export type RevisionTarget = "version" | "modRevision" | "createRevision";
 
 /**
- * One condition. An absent key has version, modRevision and createRevision 0, and no value: it
- * differs from every value, and is neither less nor greater. Values compare byte by byte.
+ * One condition. An absent key has version, modRevision and createRevision 0, and no value: as in
+ * etcd no comparison with its value holds, not even "!=". Values compare byte by byte.
  */
 export type Compare =
   | {
@@ -64,13 +71,12 @@ export interface SystemTxn extends Command<TxnOutcome>, TxnContent {
 
 export type KvCommand = Txn | SystemTxn;
 
-/** One for each operation done, in order. Deletes tell what was there. */
+/** One for each operation done, in order. */
 export type OperationResult =
-  | { readonly kind: "put"; readonly previous: KeyValue | null }
+  | { readonly kind: "put" }
   | { readonly kind: "get"; readonly pair: KeyValue | null }
-  | { readonly kind: "delete"; readonly previous: KeyValue | null }
   | { readonly kind: "range"; readonly pairs: readonly KeyValue[]; readonly more: boolean }
-  | { readonly kind: "delete_prefix"; readonly deletedCount: number };
+  | { readonly kind: "delete" | "delete_prefix"; readonly deletedCount: number };
 
 /** Why a transaction cannot be done. Nothing was changed. */
 export type TxnRefusal =
@@ -109,5 +115,89 @@ export function systemTxn(content: Partial<TxnContent>): SystemTxn {
 
 /** The first limit or rule that `command` breaks, known before it is applied. */
 export function checkTxn(command: KvCommand): TxnRefusal | undefined {
-  throw new AssertionError(`not built yet: ${command.kind}`);
+  const { compare, success, failure } = command;
+  const count = Math.max(compare.length, success.length, failure.length);
+  if (count > TXN_OPERATIONS_MAX) {
+    return { kind: "too_many_operations", count, limit: TXN_OPERATIONS_MAX };
+  }
+  let sizeBytes = 0;
+  for (const { key, value } of compare) {
+    const problem = checkKey(key) ?? checkValue(value);
+    if (problem !== undefined) return problem;
+    sizeBytes += keySize(key) + valueSize(value);
+  }
+  for (const operations of [success, failure]) {
+    for (const operation of operations) {
+      const problem = checkOperation(operation, command.kind);
+      if (problem !== undefined) return problem;
+      sizeBytes += operationSize(operation);
+    }
+  }
+  if (sizeBytes <= REQUEST_SIZE_MAX_BYTES) return undefined;
+  return { kind: "request_too_large", sizeBytes, limitBytes: REQUEST_SIZE_MAX_BYTES };
+}
+
+function checkOperation(operation: Operation, by: KvCommand["kind"]): TxnRefusal | undefined {
+  switch (operation.kind) {
+    case "put":
+      return checkWrite(operation.key, by) ?? checkValue(operation.value);
+    case "delete":
+      return checkWrite(operation.key, by);
+    case "get":
+      return checkKey(operation.key);
+    case "range":
+      return checkPrefix(operation.prefix);
+    case "delete_prefix": {
+      const { prefix } = operation;
+      // A shorter prefix would take the system's keys along.
+      if (by === "txn" && (SYSTEM_PREFIX.startsWith(prefix) || prefix.startsWith(SYSTEM_PREFIX))) {
+        return { kind: "reserved_key", key: prefix };
+      }
+      return checkPrefix(prefix);
+    }
+    default:
+      return unreachable(operation);
+  }
+}
+
+function checkWrite(key: string, by: KvCommand["kind"]): TxnRefusal | undefined {
+  if (by === "txn" && key.startsWith(SYSTEM_PREFIX)) return { kind: "reserved_key", key };
+  return checkKey(key);
+}
+
+function checkKey(key: string): TxnRefusal | undefined {
+  if (isValidKey(key)) return undefined;
+  const sizeBytes = keySize(key);
+  if (sizeBytes <= KEY_SIZE_MAX_BYTES) return { kind: "invalid_key", key: key.toWellFormed() };
+  return { kind: "key_too_large", sizeBytes, limitBytes: KEY_SIZE_MAX_BYTES };
+}
+
+/** The empty prefix is one: it stands for all keys. */
+function checkPrefix(prefix: string): TxnRefusal | undefined {
+  return prefix === "" ? undefined : checkKey(prefix);
+}
+
+function checkValue(value: Uint8Array | number): TxnRefusal | undefined {
+  const sizeBytes = valueSize(value);
+  if (sizeBytes <= VALUE_SIZE_MAX_BYTES) return undefined;
+  return { kind: "value_too_large", sizeBytes, limitBytes: VALUE_SIZE_MAX_BYTES };
+}
+
+function valueSize(value: Uint8Array | number): number {
+  return typeof value === "number" ? 0 : value.length;
+}
+
+function operationSize(operation: Operation): number {
+  switch (operation.kind) {
+    case "put":
+      return keySize(operation.key) + operation.value.length;
+    case "get":
+    case "delete":
+      return keySize(operation.key);
+    case "range":
+    case "delete_prefix":
+      return keySize(operation.prefix);
+    default:
+      return unreachable(operation);
+  }
 }

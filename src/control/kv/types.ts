@@ -88,6 +88,10 @@ export interface KvReader {
 
 /** Write access while one command is applied; every change gets the same new revision. */
 export interface KvWriter extends KvReader {
+  /** What every change of this command gets as its revision. */
+  readonly changeRevision: Revision;
+  /** Whether there is a change so far, all in all. */
+  readonly changed: boolean;
   /** Copies `value`. Asserts on a key or value beyond the limits: the handler checks them. */
   put(key: string, value: Uint8Array): void;
   /** Whether the key existed. */

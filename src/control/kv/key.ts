@@ -1,0 +1,19 @@
+/**
+ * What may be a key.
+ *
+ * @module
+ */
+import { KEY_SIZE_MAX_BYTES } from "./limits.ts";
+
+/**
+ * Whether `key` is one: not empty, within its limit, and well-formed Unicode. A lone surrogate has
+ * no UTF-8 form, so it would change on its way to another node.
+ */
+export function isValidKey(key: string): boolean {
+  return key.length > 0 && key.isWellFormed() && keySize(key) <= KEY_SIZE_MAX_BYTES;
+}
+
+/** Bytes that `key` takes as UTF-8. */
+export function keySize(key: string): number {
+  return Buffer.byteLength(key);
+}

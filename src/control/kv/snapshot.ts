@@ -1,0 +1,236 @@
+/**
+ * The whole state as parts that a driver can encode one by one, and back.
+ *
+ *     header, clients…, outcomes…, pairs and pieces in key order…, end
+ *
+ * A value too large for one part is cut into consecutive pieces. The header carries the digest
+ * that the restored state must have, so that a part lost, repeated or altered is found. Parts come
+ * from a disk or from another node: nothing in them is believed. Pure.
+ *
+ * @module
+ */
+import { decodeIndex, decodeRevision, type Index, type Revision } from "../../base/ids.ts";
+import { isValidKey } from "./key.ts";
+import {
+  CLIENTS_REMEMBERED_MAX,
+  OUTCOMES_REMEMBERED_MAX,
+  SNAPSHOT_PART_SIZE_BYTES,
+  VALUE_SIZE_MAX_BYTES,
+} from "./limits.ts";
+import type { FrozenMap } from "./ordered-map.ts";
+import { isCounter, isRecord, parseNodeNumber, parseRevision, plainSize } from "./plain.ts";
+import { type RememberedClient, type RememberedOutcome, RequestTable } from "./requests.ts";
+import { Store } from "./store.ts";
+import type { KeyValue, SnapshotPart } from "./types.ts";
+
+const FORMAT = 1;
+
+/** What a state machine is at one moment; none of it changes any more. */
+export interface FrozenState {
+  readonly index: Index;
+  readonly revision: Revision;
+  readonly hash: string;
+  readonly clients: readonly RememberedClient[];
+  readonly outcomes: readonly RememberedOutcome[];
+  readonly pairs: FrozenMap<KeyValue>;
+}
+
+/** What `readSnapshot` found; `hash` is still to be compared by the caller. */
+export interface RestoredState {
+  readonly index: Index;
+  readonly hash: string;
+  readonly store: Store;
+  readonly requests: RequestTable;
+}
+
+/** The parts of `state`, made as they are asked for. */
+export function* writeSnapshot(state: FrozenState): IterableIterator<SnapshotPart> {
+  yield {
+    kind: "header",
+    format: FORMAT,
+    index: state.index,
+    revision: state.revision,
+    hash: state.hash,
+  };
+  yield* batches("clients", state.clients, ({ client, floor }) => [client, floor]);
+  yield* batches("outcomes", state.outcomes, (o) => [o.client, o.sequence, o.outcome]);
+  yield* writePairs(state.pairs);
+  yield { kind: "end", pairCount: state.pairs.size };
+}
+
+/** Rows of `items` in parts of about `SNAPSHOT_PART_SIZE_BYTES`. */
+function* batches<Item>(
+  kind: string,
+  items: Iterable<Item>,
+  row: (item: Item) => readonly unknown[],
+): IterableIterator<SnapshotPart> {
+  let rows: (readonly unknown[])[] = [];
+  let size = 0;
+  for (const item of items) {
+    const next = row(item);
+    const nextSize = plainSize(next);
+    if (rows.length > 0 && size + nextSize > SNAPSHOT_PART_SIZE_BYTES) {
+      yield { kind, rows };
+      rows = [];
+      size = 0;
+    }
+    rows.push(next);
+    size += nextSize;
+  }
+  if (rows.length > 0) yield { kind, rows };
+}
+
+function* writePairs(pairs: FrozenMap<KeyValue>): IterableIterator<SnapshotPart> {
+  let small: KeyValue[] = [];
+  let size = 0;
+  const row = (p: KeyValue) => [p.key, p.value, p.createRevision, p.modRevision, p.version];
+  for (const [, pair] of pairs.entries("")) {
+    const pairSize = pair.key.length + pair.value.length;
+    if (small.length > 0 && size + pairSize > SNAPSHOT_PART_SIZE_BYTES) {
+      yield* batches("pairs", small, row);
+      small = [];
+      size = 0;
+    }
+    if (pairSize > SNAPSHOT_PART_SIZE_BYTES) {
+      yield* writePieces(pair);
+    } else {
+      small.push(pair);
+      size += pairSize;
+    }
+  }
+  yield* batches("pairs", small, row);
+}
+
+function* writePieces(pair: KeyValue): IterableIterator<SnapshotPart> {
+  const { key, value, createRevision, modRevision, version } = pair;
+  for (let offset = 0; offset < value.length; offset += SNAPSHOT_PART_SIZE_BYTES) {
+    const bytes = value.subarray(offset, offset + SNAPSHOT_PART_SIZE_BYTES);
+    const about = [key, createRevision, modRevision, version, value.length];
+    yield { kind: "piece", about, offset, bytes };
+  }
+}
+
+/** The state that `parts` hold, or why they hold none. */
+export function readSnapshot(parts: readonly SnapshotPart[]): RestoredState | string {
+  const header = parts[0];
+  if (header === undefined) return "there are no parts";
+  if (!parts.every(isRecord)) return "a part is not a record";
+  if (header["kind"] !== "header") return "the first part is not a header";
+  if (header["format"] !== FORMAT) {
+    return `format ${String(header["format"])} is not known, only ${FORMAT}`;
+  }
+  const index = header["index"];
+  const revision = parseRevision(header["revision"]);
+  const hash = header["hash"];
+  if (!isCounter(index) || revision === undefined || typeof hash !== "string") {
+    return "the header is not complete";
+  }
+  const reader = new SnapshotReader(revision);
+  for (let i = 1; i < parts.length; i++) {
+    const problem = reader.read(parts[i]!);
+    if (problem !== undefined) return `part ${i + 1} of ${parts.length} ${problem}`;
+  }
+  if (!reader.ended) return "the last part is missing";
+  return { index: decodeIndex(index), hash, store: reader.store, requests: reader.requests };
+}
+
+/** Takes the parts after the header, in order. */
+class SnapshotReader {
+  readonly store: Store;
+  readonly requests = new RequestTable();
+  ended = false;
+  #lastKey = "";
+  #clientCount = 0;
+  #outcomeCount = 0;
+  /** The value whose pieces are coming in. */
+  #large: { readonly pair: KeyValue; received: number } | undefined;
+
+  constructor(revision: Revision) {
+    this.store = new Store(revision);
+  }
+
+  /** Undefined, or what is wrong with `part`. */
+  read(part: SnapshotPart): string | undefined {
+    if (this.ended) return "comes after the end";
+    const { kind, rows } = part;
+    if (kind === "piece") return this.#readPiece(part);
+    if (this.#large !== undefined) return "interrupts the pieces of a value";
+    if (kind === "end") {
+      this.ended = true;
+      return part["pairCount"] === this.store.size ? undefined : "counts other pairs";
+    }
+    if (!Array.isArray(rows)) return "has no rows";
+    for (const row of rows) {
+      if (!Array.isArray(row)) return "has a row that is none";
+      const problem = this.#readRow(kind, row);
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
+  }
+
+  #readRow(kind: unknown, row: readonly unknown[]): string | undefined {
+    if (kind === "pairs") {
+      const [key, value, createRevision, modRevision, version] = row;
+      if (!(value instanceof Uint8Array)) return "has a pair without a value";
+      const pair = this.#parsePair([key, createRevision, modRevision, version], value);
+      if (pair === undefined) return "has an invalid pair";
+      this.store.load(pair);
+      return undefined;
+    }
+    const client = parseNodeNumber(row[0]);
+    const number = row[1];
+    if (client === undefined || !Number.isSafeInteger(number) || typeof number !== "number") {
+      return "has an invalid request";
+    }
+    if (kind === "clients") {
+      this.#clientCount += 1;
+      if (this.#clientCount > CLIENTS_REMEMBERED_MAX) return "has too many clients";
+      const fits = number >= -1 && this.requests.loadClient({ client, floor: number });
+      return fits ? undefined : "has a client that does not fit";
+    }
+    if (kind !== "outcomes") return "is of an unknown kind";
+    this.#outcomeCount += 1;
+    if (this.#outcomeCount > OUTCOMES_REMEMBERED_MAX) return "has too many outcomes";
+    const remembered = { client, sequence: number, outcome: row[2] };
+    return number >= 0 && this.requests.load(remembered)
+      ? undefined
+      : "has an outcome that does not fit";
+  }
+
+  #readPiece(part: SnapshotPart): string | undefined {
+    const { about, offset, bytes } = part;
+    if (!Array.isArray(about) || !(bytes instanceof Uint8Array)) return "is not a piece";
+    const large = this.#large ?? this.#startLarge(about);
+    if (large === undefined) return "has an invalid pair";
+    if (about[0] !== large.pair.key) return "interrupts the pieces of a value";
+    const { value } = large.pair;
+    if (offset !== large.received || bytes.length === 0) return "is not the next piece";
+    if (large.received + bytes.length > value.length) return "is larger than its value";
+    value.set(bytes, large.received);
+    large.received += bytes.length;
+    this.#large = large.received === value.length ? undefined : large;
+    if (this.#large === undefined) this.store.load(large.pair);
+    return undefined;
+  }
+
+  #startLarge(about: readonly unknown[]): { pair: KeyValue; received: number } | undefined {
+    const size = about[4];
+    if (!isCounter(size) || size > VALUE_SIZE_MAX_BYTES) return undefined;
+    const pair = this.#parsePair(about, new Uint8Array(size));
+    return pair === undefined ? undefined : { pair, received: 0 };
+  }
+
+  /** Checks a pair and that it comes after the one before. */
+  #parsePair(about: readonly unknown[], bytes: Uint8Array): KeyValue | undefined {
+    const [key, create, mod, version] = about;
+    if (typeof key !== "string" || !isValidKey(key) || key <= this.#lastKey) return undefined;
+    if (bytes.length > VALUE_SIZE_MAX_BYTES) return undefined;
+    if (!isCounter(create) || !isCounter(mod) || !isCounter(version)) return undefined;
+    if (create < 1 || create > mod || mod > this.store.revision || version < 1) return undefined;
+    this.#lastKey = key;
+    const createRevision = decodeRevision(create);
+    const modRevision = decodeRevision(mod);
+    // A copy: the part may be a view of a buffer that is used again.
+    return { key, value: new Uint8Array(bytes), createRevision, modRevision, version };
+  }
+}
