@@ -1,0 +1,121 @@
+/**
+ * The append thread of the core: makes batches durable, then delivers what had to wait for that.
+ *
+ * Batches are handed to the log store at once, without waiting for the one before: the store syncs
+ * them together. Responses come back strictly in order. A batch that changes only the commit index
+ * is not written: the commit may lag after a crash, and the next batch carries it.
+ *
+ * A failed write is the end: what is on the disk is then unknown, nothing more is acknowledged.
+ *
+ * @module
+ */
+import { assert } from "../../base/assert.ts";
+import type { LogStore, StoredHardState } from "../../host/ports.ts";
+import type { HardState, Snapshot, StorageAppend } from "../raft/types.ts";
+import { encodeStored } from "./entry-codec.ts";
+
+/** What is done around the disk. */
+export interface AppendHost {
+  /** The body of `snapshot`, which is to be made durable, in chunks of at most 1 MiB. */
+  snapshotBody(snapshot: Snapshot): readonly Uint8Array[];
+  /** The batch is durable: take it over into memory, then deliver its responses. */
+  durable(work: StorageAppend): void;
+  /** The disk cannot be trusted any more. */
+  failed(cause: unknown): void;
+}
+
+/** Batches on their way to the disk, first in, first out. */
+export class AppendQueue {
+  readonly #store: LogStore;
+  readonly #host: AppendHost;
+  #tail: Promise<void> = Promise.resolve();
+  #failed = false;
+  /** Sequence of the last batch handed in. Invariant: durable <= handed. */
+  #handed = 0;
+  /** Sequence of the last batch whose responses were delivered. */
+  #durable = 0;
+  /** As last written, and as it is now; they differ in the commit only. */
+  #written: HardState | undefined;
+  #current: HardState | undefined;
+  /** Last index in the stored log once all batches handed in are written. */
+  #lastIndex: number;
+
+  constructor(
+    store: LogStore,
+    host: AppendHost,
+    start: { readonly hardState: HardState | undefined; readonly lastIndex: number },
+  ) {
+    this.#store = store;
+    this.#host = host;
+    this.#written = start.hardState;
+    this.#current = start.hardState;
+    this.#lastIndex = start.lastIndex;
+  }
+
+  /** How many batches wait for the disk. */
+  get pendingCount(): number {
+    return this.#handed - this.#durable;
+  }
+
+  /** Hands in the next batch. */
+  push(work: StorageAppend): void {
+    const sequence = ++this.#handed;
+    // Begins to write now; `all` also sees to it that no rejection is left unheard.
+    const written = Promise.all([this.#tail, this.#write(work)]);
+    this.#tail = written.then(
+      () => this.#deliver(work, sequence),
+      (cause: unknown) => this.#fail(cause),
+    );
+  }
+
+  /** Resolves when everything handed in so far is durable, or has failed. */
+  settled(): Promise<void> {
+    return this.#tail;
+  }
+
+  #deliver(work: StorageAppend, sequence: number): void {
+    if (this.#failed) return;
+    assert(sequence === this.#durable + 1, "batches must become durable in order");
+    this.#durable = sequence;
+    this.#host.durable(work);
+  }
+
+  #fail(cause: unknown): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#host.failed(cause);
+  }
+
+  async #write(work: StorageAppend): Promise<void> {
+    const { hardState, entries, snapshot } = work;
+    if (hardState !== undefined) this.#current = hardState;
+    const isVoteOrTerm =
+      this.#current?.term !== this.#written?.term || this.#current?.vote !== this.#written?.vote;
+    if (entries.length === 0 && snapshot === undefined && !isVoteOrTerm) return;
+    const steps: Promise<void>[] = [];
+    if (snapshot !== undefined) {
+      const { index, term } = snapshot;
+      const body = this.#host.snapshotBody(snapshot);
+      steps.push(this.#store.saveSnapshot({ index, term, header: snapshot.data }, body));
+      // What we had ends before the snapshot: without this the next entry would leave a gap. When
+      // it ends later it contradicts the snapshot, and the next entry replaces it.
+      if (this.#lastIndex < index) steps.push(this.#store.compact(index));
+      this.#lastIndex = index;
+    }
+    const current = this.#current;
+    const isHardStateNew = current !== undefined && current !== this.#written;
+    if (entries.length > 0 || isHardStateNew) {
+      const batch = { entries: entries.map(encodeStored) };
+      steps.push(
+        this.#store.append(isHardStateNew ? { ...batch, hardState: toStored(current) } : batch),
+      );
+      this.#written = current;
+      this.#lastIndex = entries.at(-1)?.index ?? this.#lastIndex;
+    }
+    await Promise.all(steps);
+  }
+}
+
+function toStored(state: HardState): StoredHardState {
+  return { term: state.term, vote: state.vote ?? 0, commit: state.commit };
+}

@@ -1,0 +1,514 @@
+/**
+ * Drives one consensus core: feeds it ticks, messages and finished disk work, and carries out
+ * what it returns.
+ *
+ *     clock, peers, callers --> Raft --> storage_append --> LogStore, then its responses
+ *                                   \--> storage_apply ---> StateMachine, then its response
+ *                                    \-> other messages --> Transport, at once
+ *
+ * Ordering duty: a message that acknowledges something leaves only after that is durable. Such
+ * messages come inside `storage_append`, and `AppendQueue` delivers them in order.
+ *
+ * Knows nothing of TLS, addresses or roles; the simulator runs this file as it is.
+ *
+ * @module
+ */
+import { HostError } from "../../base/host-error.ts";
+import { decodeRandomNodeId, type Index, type NodeId, type Revision } from "../../base/ids.ts";
+import type { Log } from "../../base/log.ts";
+import { err, type Result } from "../../base/result.ts";
+import type { Clock, LogStore, Random } from "../../host/ports.ts";
+import type { Command, KvEvent, KvReader, StateMachine } from "../kv/types.ts";
+import { payloadSizeBytes } from "../raft/entry-size.ts";
+import {
+  type ProposeError,
+  Raft,
+  type RaftConfig,
+  type RaftStatus,
+  type Ready,
+} from "../raft/raft.ts";
+import type {
+  ConfChange,
+  ConfState,
+  PeerMessage,
+  SnapshotRequest,
+  StorageAppend,
+  StorageAppendResponse,
+  StorageApply,
+} from "../raft/types.ts";
+import { AppendQueue } from "./append-queue.ts";
+import { applyEntries } from "./applier.ts";
+import type { PlainRecord } from "./codec.ts";
+import { FailOver } from "./fail-over.ts";
+import { explainFailure } from "./failure.ts";
+import {
+  assertLimits,
+  ELECTION_TICKS,
+  ELECTION_TIMEOUT_MS,
+  EXECUTE_TIMEOUT_MS,
+  TICK_MS,
+} from "./limits.ts";
+import { Liveness } from "./liveness.ts";
+import type { CallAnswer, CallMethod, PeerReceiver, Transport } from "./peer-port.ts";
+import { Proposals } from "./proposals.ts";
+import { createRaftConfig } from "./raft-config.ts";
+import { ReadBarriers } from "./read-barrier.ts";
+import type { ClusterRef, Recovered } from "./recovery.ts";
+import { Snapshots } from "./snapshots.ts";
+import { traceFields } from "./trace-fields.ts";
+import type { ClusterFailure, ExecuteOptions, RoleChange } from "./types.ts";
+
+/** Contexts of reads begin at a random multiple of this: two runs never share one. */
+const READ_CONTEXTS_PER_RUN = 2 ** 32;
+const RUN_COUNT = 2 ** 20;
+
+export interface DriverOptions {
+  readonly nodeId: NodeId;
+  readonly cluster: ClusterRef;
+  readonly recovered: Recovered;
+  readonly logStore: LogStore;
+  /** Filled by recovery. */
+  readonly machine: StateMachine;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly transport: Transport;
+  readonly log: Log;
+  /** Answers the calls that are not the driver's own. */
+  readonly answer: (from: NodeId, method: CallMethod, body: PlainRecord) => Promise<CallAnswer>;
+  readonly onFatal: (error: HostError) => void;
+  /** Entries between snapshots; smaller in tests. */
+  readonly snapshotEntries?: number;
+}
+
+/** One node's consensus, running until `stop`. */
+export class Driver implements PeerReceiver {
+  readonly nodeId: NodeId;
+  readonly #options: DriverOptions;
+  readonly #raft: Raft;
+  readonly #appends: AppendQueue;
+  readonly #snapshots: Snapshots;
+  readonly #proposals: Proposals;
+  readonly #reads: ReadBarriers;
+  readonly #failOver: FailOver;
+  readonly #liveness = new Liveness(2 * ELECTION_TIMEOUT_MS);
+  readonly #appliedListeners = new Set<(events: readonly KvEvent[], revision: Revision) => void>();
+  readonly #roleListeners = new Set<(change: RoleChange) => void>();
+  readonly #cancelTicks: () => void;
+  #confState: ConfState;
+  #role: RoleChange;
+  #lastTickMs: number;
+  #leaderlessSinceMs: number;
+  #isPumpScheduled = false;
+  #isPumping = false;
+  #isStopped = false;
+  #wasMember = false;
+  #isExpelled = false;
+  /** Messages of peers that the core refused. */
+  refusedCount = 0;
+
+  constructor(options: DriverOptions) {
+    assertLimits();
+    const { recovered, clock, random, log, machine } = options;
+    this.#options = options;
+    this.nodeId = options.nodeId;
+    this.#confState = recovered.confState;
+    this.#snapshots = new Snapshots({
+      cluster: options.cluster,
+      store: options.logStore,
+      memoryLog: recovered.memoryLog,
+      machine,
+      log,
+      confState: () => this.#confState,
+      failed: (cause) => this.#fatal(cause),
+      ...(options.snapshotEntries === undefined ? {} : { entriesMax: options.snapshotEntries }),
+    });
+    this.#raft = new Raft(createRaftConfig(options), this.#snapshots.reader(), random, (event) =>
+      log.debug(`raft ${event.kind}`, traceFields(event)),
+    );
+    this.#appends = new AppendQueue(
+      options.logStore,
+      {
+        snapshotBody: (snapshot) => this.#snapshots.bodyOf(snapshot),
+        durable: (work) => this.#durable(work),
+        failed: (cause) => this.#fatal(cause),
+      },
+      { hardState: recovered.hardState, lastIndex: recovered.memoryLog.lastIndex() },
+    );
+    // Each run is a client of its own, so that no request id is ever used twice.
+    const client = decodeRandomNodeId(random.bytes(7));
+    this.#proposals = new Proposals(this.#proposalHost(client));
+    const contextBase = random.below(RUN_COUNT) * READ_CONTEXTS_PER_RUN;
+    this.#reads = new ReadBarriers(this.#readHost(), contextBase);
+    this.#failOver = new FailOver({
+      clock,
+      random,
+      hasLeader: () => this.#raft.status().leader !== undefined,
+      campaign: () => {
+        this.#raft.campaign();
+        this.#schedulePump();
+      },
+    });
+    this.#role = roleOf(this.#raft.status());
+    this.#lastTickMs = clock.nowMs();
+    this.#leaderlessSinceMs = this.#lastTickMs;
+    options.transport.attach(this);
+    this.#cancelTicks = clock.every(TICK_MS, () => this.#tick());
+    this.#maybeLeadAlone();
+    this.#schedulePump();
+  }
+
+  /** The state as applied here. */
+  get reader(): KvReader {
+    return this.#options.machine.reader;
+  }
+
+  /** Membership at the applied index. */
+  get confState(): ConfState {
+    return this.#confState;
+  }
+
+  /** Role, term and leader as of the last batch. */
+  get role(): RoleChange {
+    return this.#role;
+  }
+
+  /** Whether this node was a member and is none any more. */
+  get isRemoved(): boolean {
+    return this.#isExpelled;
+  }
+
+  status(): RaftStatus {
+    return this.#raft.status();
+  }
+
+  isLeader(): boolean {
+    return this.#role.leader === this.nodeId;
+  }
+
+  /** Whether `node` was heard from lately; this node itself always is live. */
+  isLive(node: NodeId): boolean {
+    return node === this.nodeId || this.#liveness.isLive(node, this.#options.clock.nowMs());
+  }
+
+  /** On the leader: a majority was heard from lately. Else: there is a leader. */
+  hasQuorum(): boolean {
+    if (!this.isLeader()) return this.#role.leader !== undefined;
+    return this.#liveness.hasQuorum(this.#confState, this.nodeId, this.#options.clock.nowMs());
+  }
+
+  /** Carries out a write exactly once, wherever the leader is. */
+  async execute<Outcome>(
+    command: Command<Outcome>,
+    options: ExecuteOptions = {},
+  ): Promise<Result<Outcome, ClusterFailure>> {
+    const { timeoutMs = EXECUTE_TIMEOUT_MS, requestId } = options;
+    const result = await this.#proposals.execute(command, { timeoutMs, requestId });
+    // The state machine's handler for this kind of command promises the type.
+    return result as Result<Outcome, ClusterFailure>;
+  }
+
+  /** Resolves when local reads are linearizable with respect to this call. */
+  readBarrier(timeoutMs: number = EXECUTE_TIMEOUT_MS): Promise<Result<void, ClusterFailure>> {
+    return this.#reads.wait(timeoutMs);
+  }
+
+  /** Leader only: proposes a membership change. Taken in means neither committed nor valid. */
+  proposeConfChange(change: ConfChange): Result<void, ProposeError> {
+    if (this.#isStopped) return err({ kind: "no_leader" });
+    const result = this.#raft.propose([{ kind: "conf_change", change }]);
+    this.#schedulePump();
+    return result;
+  }
+
+  /** Leader only: hands leadership to `target`, an up-to-date voter at best. May do nothing. */
+  transferLeadership(target: NodeId): void {
+    if (this.#isStopped) return;
+    this.#raft.transferLeadership(target);
+    this.#schedulePump();
+  }
+
+  /** Calls `listener` after each applied entry that changed something. Returns the undo. */
+  onApplied(listener: (events: readonly KvEvent[], revision: Revision) => void): () => void {
+    this.#appliedListeners.add(listener);
+    return () => this.#appliedListeners.delete(listener);
+  }
+
+  /** Calls `listener` at each change of role, term or leader. Returns the undo. */
+  onRole(listener: (change: RoleChange) => void): () => void {
+    this.#roleListeners.add(listener);
+    return () => this.#roleListeners.delete(listener);
+  }
+
+  /** Stops at once; what is under way on the disk is waited for. Open calls fail. */
+  async stop(): Promise<void> {
+    this.#halt();
+    await this.#appends.settled();
+    await this.#snapshots.settled();
+  }
+
+  // What comes in from other nodes. ------------------------------------------------------------
+
+  receive(message: PeerMessage): void {
+    if (this.#isStopped) return;
+    this.#liveness.heard(message.from, this.#options.clock.nowMs());
+    if (!this.#raft.step(message).ok) this.refusedCount += 1;
+    this.#schedulePump();
+  }
+
+  receiveSnapshot(message: SnapshotRequest, body: readonly Uint8Array[]): void {
+    if (this.#isStopped) return;
+    if (!this.#snapshots.offer(message, body)) {
+      this.refusedCount += 1;
+      this.#options.log.warn("snapshot refused", { from: message.from, reason: "not usable" });
+      return;
+    }
+    this.receive(message);
+    // At once, so that the core's decision is about this snapshot and no later one.
+    this.#pump();
+    this.#snapshots.withdraw();
+  }
+
+  unreachable(node: NodeId): void {
+    if (this.#isStopped) return;
+    this.#raft.reportUnreachable(node);
+    this.#schedulePump();
+  }
+
+  closed(node: NodeId): void {
+    if (this.#isStopped || this.#role.leader !== node || this.isLeader()) return;
+    this.#raft.forgetLeader();
+    this.#schedulePump();
+    this.#failOver.begin();
+  }
+
+  expelled(): void {
+    if (!this.#isExpelled) this.#options.log.warn("this node was removed from the cluster");
+    this.#isExpelled = true;
+  }
+
+  answer(from: NodeId, method: CallMethod, body: PlainRecord): Promise<CallAnswer> {
+    this.#liveness.heard(from, this.#options.clock.nowMs());
+    if (method === "propose") return this.#proposals.serve(body);
+    return this.#options.answer(from, method, body);
+  }
+
+  // The core's effects. ------------------------------------------------------------------------
+
+  #tick(): void {
+    const nowMs = this.#options.clock.nowMs();
+    const tickCount = Math.round((nowMs - this.#lastTickMs) / TICK_MS);
+    if (tickCount <= 0) return;
+    this.#lastTickMs += tickCount * TICK_MS;
+    // After a stall the messages that would have reset our timer still wait to be read: making
+    // up a whole election timeout would start an election against a leader that lives.
+    for (let i = 0; i < Math.min(tickCount, ELECTION_TICKS - 1); i++) this.#raft.tick();
+    this.#maybeLeadAlone();
+    this.#proposals.tick();
+    this.#reads.tick();
+    this.#pump();
+  }
+
+  /** A cluster of one need not wait for a timeout: nobody else could lead. */
+  #maybeLeadAlone(): void {
+    if (this.#role.role === "follower" && this.#isOnlyVoter()) this.#raft.campaign();
+  }
+
+  /** Runs the core's effects at the end of this turn: what comes in together goes out together. */
+  #schedulePump(): void {
+    if (this.#isPumpScheduled || this.#isPumping) return;
+    this.#isPumpScheduled = true;
+    queueMicrotask(() => {
+      this.#isPumpScheduled = false;
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    if (this.#isPumping || this.#isStopped) return;
+    this.#isPumping = true;
+    try {
+      while (!this.#isStopped && this.#raft.hasReady()) {
+        const ready = this.#raft.ready();
+        for (const message of ready.messages) {
+          if (message.kind === "storage_append") this.#appends.push(message);
+          else if (message.kind === "storage_apply") this.#apply(message);
+          else this.#send(message);
+        }
+        this.#updateRole(ready);
+        for (const read of ready.readStates) this.#reads.confirmed(read.context, read.index);
+      }
+    } catch (cause) {
+      if (!(cause instanceof HostError)) throw cause;
+      this.#fatal(cause);
+    } finally {
+      this.#isPumping = false;
+    }
+  }
+
+  #send(message: PeerMessage): void {
+    if (message.to === this.nodeId) {
+      this.#raft.step(message);
+      return;
+    }
+    const { transport } = this.#options;
+    if (message.kind !== "snapshot_request") {
+      transport.send(message);
+      return;
+    }
+    void this.#snapshots.send(message, transport).then((arrived) => {
+      if (this.#isStopped) return;
+      this.#raft.reportSnapshot(message.to, arrived);
+      this.#schedulePump();
+    });
+  }
+
+  #durable(work: StorageAppend): void {
+    if (this.#isStopped) return;
+    const { memoryLog } = this.#options.recovered;
+    try {
+      if (work.snapshot !== undefined) {
+        this.#snapshots.install(work.snapshot);
+        this.#setConfState(work.snapshot.confState);
+      }
+    } catch (cause) {
+      if (!(cause instanceof HostError)) throw cause;
+      this.#fatal(cause);
+      return;
+    }
+    memoryLog.append(work.entries);
+    for (const response of work.responses) this.#respond(response);
+    if (work.snapshot !== undefined) this.#restored();
+    this.#schedulePump();
+  }
+
+  #respond(response: PeerMessage | StorageAppendResponse): void {
+    if (response.kind === "storage_append_response") this.#raft.step(response);
+    else this.#send(response);
+  }
+
+  #apply(work: StorageApply): void {
+    applyEntries(this.#options.machine, work.entries, {
+      confChange: (change) => this.#setConfState(this.#raft.applyConfChange(change)),
+      applied: ({ index, request, outcome, revision, events }) => {
+        if (request !== undefined) this.#proposals.applied(request, outcome, index);
+        if (events.length > 0) this.#tellApplied(events, revision);
+      },
+    });
+    for (const entry of work.entries) this.#snapshots.counted(payloadSizeBytes(entry));
+    this.#raft.step(work.response);
+    this.#reads.applied();
+    this.#snapshots.maybeMake();
+  }
+
+  /** The whole state was replaced: listeners cannot be told what changed, so they are told all. */
+  #restored(): void {
+    this.#reads.applied();
+    const { reader } = this.#options.machine;
+    const events: KvEvent[] = [];
+    for (const current of reader.list("")) {
+      events.push({ kind: "put", current, previous: undefined });
+    }
+    this.#tellApplied(events, reader.revision);
+  }
+
+  #tellApplied(events: readonly KvEvent[], revision: Revision): void {
+    for (const listener of this.#appliedListeners) listener(events, revision);
+  }
+
+  #setConfState(state: ConfState): void {
+    this.#confState = state;
+    this.#liveness.keepOnly(state);
+    const { voters, learners, learnersNext, votersOutgoing } = state;
+    const isMember = [...voters, ...learners, ...learnersNext, ...votersOutgoing].includes(
+      this.nodeId,
+    );
+    if (this.#wasMember && !isMember) this.expelled();
+    this.#wasMember = isMember;
+  }
+
+  #updateRole(ready: Ready): void {
+    const last = this.#role;
+    const { role, leader } = ready.softState ?? last;
+    const next = { role, leader, term: ready.hardState?.term ?? last.term };
+    if (role === last.role && next.term === last.term && leader === last.leader) return;
+    this.#role = next;
+    if (next.leader === undefined && last.leader !== undefined) {
+      this.#leaderlessSinceMs = this.#options.clock.nowMs();
+    }
+    this.#proposals.leadershipChanged();
+    this.#reads.leadershipChanged();
+    for (const listener of this.#roleListeners) listener(next);
+  }
+
+  #fatal(cause: unknown): void {
+    if (this.#isStopped) return;
+    this.#halt();
+    const error =
+      cause instanceof HostError
+        ? cause
+        : new HostError({ operation: "write", object: "log", reason: String(cause), cause });
+    this.#options.onFatal(error);
+  }
+
+  #halt(): void {
+    this.#isStopped = true;
+    this.#cancelTicks();
+    this.#failOver.stop();
+    this.#proposals.stop();
+    this.#reads.stop();
+  }
+
+  #isOnlyVoter(): boolean {
+    const { voters, votersOutgoing } = this.#confState;
+    return voters.length === 1 && voters[0] === this.nodeId && votersOutgoing.length === 0;
+  }
+
+  #proposalHost(client: NodeId): ConstructorParameters<typeof Proposals>[0] {
+    const { clock, transport, machine } = this.#options;
+    return {
+      client,
+      nodeId: this.nodeId,
+      leadership: () => this.#role,
+      propose: (entries) => {
+        if (this.#isStopped) return err({ kind: "no_leader" });
+        const result = this.#raft.propose(entries);
+        this.#schedulePump();
+        return result;
+      },
+      forward: (target, body, timeoutMs) =>
+        transport.call({ target, method: "propose", body, timeoutMs }),
+      appliedIndex: (): Index => machine.appliedIndex,
+      nowMs: () => clock.nowMs(),
+      wallMs: () => clock.wallMs(),
+      explain: () => this.#explain("write"),
+    };
+  }
+
+  #readHost(): ConstructorParameters<typeof ReadBarriers>[0] {
+    const { clock, machine } = this.#options;
+    return {
+      readIndex: (context) => {
+        if (this.#isStopped) return;
+        this.#raft.readIndex(context);
+        this.#schedulePump();
+      },
+      appliedIndex: () => machine.appliedIndex,
+      nowMs: () => clock.nowMs(),
+      explain: () => this.#explain("read"),
+    };
+  }
+
+  #explain(action: "write" | "read"): ClusterFailure {
+    return explainFailure({
+      action,
+      isLeader: this.isLeader(),
+      hasLeader: this.#role.leader !== undefined,
+      hasQuorum: this.hasQuorum(),
+      leaderlessMs: this.#options.clock.nowMs() - this.#leaderlessSinceMs,
+    });
+  }
+}
+
+function roleOf(status: RaftStatus): RoleChange {
+  return { role: status.role, term: status.term, leader: status.leader };
+}

@@ -1,0 +1,65 @@
+/**
+ * Limits and intervals of the cluster, each with its unit and its reason.
+ *
+ * All are implementation choices. Relations between them are asserted by `assertLimits`.
+ *
+ * @module
+ */
+import { assert } from "../../base/assert.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** etcd's tick: short enough for an election in one to two seconds, long enough to idle. */
+export const TICK_MS = 100;
+/**
+ * Three heartbeats fit into one election timeout, so two may be lost. Each costs four times
+ * 0.2 ms of CPU (TLS, both ways, both ends): 0.3 % of a core on a leader with two followers.
+ */
+export const HEARTBEAT_TICKS = 3;
+/** A follower waits 10 to 19 ticks; checkQuorum and leases count in the same unit. */
+export const ELECTION_TICKS = 10;
+export const ELECTION_TIMEOUT_MS = ELECTION_TICKS * TICK_MS;
+
+/** Entries of one append message; larger single entries travel alone. */
+export const MESSAGE_SIZE_MAX_BYTES = 1 * MIB;
+export const INFLIGHT_COUNT_MAX = 256;
+export const INFLIGHT_SIZE_MAX_BYTES = 16 * MIB;
+/** Beyond it the leader answers "overloaded" at once instead of queueing for seconds. */
+export const UNCOMMITTED_SIZE_MAX_BYTES = 64 * MIB;
+/** Applied in one go; bounds how long the event loop is busy with it. */
+export const COMMITTED_SIZE_MAX_BYTES = 4 * MIB;
+
+/** etcd's count; a snapshot of thousands of leases takes some milliseconds. */
+export const SNAPSHOT_ENTRIES = 10_000;
+export const SNAPSHOT_LOG_SIZE_BYTES = 64 * MIB;
+/** Kept behind a snapshot, so that a follower that was away shortly needs no snapshot. */
+export const TRAILING_ENTRIES = 5_000;
+/** The same in bytes: they are in memory. */
+export const TRAILING_SIZE_MAX_BYTES = 16 * MIB;
+
+/** How long a write or a linearizable read is tried when the caller does not say. */
+export const EXECUTE_TIMEOUT_MS = 5_000;
+/** Writes of this node that wait for their outcome; more is "overloaded". */
+export const PENDING_COUNT_MAX = 20_000;
+/** A leader's answer came: how long the outcome waits for being applied here as well. */
+export const READ_YOUR_WRITES_GRACE_MS = 500;
+/** A read index that was not answered is asked for again, with a new context. */
+export const READ_RETRY_MS = 500;
+
+/** Spread of the wait before an election after the leader's connection was closed. */
+export const FAIL_OVER_DELAY_MIN_MS = 10;
+export const FAIL_OVER_DELAY_MAX_MS = 100;
+/** The wait before the next try: longer than an election takes (two round trips, two syncs). */
+export const FAIL_OVER_RETRY_MIN_MS = 100;
+export const FAIL_OVER_RETRY_MAX_MS = 300;
+/** Tries until the election timeout, one to two seconds, takes over. */
+export const FAIL_OVER_ATTEMPTS_MAX = 6;
+
+/** Asserts how the limits hang together; called when a node starts. */
+export function assertLimits(): void {
+  assert(ELECTION_TICKS > 3 * HEARTBEAT_TICKS, "three heartbeats must fit an election timeout");
+  assert(TRAILING_ENTRIES < SNAPSHOT_ENTRIES, "trailing entries must be fewer than a snapshot's");
+  assert(INFLIGHT_SIZE_MAX_BYTES >= MESSAGE_SIZE_MAX_BYTES, "a message must fit the window");
+  assert(FAIL_OVER_DELAY_MAX_MS < ELECTION_TIMEOUT_MS, "fail-over must beat the timeout");
+}

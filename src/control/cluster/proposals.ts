@@ -1,0 +1,295 @@
+/**
+ * Writes on their way through the log: from `execute` on any node to the outcome, exactly once.
+ *
+ *     waiting --leader is here--> proposed --applied here--> done
+ *     waiting --leader is elsewhere--> forwarded --answered--> answered --applied here--> done
+ *     proposed, forwarded --leader or term changed, call failed--> waiting
+ *     any --deadline--> failed (answered: done)
+ *
+ * A retry carries the same request id, and the state machine applies each id once, so trying
+ * again after a lost answer is harmless. Driven by the driver: role changes, applied entries,
+ * ticks. Holds no timer of its own.
+ *
+ * @module
+ */
+import type { Index, NodeId, Term } from "../../base/ids.ts";
+import { err, ok, type Result } from "../../base/result.ts";
+import type { Command, RequestId } from "../kv/types.ts";
+import type { ProposeError } from "../raft/raft.ts";
+import type { ProposedEntry } from "../raft/types.ts";
+import type { PlainRecord } from "./codec.ts";
+import { asCommand, asRequestId, encodeCommand } from "./entry-codec.ts";
+import { FieldReader } from "./fields.ts";
+import { PENDING_COUNT_MAX, READ_YOUR_WRITES_GRACE_MS } from "./limits.ts";
+import type { CallAnswer, CallFailure } from "./peer-port.ts";
+import type { ClusterFailure } from "./types.ts";
+
+/** What the driver lends. */
+export interface ProposalHost {
+  /** Whose request ids this run uses; no other run ever did. */
+  readonly client: NodeId;
+  readonly nodeId: NodeId;
+  leadership(): { readonly term: Term; readonly leader: NodeId | undefined };
+  propose(entries: readonly ProposedEntry[]): Result<void, ProposeError>;
+  forward(
+    target: NodeId,
+    body: PlainRecord,
+    timeoutMs: number,
+  ): Promise<Result<PlainRecord, CallFailure>>;
+  appliedIndex(): Index;
+  nowMs(): number;
+  wallMs(): number;
+  /** Why nothing can be written now, for a deadline that passed. */
+  explain(): ClusterFailure;
+}
+
+type Phase =
+  | { readonly kind: "waiting" }
+  | { readonly kind: "proposed"; readonly term: Term }
+  | { readonly kind: "forwarded"; readonly leader: NodeId; readonly term: Term }
+  | { readonly kind: "answered"; readonly outcome: unknown };
+
+interface Pending {
+  readonly request: RequestId;
+  readonly command: Command;
+  deadlineMs: number;
+  phase: Phase;
+  /** Told the outcome, or why there is none. */
+  readonly waiters: ((result: Result<unknown, ClusterFailure>) => void)[];
+}
+
+interface Served {
+  readonly term: Term;
+  readonly deadlineMs: number;
+  readonly waiters: ((answer: CallAnswer) => void)[];
+}
+
+/** All writes that this node started, and those that followers passed on to it. */
+export class Proposals {
+  readonly #host: ProposalHost;
+  /** Writes that began here, by request. */
+  readonly #pending = new Map<string, Pending>();
+  /** Writes that followers passed on, by request. */
+  readonly #served = new Map<string, Served>();
+  /** Proposed together at the end of this turn: one batch, one append message, one fsync. */
+  #outbox: { readonly key: string; readonly entry: ProposedEntry }[] = [];
+  #sequence = 0;
+  #isStopped = false;
+
+  constructor(host: ProposalHost) {
+    this.#host = host;
+  }
+
+  /** Carries `command` out. */
+  execute(
+    command: Command,
+    options: { readonly timeoutMs: number; readonly requestId: RequestId | undefined },
+  ): Promise<Result<unknown, ClusterFailure>> {
+    const request = options.requestId ?? {
+      client: this.#host.client,
+      sequence: ++this.#sequence,
+    };
+    const key = requestKey(request);
+    const known = this.#pending.get(key);
+    if (this.#isStopped) return Promise.resolve(err(STOPPED));
+    if (known === undefined && this.#pending.size >= PENDING_COUNT_MAX) {
+      return Promise.resolve(err(overloaded("too many writes wait for their outcome")));
+    }
+    return new Promise((resolve) => {
+      const deadlineMs = this.#host.nowMs() + options.timeoutMs;
+      if (known !== undefined) {
+        known.deadlineMs = Math.max(known.deadlineMs, deadlineMs);
+        known.waiters.push(resolve);
+        return;
+      }
+      const waiters = [resolve];
+      const pending: Pending = {
+        request,
+        command,
+        deadlineMs,
+        phase: { kind: "waiting" },
+        waiters,
+      };
+      this.#pending.set(key, pending);
+      this.#dispatch(key, pending);
+    });
+  }
+
+  /** Serves a write that another member passed on. */
+  serve(body: PlainRecord): Promise<CallAnswer> {
+    const fields = new FieldReader(body);
+    const command = asCommand(fields.raw("command"));
+    const request = asRequestId(fields.raw("request"));
+    const timeoutMs = fields.counter("timeoutMs");
+    if (fields.failed || command === undefined || request === undefined) {
+      return Promise.resolve(refuse("malformed", "the request is not a write"));
+    }
+    const { leader, term } = this.#host.leadership();
+    if (leader !== this.#host.nodeId || this.#isStopped) {
+      return Promise.resolve(refuse("not_leader", "this node is not the leader"));
+    }
+    return new Promise((resolve) => {
+      const key = requestKey(request);
+      const known = this.#served.get(key);
+      if (known?.term === term) {
+        known.waiters.push(resolve);
+        return;
+      }
+      const deadlineMs = this.#host.nowMs() + timeoutMs;
+      this.#served.set(key, { term, deadlineMs, waiters: [resolve] });
+      this.#enqueue(key, command, request);
+    });
+  }
+
+  /** The entry of `request` was applied here, at `index`. */
+  applied(request: RequestId, outcome: unknown, index: Index): void {
+    const key = requestKey(request);
+    this.#finish(key, ok(outcome));
+    this.#answer(key, ok({ outcome, index }));
+  }
+
+  /** Role, term or leader changed: what was on its way may be lost. */
+  leadershipChanged(): void {
+    const { leader, term } = this.#host.leadership();
+    for (const [key, served] of this.#served) {
+      if (leader === this.#host.nodeId && served.term === term) continue;
+      this.#answer(key, refuse("not_leader", "leadership moved while the write was on its way"));
+    }
+    for (const [key, pending] of this.#pending) {
+      const phase = pending.phase;
+      if (phase.kind === "answered") continue;
+      const stays =
+        phase.kind !== "waiting" &&
+        phase.term === term &&
+        leader === (phase.kind === "proposed" ? this.#host.nodeId : phase.leader);
+      if (stays) continue;
+      pending.phase = { kind: "waiting" };
+      this.#dispatch(key, pending);
+    }
+  }
+
+  /** Tries again what waits, and gives up what is past its deadline. */
+  tick(): void {
+    const nowMs = this.#host.nowMs();
+    for (const [key, served] of this.#served) {
+      if (nowMs >= served.deadlineMs) this.#answer(key, refuse("timeout", "not applied in time"));
+    }
+    for (const [key, pending] of this.#pending) {
+      if (nowMs < pending.deadlineMs) {
+        if (pending.phase.kind === "waiting") this.#dispatch(key, pending);
+        continue;
+      }
+      const phase = pending.phase;
+      this.#finish(key, phase.kind === "answered" ? ok(phase.outcome) : err(this.#host.explain()));
+    }
+  }
+
+  /** Fails everything: the node stops. */
+  stop(): void {
+    this.#isStopped = true;
+    for (const key of [...this.#pending.keys()]) this.#finish(key, err(STOPPED));
+    for (const key of [...this.#served.keys()]) {
+      this.#answer(key, refuse("not_leader", "this node stops"));
+    }
+  }
+
+  #dispatch(key: string, pending: Pending): void {
+    const { leader, term } = this.#host.leadership();
+    if (leader === undefined) return;
+    if (leader === this.#host.nodeId) {
+      pending.phase = { kind: "proposed", term };
+      this.#enqueue(key, pending.command, pending.request);
+      return;
+    }
+    pending.phase = { kind: "forwarded", leader, term };
+    void this.#forward(key, pending, leader);
+  }
+
+  async #forward(key: string, pending: Pending, leader: NodeId): Promise<void> {
+    const phase = pending.phase;
+    const timeoutMs = Math.max(1, Math.ceil(pending.deadlineMs - this.#host.nowMs()));
+    const body = {
+      command: pending.command,
+      request: [pending.request.client, pending.request.sequence],
+      timeoutMs,
+    };
+    const result = await this.#host.forward(leader, body, timeoutMs);
+    if (this.#pending.get(key) !== pending || pending.phase !== phase) return;
+    if (result.ok) {
+      const index = result.value["index"];
+      const isHere = typeof index === "number" && this.#host.appliedIndex() >= index;
+      const outcome = result.value["outcome"];
+      if (isHere) {
+        this.#finish(key, ok(outcome));
+        return;
+      }
+      // The caller may read here next: wait until its write can be seen, but not for long.
+      pending.phase = { kind: "answered", outcome };
+      pending.deadlineMs = Math.min(
+        pending.deadlineMs,
+        this.#host.nowMs() + READ_YOUR_WRITES_GRACE_MS,
+      );
+    } else if (result.error.kind === "refused" && result.error.reason === "overloaded") {
+      this.#finish(key, err(overloaded(result.error.detail)));
+    } else {
+      pending.phase = { kind: "waiting" }; // The next tick tries again.
+    }
+  }
+
+  #enqueue(key: string, command: Command, request: RequestId): void {
+    const proposedAtMs = this.#host.wallMs();
+    const data = encodeCommand({ command, request, proposedAtMs });
+    if (this.#outbox.length === 0) queueMicrotask(() => this.#flush());
+    this.#outbox.push({ key, entry: { kind: "normal", data } });
+  }
+
+  #flush(): void {
+    const batch = this.#outbox;
+    this.#outbox = [];
+    const result = this.#host.propose(batch.map((item) => item.entry));
+    if (result.ok) return;
+    const isBusy = result.error.kind === "dropped" && result.error.reason === "too_busy";
+    for (const { key } of batch) {
+      const pending = this.#pending.get(key);
+      if (isBusy) {
+        const detail = "the leader has too many writes under way";
+        this.#finish(key, err(overloaded(detail)));
+        this.#answer(key, refuse("overloaded", detail));
+      } else {
+        if (pending?.phase.kind === "proposed") pending.phase = { kind: "waiting" };
+        this.#answer(key, refuse("not_leader", "leadership is being handed over"));
+      }
+    }
+  }
+
+  #finish(key: string, result: Result<unknown, ClusterFailure>): void {
+    const pending = this.#pending.get(key);
+    if (pending === undefined) return;
+    this.#pending.delete(key);
+    for (const waiter of pending.waiters) waiter(result);
+  }
+
+  #answer(key: string, answer: CallAnswer): void {
+    const served = this.#served.get(key);
+    if (served === undefined) return;
+    this.#served.delete(key);
+    for (const waiter of served.waiters) waiter(answer);
+  }
+}
+
+const STOPPED: ClusterFailure = {
+  kind: "no_leader",
+  detail: "Cannot write to the cluster: this node stops; use another node",
+};
+
+function requestKey(request: RequestId): string {
+  return `${request.client}/${request.sequence}`;
+}
+
+function refuse(reason: string, detail: string): CallAnswer {
+  return err({ reason, detail });
+}
+
+function overloaded(state: string): ClusterFailure {
+  return { kind: "overloaded", detail: `Cannot write to the cluster: ${state}; try again shortly` };
+}

@@ -1,0 +1,180 @@
+/**
+ * From what the log store found on the disk to a core that may go on.
+ *
+ * The snapshot fills the state machine; entries after it stay in the log and are applied again as
+ * they become committed. Three things may look odd and are right: the stored commit lags (it is
+ * not synced by itself), entries precede the snapshot (kept for slow followers), and entries that
+ * contradict a snapshot received from a leader (a crash came before they were overwritten).
+ *
+ * @module
+ */
+import { HostError } from "../../base/host-error.ts";
+import { decodeIndex, decodeNodeId, decodeTerm, type NodeId } from "../../base/ids.ts";
+import type { LogStore, StoredSnapshotMeta } from "../../host/ports.ts";
+import type { StateMachine } from "../kv/types.ts";
+import { MemoryLog } from "../raft/memory-log.ts";
+import type { ConfState, Entry, HardState, Snapshot } from "../raft/types.ts";
+import { decodeStored } from "./entry-codec.ts";
+import {
+  decodeSnapshotBody,
+  decodeSnapshotHeader,
+  encodeSnapshotBody,
+  encodeSnapshotHeader,
+  type SnapshotHeader,
+} from "./snapshot-codec.ts";
+
+/** Which cluster the stored state must belong to. */
+export interface ClusterRef {
+  readonly clusterId: SnapshotHeader["clusterId"];
+  readonly generation: number;
+}
+
+export interface Recovered {
+  readonly memoryLog: MemoryLog;
+  readonly hardState: HardState | undefined;
+  /** Membership at the snapshot; the log's changes come on top as they are applied. */
+  readonly confState: ConfState;
+}
+
+/** No members: a node that waits for its leader. */
+export const EMPTY_CONF_STATE: ConfState = {
+  voters: [],
+  votersOutgoing: [],
+  learners: [],
+  learnersNext: [],
+  autoLeave: false,
+};
+
+/** Whether nothing at all was ever stored. */
+export function isUnused(store: LogStore): boolean {
+  const { hardState, snapshot, entries } = store.recovered;
+  return hardState === undefined && snapshot === undefined && entries.length === 0;
+}
+
+/**
+ * Makes an unused store the beginning of a cluster: a snapshot at index 1 with this node as the
+ * only voter. Followers start without it, so the leader sends it first, membership included.
+ */
+export async function bootstrapStore(
+  store: LogStore,
+  machine: StateMachine,
+  founder: ClusterRef & { readonly nodeId: NodeId },
+): Promise<Recovered> {
+  const index = decodeIndex(1);
+  const term = decodeTerm(1);
+  machine.skip(index);
+  const confState: ConfState = { ...EMPTY_CONF_STATE, voters: [founder.nodeId] };
+  const header = encodeSnapshotHeader({ ...founder, confState, revision: machine.reader.revision });
+  await store.saveSnapshot({ index, term, header }, encodeSnapshotBody(machine.snapshot()));
+  await store.append({ hardState: { term, vote: 0, commit: index }, entries: [] });
+  const memoryLog = new MemoryLog();
+  memoryLog.applySnapshot({ index, term, confState, data: header });
+  return { memoryLog, hardState: { term, vote: undefined, commit: index }, confState };
+}
+
+/** Fills `machine` from the snapshot of `store`. Throws `HostError` when it is not usable. */
+export async function recoverStore(
+  store: LogStore,
+  machine: StateMachine,
+  cluster: ClusterRef,
+): Promise<Recovered> {
+  const { hardState: stored, snapshot: meta } = store.recovered;
+  const entries = store.recovered.entries.map((entry) => {
+    const decoded = decodeStored(entry);
+    if (decoded !== undefined) return decoded;
+    throw unusable(`log entry ${entry.index}`, "its payload has an unknown format");
+  });
+  const snapshot = meta === undefined ? undefined : await restoreSnapshot(store, machine, meta);
+  if (snapshot !== undefined) assertCluster(snapshot, cluster);
+  const memoryLog = buildLog(snapshot, entries);
+  // Without entries behind the snapshot the next ones would leave a gap in the stored log.
+  const lastStored = entries.at(-1)?.index ?? 0;
+  if (snapshot !== undefined && lastStored < snapshot.index) await store.compact(snapshot.index);
+  return {
+    memoryLog,
+    hardState: stored === undefined ? undefined : toHardState(stored, memoryLog),
+    confState: snapshot?.confState ?? EMPTY_CONF_STATE,
+  };
+}
+
+async function restoreSnapshot(
+  store: LogStore,
+  machine: StateMachine,
+  meta: StoredSnapshotMeta,
+): Promise<Snapshot> {
+  const header = decodeSnapshotHeader(meta.header);
+  if (header === undefined) throw unusable("snapshot", "its header has an unknown format");
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of store.readSnapshot()) chunks.push(chunk);
+  const parts = decodeSnapshotBody(chunks);
+  const problem = parts === undefined ? "its body is not whole" : machine.restore(parts);
+  if (problem !== undefined) throw unusable("snapshot", problem);
+  if (machine.appliedIndex !== meta.index) {
+    throw unusable("snapshot", `its state is at ${machine.appliedIndex}, not ${meta.index}`);
+  }
+  return {
+    index: decodeIndex(meta.index),
+    term: decodeTerm(meta.term),
+    confState: header.confState,
+    data: meta.header,
+  };
+}
+
+function buildLog(snapshot: Snapshot | undefined, entries: readonly Entry[]): MemoryLog {
+  const log = new MemoryLog();
+  if (snapshot === undefined) {
+    log.append(entries);
+    return log;
+  }
+  const first = entries[0];
+  if (first !== undefined && first.index > snapshot.index + 1) {
+    throw unusable("log", `it begins at ${first.index}, after the snapshot at ${snapshot.index}`);
+  }
+  const atSnapshot = entries.find((entry) => entry.index === snapshot.index);
+  if (first === undefined || (atSnapshot === undefined && first.index !== snapshot.index + 1)) {
+    log.applySnapshot(snapshot);
+  } else if (atSnapshot !== undefined && atSnapshot.term !== snapshot.term) {
+    // The snapshot came from a leader and replaced these; the crash came before the next append.
+    log.applySnapshot(snapshot);
+  } else if (atSnapshot === undefined || first.index === snapshot.index) {
+    log.applySnapshot(snapshot);
+    log.append(entries);
+  } else {
+    // Entries from before the snapshot are still good for followers that were away shortly.
+    log.applySnapshot({ ...snapshot, index: first.index, term: first.term });
+    log.append(entries.slice(1));
+    log.createSnapshot(snapshot.index, snapshot.confState, snapshot.data);
+  }
+  return log;
+}
+
+function toHardState(
+  stored: { readonly term: number; readonly vote: number; readonly commit: number },
+  log: MemoryLog,
+): HardState {
+  const snapshotIndex = log.snapshot()?.index ?? 0;
+  const lastIndex = log.lastIndex();
+  if (stored.commit > lastIndex) {
+    throw unusable("log", `it ends at ${lastIndex} but ${stored.commit} was committed`);
+  }
+  return {
+    term: decodeTerm(stored.term),
+    vote: stored.vote === 0 ? undefined : decodeNodeId(stored.vote),
+    commit: decodeIndex(Math.max(stored.commit, snapshotIndex)),
+  };
+}
+
+function assertCluster(snapshot: Snapshot, cluster: ClusterRef): void {
+  const header = decodeSnapshotHeader(snapshot.data);
+  if (header?.clusterId === cluster.clusterId && header.generation === cluster.generation) return;
+  throw unusable("snapshot", "it belongs to another cluster or generation");
+}
+
+function unusable(object: string, reason: string): HostError {
+  return new HostError({
+    operation: "recover from",
+    object,
+    reason,
+    next: "move the data directory away and join the cluster again as a new node",
+  });
+}
