@@ -96,13 +96,12 @@ export interface RouteSpec {
   readonly protocol: number;
 }
 
-/** Which route to delete: all of it must match, so that another program's is never hit. */
-export interface RouteKey {
-  readonly destination: Prefix;
-  readonly table: number;
-  readonly metric: number;
-  readonly protocol: number;
-}
+/** Which route to delete: all of it must match, so that neither another program's is hit nor a
+ * better one of ours with the same metric. */
+export type RouteKey = Pick<
+  ActualRoute,
+  "destination" | "gateway" | "link" | "metric" | "protocol" | "table"
+>;
 
 /** One change of the kernel's state. */
 export type Operation =

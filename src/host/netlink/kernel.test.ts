@@ -177,7 +177,10 @@ describe("apply: what `ip` then shows", () => {
       expect(shown.trim().split("\n").length).toBe(1);
       expect(kernel.snapshot(QUERY).routes[0]).toMatchObject({ gateway, onlink: true });
 
-      for (const route of [plain, v6, plain]) kernel.apply({ kind: "delete_route", route });
+      const { index } = link;
+      for (const spec of [onlink, v6, onlink]) {
+        kernel.apply({ kind: "delete_route", route: { ...spec, link: index } });
+      }
       expect(kernel.snapshot(QUERY).routes).toEqual([]);
     }),
   );
@@ -190,8 +193,19 @@ describe("apply: what `ip` then shows", () => {
       const route = routeInto(link);
       const add = () => kernel.apply({ kind: "add_route", route });
       expect(add).toThrow("Cannot add route 10.0.0.0/16 on overlay0: file already exists (EEXIST)");
-      kernel.apply({ kind: "delete_route", route });
+      kernel.apply({ kind: "delete_route", route: { ...route, link: undefined } });
       expect(sh("ip route")).toContain("10.0.0.0/16 dev lo");
+    }),
+  );
+
+  networkTest("of two routes with one key, the one that is named is deleted", () =>
+    withKernel((kernel) => {
+      sh(`${MAKE_TUN}; ip link set lo up; ip link set overlay0 up
+          ip route append 10.0.0.0/16 dev overlay0 proto 85
+          ip route append 10.0.0.0/16 via 172.16.0.1 dev overlay0 onlink proto 85`);
+      const [plain, onlink] = kernel.snapshot(QUERY).routes;
+      kernel.apply({ kind: "delete_route", route: onlink! });
+      expect(kernel.snapshot(QUERY).routes).toEqual([plain!]);
     }),
   );
 

@@ -72,8 +72,15 @@ describe("golden bytes, accepted by Linux 6.18", () => {
         "08000400 07000000 08000600 00040000 08000f00 fe000000",
     },
     {
-      why: "delete by destination, metric, table and protocol",
-      encode: (out) => encodeRouteDelete(out, network, 3),
+      why: "delete by all that the kernel can match",
+      encode: (out) => encodeRouteDelete(out, { ...via, link: index }, 3),
+      bytes:
+        "44000000 19000500 03000000 00000000 02100000 0055ff01 00000000 08000100 0a000000 " +
+        "08000400 07000000 08000500 c0a80102 08000600 09000000 08000f00 fe000000",
+    },
+    {
+      why: "delete a route that leads to no link",
+      encode: (out) => encodeRouteDelete(out, { ...network, link: undefined }, 3),
       bytes:
         "34000000 19000500 03000000 00000000 02100000 0055ff01 00000000 " +
         "08000100 0a000000 08000600 00000000 08000f00 fe000000",

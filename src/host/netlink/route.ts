@@ -119,7 +119,7 @@ export function encodeRouteReplace(out: DataView, route: RouteSpec, sequence: nu
   return encodeRoute(out, route, { flags: NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence });
 }
 
-/** Writes the request that deletes the unicast route with `key`. @returns its length in bytes. */
+/** Writes the request that deletes the unicast route that `key` describes. @returns its length. */
 export function encodeRouteDelete(out: DataView, key: RouteKey, sequence: number): number {
   let end = beginRequest(out, { type: RTM_DELROUTE, flags: NLM_F_ACK, sequence });
   end = putHeader(out, end, {
@@ -131,6 +131,8 @@ export function encodeRouteDelete(out: DataView, key: RouteKey, sequence: number
     flags: 0,
   });
   end = putBytes(out, end, RTA_DST, addressBytes(prefixAddress(key.destination)));
+  if (key.link !== undefined) end = putU32(out, end, RTA_OIF, key.link);
+  if (key.gateway !== undefined) end = putBytes(out, end, RTA_GATEWAY, addressBytes(key.gateway));
   end = putU32(out, end, RTA_PRIORITY, key.metric);
   end = putU32(out, end, RTA_TABLE, key.table);
   return finishRequest(out, end);

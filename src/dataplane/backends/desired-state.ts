@@ -1,0 +1,68 @@
+/**
+ * What should exist on this machine, as every backend says it and the reconciler brings about.
+ *
+ * A value, replaced whole. Links are named, not numbered: what is wanted does not depend on what
+ * happens to exist. A link that is wanted is also wanted up.
+ *
+ * @module
+ */
+import type { Family, IpAddress, Prefix } from "../../base/address.ts";
+import type { FibTable } from "../fib/row.ts";
+
+/** The routing table that packets meet first (RT_TABLE_MAIN, include/uapi/linux/rtnetlink.h). */
+export const MAIN_TABLE = 254;
+
+/** What the kernel makes of "no metric given"; said outright so that it compares. */
+export const DEFAULT_METRIC: Readonly<Record<Family, number>> = { 4: 0, 6: 1024 };
+
+/** A TUN link. The packet engine makes it; the reconciler only sets it up. */
+export interface DesiredLink {
+  readonly kind: "tun";
+  readonly name: string;
+  readonly mtu: number;
+  /** In packets. */
+  readonly txQueueLength: number;
+  /** Largest super-packet in bytes that the kernel may hand to the link. */
+  readonly gsoMaxSize: number;
+}
+
+export interface DesiredAddress {
+  readonly link: string;
+  readonly address: IpAddress;
+  readonly prefixLength: number;
+}
+
+export interface DesiredRoute {
+  readonly destination: Prefix;
+  readonly link: string;
+  /** Undefined when the destination is at the link's other end. */
+  readonly gateway: IpAddress | undefined;
+  /** Take the gateway for reachable on the link although no prefix says so. */
+  readonly onlink: boolean;
+  readonly table: number;
+  readonly metric: number;
+}
+
+/** A kernel setting by its path below /proc/sys. Set, and never set back: others rely on it too. */
+export interface DesiredSysctl {
+  readonly path: string;
+  readonly value: string;
+}
+
+export interface DesiredState {
+  readonly links: readonly DesiredLink[];
+  readonly addresses: readonly DesiredAddress[];
+  readonly routes: readonly DesiredRoute[];
+  readonly sysctls: readonly DesiredSysctl[];
+  /** For the packet engine, not for the kernel. */
+  readonly fib: FibTable;
+}
+
+/** Nothing of ours: what is left after `overlay leave`. */
+export const EMPTY_STATE: DesiredState = {
+  links: [],
+  addresses: [],
+  routes: [],
+  sysctls: [],
+  fib: { local: [], rows: [] },
+};

@@ -1,0 +1,33 @@
+/**
+ * How to tell what is ours in the kernel from what is not, after any crash and without a record.
+ *
+ * Links are ours by name and kind, and the addresses on them with them. Routes are ours by their
+ * protocol number, on whatever link. Nothing else is ever changed or removed.
+ *
+ * @module
+ */
+
+/** An implementation choice of ours; 0 to 4 mean something to the kernel, and
+ * include/uapi/linux/rtnetlink.h and /etc/iproute2/rt_protos give others to other programs. */
+const ROUTE_PROTOCOL_OVERLAY = 85;
+
+/** The TUN link of the packet engine. */
+export const OVERLAY_LINK = "overlay0";
+
+export interface OwnedLink {
+  readonly name: string;
+  /** The kernel's word. A link of this name and another kind is somebody else's. */
+  readonly kind: string;
+}
+
+export interface Ownership {
+  readonly links: readonly OwnedLink[];
+  /** RTPROT_* number on every route that we make. */
+  readonly routeProtocol: number;
+}
+
+/** What this program marks as its own. */
+export const OURS: Ownership = {
+  links: [{ name: OVERLAY_LINK, kind: "tun" }],
+  routeProtocol: ROUTE_PROTOCOL_OVERLAY,
+};

@@ -1,0 +1,103 @@
+/**
+ * The udp backend: packets cross the underlay as UDP payload, carried by the packet engine.
+ *
+ * As flannel's udp backend has it: a TUN link with the lease's first address, and one route that
+ * sends the whole network into it; which peer a packet goes to is the engine's table. Pure.
+ *
+ * @module
+ */
+import {
+  addressFamily,
+  type Family,
+  familyBits,
+  type IpAddress,
+  type Prefix,
+  prefixAddress,
+} from "../../base/address.ts";
+import { assert } from "../../base/assert.ts";
+import type { NodeId } from "../../base/ids.ts";
+import { DEFAULT_METRIC, type DesiredState, MAIN_TABLE } from "./desired-state.ts";
+import { overlayMtu } from "./overhead.ts";
+import { OVERLAY_LINK } from "./ownership.ts";
+
+/** Room for a burst of 64 KiB super-packets while the engine is busy; the kernel's default is 500. */
+const TX_QUEUE_LENGTH_PACKETS = 1000;
+/**
+ * A super-packet leaves as one send with a copy of the inner headers for each segment. Those
+ * copies and the packet must stay below the 65,507 bytes of a UDP payload, or the send fails.
+ */
+const GSO_MAX_SIZE_BYTES = 62_000;
+
+/** Without it the kernel drops what it should pass between containers and the overlay. */
+const FORWARDING_SYSCTL: Readonly<Record<Family, string>> = {
+  4: "net/ipv4/ip_forward",
+  6: "net/ipv6/conf/all/forwarding",
+};
+
+/** Another node and its lease. */
+export interface UdpPeer {
+  readonly node: NodeId;
+  readonly subnet: Prefix;
+  /** Underlay address that its lease names. */
+  readonly publicAddress: IpAddress;
+  /** Whether it finishes TCP/UDP checksums that we leave partial. */
+  readonly partialChecksum: boolean;
+}
+
+export interface UdpPlanInput {
+  readonly lease: { readonly subnet: Prefix };
+  readonly network: Prefix;
+  readonly peers: readonly UdpPeer[];
+  readonly host: {
+    /** Of the chosen underlay link; its family decides how large the outer headers are. */
+    readonly underlayAddress: IpAddress;
+    readonly underlayMtu: number;
+  };
+  /** UDP port of every node: a flannel lease has no field for another. */
+  readonly port: number;
+}
+
+/** What a node with `lease` in `network` needs, given its peers and its underlay. */
+export function planUdp({ lease, network, peers, host, port }: UdpPlanInput): DesiredState {
+  const family = addressFamily(network);
+  assert(addressFamily(lease.subnet) === family, "lease and network must be of one family");
+  const underlayFamily = addressFamily(host.underlayAddress);
+  return {
+    links: [
+      {
+        kind: "tun",
+        name: OVERLAY_LINK,
+        mtu: overlayMtu(host.underlayMtu, underlayFamily),
+        txQueueLength: TX_QUEUE_LENGTH_PACKETS,
+        gsoMaxSize: GSO_MAX_SIZE_BYTES,
+      },
+    ],
+    addresses: [
+      {
+        link: OVERLAY_LINK,
+        address: prefixAddress(lease.subnet),
+        prefixLength: familyBits(family),
+      },
+    ],
+    routes: [
+      {
+        destination: network,
+        link: OVERLAY_LINK,
+        gateway: undefined,
+        onlink: false,
+        table: MAIN_TABLE,
+        metric: DEFAULT_METRIC[family],
+      },
+    ],
+    sysctls: [{ path: FORWARDING_SYSCTL[family], value: "1" }],
+    fib: {
+      local: [lease.subnet],
+      rows: peers.map((peer) => ({
+        prefix: peer.subnet,
+        peer: peer.node,
+        endpoint: { address: peer.publicAddress, port },
+        partialChecksum: peer.partialChecksum,
+      })),
+    },
+  };
+}

@@ -1,0 +1,232 @@
+/**
+ * What must be done so that the kernel has what is wanted: the difference, in a safe order.
+ *
+ * Only differences become operations, so a pass over a machine that is right does nothing. What
+ * is ours and wanted goes in before what is ours and unwanted goes out: traffic finds the new way
+ * before it loses the old one, and the kernel does not flush the routes of a link whose last
+ * address went for a moment. What is not ours (`ownership`) is never touched.
+ *
+ *     links up and sized -> addresses -> settings -> routes added and replaced
+ *                        -> stale routes -> stale addresses -> stale links
+ *
+ * Pure: no kernel, no clock.
+ *
+ * @module
+ */
+import type { LinkIndex } from "../../base/ids.ts";
+import type {
+  ActualLink,
+  ActualRoute,
+  ActualState,
+  LinkChanges,
+  LinkRef,
+  Operation,
+} from "../../host/kernel-ports.ts";
+import type { DesiredLink, DesiredRoute, DesiredState } from "../backends/desired-state.ts";
+import type { Ownership } from "../backends/ownership.ts";
+
+/** Something wanted that no operation can bring about now, in the words of an error message. */
+export interface Obstacle {
+  /** An imperative: "set up link". */
+  readonly operation: string;
+  readonly object: string;
+  readonly reason: string;
+}
+
+export interface Difference {
+  readonly operations: readonly Operation[];
+  readonly obstacles: readonly Obstacle[];
+}
+
+/** How to get from `actual` to `desired` in what `ownership` says is ours. */
+export function diff(desired: DesiredState, actual: ActualState, ownership: Ownership): Difference {
+  const byName = new Map(actual.links.map((link) => [link.name, link]));
+  const obstacles: Obstacle[] = [];
+  const links = diffLinks(desired.links, byName, obstacles);
+  const addresses = diffAddresses(desired, actual, ownedLinks(actual.links, ownership));
+  const routes = diffRoutes(desired, actual, { byName, ownership, obstacles });
+  return {
+    operations: [
+      ...links,
+      ...addresses.wanted,
+      ...diffSysctls(desired, actual),
+      ...routes.wanted,
+      ...routes.stale,
+      ...addresses.stale,
+      ...staleLinks(desired, actual.links, ownership),
+    ],
+    obstacles,
+  };
+}
+
+/** The links of `links` that are ours. */
+export function ownedLinks(links: readonly ActualLink[], ownership: Ownership): ActualLink[] {
+  return links.filter((link) =>
+    ownership.links.some(({ name, kind }) => name === link.name && kind === link.kind),
+  );
+}
+
+/** What a part of the state needs: first what is to be made, later what is to go. */
+interface Halves {
+  readonly wanted: readonly Operation[];
+  readonly stale: readonly Operation[];
+}
+
+type LinksByName = ReadonlyMap<string, ActualLink>;
+
+function diffLinks(
+  desired: readonly DesiredLink[],
+  byName: LinksByName,
+  obstacles: Obstacle[],
+): Operation[] {
+  const operations: Operation[] = [];
+  for (const wanted of desired) {
+    const actual = byName.get(wanted.name);
+    if (actual?.kind !== wanted.kind) {
+      const reason =
+        actual === undefined
+          ? "there is no such link yet"
+          : `it is a ${actual.kind ?? "plain"} link of somebody else's, not a ${wanted.kind}`;
+      obstacles.push({ operation: "set up link", object: wanted.name, reason });
+      continue;
+    }
+    const changes = linkChanges(wanted, actual);
+    if (Object.keys(changes).length > 0) {
+      operations.push({ kind: "set_link", link: refer(actual), changes });
+    }
+  }
+  return operations;
+}
+
+function linkChanges(wanted: DesiredLink, actual: ActualLink): LinkChanges {
+  const { gsoMaxSize, mtu, txQueueLength } = wanted;
+  return {
+    ...(!actual.up && { up: true }),
+    ...(actual.mtu !== mtu && { mtu }),
+    ...(actual.txQueueLength !== txQueueLength && { txQueueLength }),
+    // A kernel that does not say how large it is cannot be compared, nor set.
+    ...(actual.gsoMaxSize !== undefined && actual.gsoMaxSize !== gsoMaxSize && { gsoMaxSize }),
+  };
+}
+
+function diffAddresses(
+  desired: DesiredState,
+  actual: ActualState,
+  owned: readonly ActualLink[],
+): Halves {
+  const wanted: Operation[] = [];
+  const stale: Operation[] = [];
+  for (const link of owned) {
+    const desiredHere = desired.addresses.filter((address) => address.link === link.name);
+    const actualHere = actual.addresses.filter((address) => address.link === link.index);
+    for (const { address, prefixLength } of desiredHere) {
+      if (!actualHere.some((it) => it.address === address && it.prefixLength === prefixLength)) {
+        wanted.push({
+          kind: "replace_address",
+          address: { link: refer(link), address, prefixLength },
+        });
+      }
+    }
+    for (const { address, prefixLength, scope } of actualHere) {
+      // The kernel gives IPv6 links a link-local address of their own accord.
+      if (scope !== "global") continue;
+      if (!desiredHere.some((it) => it.address === address && it.prefixLength === prefixLength)) {
+        stale.push({
+          kind: "delete_address",
+          address: { link: refer(link), address, prefixLength },
+        });
+      }
+    }
+  }
+  return { wanted, stale };
+}
+
+function diffSysctls(desired: DesiredState, actual: ActualState): Operation[] {
+  return desired.sysctls
+    .filter(({ path, value }) => actual.sysctls.get(path) !== value)
+    .map(({ path, value }) => ({ kind: "write_sysctl", path, value }));
+}
+
+interface RouteContext {
+  readonly byName: LinksByName;
+  readonly ownership: Ownership;
+  readonly obstacles: Obstacle[];
+}
+
+function diffRoutes(
+  desired: DesiredState,
+  actual: ActualState,
+  { byName, ownership, obstacles }: RouteContext,
+): Halves {
+  const protocol = ownership.routeProtocol;
+  const ours = routesByKey(
+    actual.routes.filter((route) => route.protocol === protocol && route.unicast),
+  );
+  const wanted: Operation[] = [];
+  for (const route of desired.routes) {
+    const link = byName.get(route.link);
+    if (link === undefined) {
+      const reason = `there is no link ${route.link}`;
+      obstacles.push({ operation: "add route", object: route.destination, reason });
+      continue;
+    }
+    const key = routeKey(route);
+    const existing = ours.get(key) ?? [];
+    const others = existing.filter((it) => !sameWay(route, it, link.index));
+    // What stays in the map is stale; an operator may have appended routes to ours.
+    ours.set(key, others);
+    if (others.length < existing.length) continue;
+    // Adding fails on a route of somebody else's with this key; replacing would overwrite it.
+    const kind = existing.length === 0 ? "add_route" : "replace_route";
+    wanted.push({ kind, route: { ...route, link: refer(link), protocol } });
+    // Replaced, not stale. Of several the kernel replaces the first, which it also lists first.
+    ours.set(key, others.slice(1));
+  }
+  const stale = [...ours.values()].flat().map(toDeletion);
+  return { wanted, stale };
+}
+
+function toDeletion(route: ActualRoute): Operation {
+  const { destination, gateway, link, metric, protocol, table } = route;
+  return {
+    kind: "delete_route",
+    route: { destination, gateway, link, metric, protocol, table },
+  };
+}
+
+function staleLinks(
+  desired: DesiredState,
+  links: readonly ActualLink[],
+  ownership: Ownership,
+): Operation[] {
+  return ownedLinks(links, ownership)
+    .filter((link) => !desired.links.some(({ name }) => name === link.name))
+    .map((link) => ({ kind: "delete_link", link: refer(link) }));
+}
+
+function routesByKey(routes: readonly ActualRoute[]): Map<string, ActualRoute[]> {
+  const byKey = new Map<string, ActualRoute[]>();
+  for (const route of routes) {
+    const key = routeKey(route);
+    const same = byKey.get(key);
+    if (same === undefined) byKey.set(key, [route]);
+    else same.push(route);
+  }
+  return byKey;
+}
+
+/** What the kernel tells routes apart by, unless it is told to append. */
+function routeKey(route: Pick<ActualRoute, "destination" | "metric" | "table">): string {
+  return `${route.destination} ${route.metric} ${route.table}`;
+}
+
+function sameWay(wanted: DesiredRoute, actual: ActualRoute, link: LinkIndex): boolean {
+  return (
+    actual.link === link && actual.gateway === wanted.gateway && actual.onlink === wanted.onlink
+  );
+}
+
+/** Only what an operation needs of a link. */
+function refer({ index, name }: ActualLink): LinkRef {
+  return { index, name };
+}

@@ -1,0 +1,68 @@
+/**
+ * Whether a change in the kernel concerns what we want or what is ours.
+ *
+ * A busy machine changes all the time: containers come, neighbours answer, routing daemons work.
+ * Only a change that may have touched something of ours starts a pass. Pure.
+ *
+ * @module
+ */
+import type { Prefix } from "../../base/address.ts";
+import { unreachable } from "../../base/assert.ts";
+import type { LinkIndex } from "../../base/ids.ts";
+import type { KernelChange, LinkRef } from "../../host/kernel-ports.ts";
+import type { DesiredState } from "../backends/desired-state.ts";
+import type { Ownership } from "../backends/ownership.ts";
+
+export interface Interest {
+  /** Names of links that are ours or that a wanted route leads through. */
+  readonly names: ReadonlySet<string>;
+  /** The same links by number, as far as they existed when we last looked. */
+  readonly indexes: ReadonlySet<LinkIndex>;
+  /** Where wanted routes lead: another program's route may stand in the way of one, or go. */
+  readonly destinations: ReadonlySet<Prefix>;
+  readonly routeProtocol: number;
+}
+
+/** What matters to `desired`, as long as none of its links is known to exist. */
+export function interestOf(desired: DesiredState, ownership: Ownership): Interest {
+  return {
+    names: new Set([
+      ...ownership.links.map(({ name }) => name),
+      ...desired.links.map(({ name }) => name),
+      ...desired.routes.map(({ link }) => link),
+    ]),
+    indexes: new Set(),
+    destinations: new Set(desired.routes.map(({ destination }) => destination)),
+    routeProtocol: ownership.routeProtocol,
+  };
+}
+
+/** `interest` with the numbers that its links have among `links`. */
+export function withIndexes(interest: Interest, links: readonly LinkRef[]): Interest {
+  const ours = links.filter(({ name }) => interest.names.has(name));
+  return { ...interest, indexes: new Set(ours.map(({ index }) => index)) };
+}
+
+/** Whether `change` may have touched what `interest` says. */
+export function concerns(change: KernelChange, interest: Interest): boolean {
+  switch (change.kind) {
+    case "link":
+      // By number too: the link may have been renamed.
+      return interest.names.has(change.link.name) || interest.indexes.has(change.link.index);
+    case "address":
+    case "neighbour":
+      return interest.indexes.has(change.link);
+    case "route":
+      return (
+        change.protocol === interest.routeProtocol ||
+        interest.destinations.has(change.destination) ||
+        (change.link !== undefined && interest.indexes.has(change.link))
+      );
+    case "settings":
+      return change.link === undefined || interest.indexes.has(change.link);
+    case "overrun":
+      return true;
+    default:
+      return unreachable(change);
+  }
+}

@@ -1,0 +1,249 @@
+/**
+ * The `Kernel` port in memory: it keeps what it is told, as far as the reconciler can see.
+ *
+ * `tests/contract/kernel.test.ts` holds it to what the real kernel does. Events are told at once;
+ * `fail` makes operations fail as a kernel would.
+ *
+ * @module
+ */
+import type { Family, IpAddress } from "../../src/base/address.ts";
+import { addressFamily } from "../../src/base/address.ts";
+import { unreachable } from "../../src/base/assert.ts";
+import { HostError } from "../../src/base/host-error.ts";
+import type { LinkIndex } from "../../src/base/ids.ts";
+import type {
+  ActualAddress,
+  ActualLink,
+  ActualRoute,
+  ActualState,
+  AddressSpec,
+  Kernel,
+  KernelChange,
+  LinkChanges,
+  LinkRef,
+  Operation,
+  RouteKey,
+  RouteSpec,
+  SnapshotQuery,
+  Way,
+} from "../../src/host/kernel-ports.ts";
+
+const NOTHING: ActualState = { links: [], addresses: [], routes: [], sysctls: new Map() };
+
+export class MemoryKernel implements Kernel {
+  /** Everything there is. Tests read it, and set it by `change`. */
+  state: ActualState;
+  /** Every operation that was tried, failed ones too. */
+  readonly operations: Operation[] = [];
+  /** How often somebody looked. */
+  snapshotCount = 0;
+  /** Makes an operation fail: the kernel's words, or undefined to let it pass. */
+  fail: (operation: Operation) => string | undefined = () => undefined;
+  /** Makes looking fail. */
+  failSnapshot: string | undefined;
+  readonly #listeners = new Set<(change: KernelChange) => void>();
+
+  constructor(state: ActualState = NOTHING) {
+    this.state = state;
+  }
+
+  snapshot(query: SnapshotQuery): ActualState {
+    this.snapshotCount++;
+    if (this.failSnapshot !== undefined) throw failure("list", "links", this.failSnapshot);
+    const wanted = new Set(query.sysctls);
+    return {
+      links: this.state.links,
+      addresses: this.state.addresses,
+      routes: this.state.routes.filter(({ protocol }) => protocol === query.routeProtocol),
+      sysctls: new Map([...this.state.sysctls].filter(([path]) => wanted.has(path))),
+    };
+  }
+
+  mainRoutes(family: Family): readonly ActualRoute[] {
+    const MAIN = 254;
+    return this.state.routes.filter(
+      ({ destination, table }) => table === MAIN && addressFamily(destination) === family,
+    );
+  }
+
+  foreignRoutes(ownProtocol: number): readonly ActualRoute[] {
+    return this.state.routes.filter(({ protocol }) => protocol !== ownProtocol);
+  }
+
+  wayTo(_target: IpAddress): Way | undefined {
+    return undefined;
+  }
+
+  apply(operation: Operation): void {
+    this.operations.push(operation);
+    const words = this.fail(operation);
+    if (words !== undefined) throw failure(operation.kind, "memory", words);
+    this.#carryOut(operation);
+  }
+
+  onChange(listener: (change: KernelChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  close(): void {
+    this.#listeners.clear();
+  }
+
+  /** Changes the state behind the reconciler's back, and tells of it as the kernel would. */
+  change(event: KernelChange, update: (state: ActualState) => ActualState): void {
+    this.state = update(this.state);
+    for (const listener of this.#listeners) listener(event);
+  }
+
+  /** A link comes into being. */
+  addLink(link: ActualLink): void {
+    const { index, name } = link;
+    this.change({ kind: "link", link: { index, name } }, (state) => ({
+      ...state,
+      links: [...state.links, link],
+    }));
+  }
+
+  /** A link goes, and with it what is on it. */
+  deleteLink(ref: LinkRef): void {
+    this.change({ kind: "link", link: ref }, (state) => ({
+      ...state,
+      links: state.links.filter(({ index }) => index !== ref.index),
+      addresses: state.addresses.filter(({ link }) => link !== ref.index),
+      routes: state.routes.filter(({ link }) => link !== ref.index),
+    }));
+  }
+
+  #carryOut(operation: Operation): void {
+    switch (operation.kind) {
+      case "set_link":
+        this.#setLink(operation.link, operation.changes);
+        break;
+      case "delete_link":
+        this.deleteLink(operation.link);
+        break;
+      case "replace_address":
+        this.#replaceAddress(operation.address);
+        break;
+      case "delete_address":
+        this.#deleteAddress(operation.address);
+        break;
+      case "add_route":
+        if (this.state.routes.some((it) => sameKey(it, operation.route))) {
+          throw failure("add route", operation.route.destination, "file already exists");
+        }
+        this.#setRoute(operation.route);
+        break;
+      case "replace_route":
+        this.#setRoute(operation.route);
+        break;
+      case "delete_route":
+        this.#deleteRoute(operation.route);
+        break;
+      case "write_sysctl":
+        this.change({ kind: "settings", link: undefined }, (state) => ({
+          ...state,
+          sysctls: new Map([...state.sysctls, [operation.path, operation.value]]),
+        }));
+        break;
+      default:
+        unreachable(operation);
+    }
+  }
+
+  #setLink(ref: LinkRef, changes: LinkChanges): void {
+    this.#requireLink(ref);
+    this.change({ kind: "link", link: ref }, (state) => ({
+      ...state,
+      links: state.links.map((it) => (it.index === ref.index ? { ...it, ...changes } : it)),
+    }));
+  }
+
+  #replaceAddress({ address, link, prefixLength }: AddressSpec): void {
+    this.#requireLink(link);
+    const added: ActualAddress = {
+      link: link.index,
+      address,
+      prefixLength,
+      scope: "global",
+      secondary: false,
+    };
+    this.change({ kind: "address", link: link.index }, (state) => ({
+      ...state,
+      addresses: [...state.addresses.filter((it) => !sameAddress(it, added)), added],
+    }));
+  }
+
+  #deleteAddress({ address, link, prefixLength }: AddressSpec): void {
+    const gone = { link: link.index, address, prefixLength };
+    this.change({ kind: "address", link: link.index }, (state) => ({
+      ...state,
+      addresses: state.addresses.filter((it) => !sameAddress(it, gone)),
+    }));
+  }
+
+  #setRoute({ destination, gateway, link, metric, onlink, protocol, table }: RouteSpec): void {
+    this.#requireLink(link);
+    const added: ActualRoute = {
+      destination,
+      table,
+      protocol,
+      metric,
+      unicast: true,
+      link: link.index,
+      gateway,
+      onlink,
+    };
+    const event = { kind: "route" as const, destination, link: link.index, protocol };
+    this.change(event, (state) => {
+      // As the kernel does: an identical one stays, otherwise the first with the key makes room.
+      const same = state.routes.findIndex((it) => sameKey(it, added) && sameRoute(it, added));
+      const position = same >= 0 ? same : state.routes.findIndex((it) => sameKey(it, added));
+      if (position < 0) return { ...state, routes: [...state.routes, added] };
+      return { ...state, routes: state.routes.with(position, added) };
+    });
+  }
+
+  #deleteRoute(key: RouteKey): void {
+    const found = this.state.routes.find((it) => sameKey(it, key) && sameRoute(it, key));
+    if (found === undefined) return;
+    const { destination, link, protocol } = found;
+    this.change({ kind: "route", destination, link, protocol }, (state) => ({
+      ...state,
+      routes: state.routes.filter((it) => it !== found),
+    }));
+  }
+
+  #requireLink({ index, name }: { readonly index: LinkIndex; readonly name: string }): void {
+    if (this.state.links.some((link) => link.index === index)) return;
+    throw failure("set up link", name, "no such device");
+  }
+}
+
+function sameAddress(
+  a: Pick<ActualAddress, "address" | "link" | "prefixLength">,
+  b: Pick<ActualAddress, "address" | "link" | "prefixLength">,
+): boolean {
+  return a.link === b.link && a.address === b.address && a.prefixLength === b.prefixLength;
+}
+
+/** What the kernel lets one route occupy. */
+function sameKey(
+  a: Pick<RouteKey, "destination" | "metric" | "table">,
+  b: Pick<RouteKey, "destination" | "metric" | "table">,
+): boolean {
+  return a.destination === b.destination && a.table === b.table && a.metric === b.metric;
+}
+
+/** The rest of what tells routes apart. */
+function sameRoute(
+  a: Pick<RouteKey, "gateway" | "link" | "protocol">,
+  b: Pick<RouteKey, "gateway" | "link" | "protocol">,
+): boolean {
+  return a.protocol === b.protocol && a.link === b.link && a.gateway === b.gateway;
+}
+
+function failure(operation: string, object: string, reason: string): HostError {
+  return new HostError({ operation, object, reason });
+}
