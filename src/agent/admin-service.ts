@@ -1,0 +1,276 @@
+/**
+ * Answers the admin API out of the running agent: turns questions into reads of cluster, network
+ * and data plane, and domain values into the shapes of the API.
+ *
+ * @module
+ */
+import type {
+  AdminService,
+  ClusterFailure,
+  ConfigPlanView,
+  ConfigView,
+  CreatedToken,
+  CreateTokenRequest,
+  FieldIssue,
+  JoinFailure,
+  JoinRequest,
+  JoinView,
+  LeaseView,
+  LeaveFailure,
+  LeaveView,
+  MemberFailure,
+  MemberView,
+  NodeRef,
+  NotFound,
+  PutConfigFailure,
+  PutConfigRequest,
+  TokenView,
+} from "../admin/service.ts";
+import { type Prefix, parsePrefix, prefixAddress, prefixLength } from "../base/address.ts";
+import { formatNodeId, type NodeId, parseNodeId } from "../base/ids.ts";
+import { err, ok, type Result } from "../base/result.ts";
+import { VERSION } from "../base/version.ts";
+import type { Member, MemberRecord, TokenInfo } from "../control/cluster/types.ts";
+import { type PutConfigOutcome, putConfig, releaseLease } from "../control/network/commands.ts";
+import { formatNetworkConfig, parseNetworkConfig } from "../control/network/config.ts";
+import type { JsonObject, JsonValue, Lease } from "../control/network/lease.ts";
+import { type ConfigPlan, planConfig } from "../control/network/plan.ts";
+import type { Clock } from "../host/ports.ts";
+import type { DataPlane } from "./data-plane.ts";
+import { agentMetrics } from "./metrics.ts";
+import type { Reconciler } from "./reconciler.ts";
+import type { Session } from "./session.ts";
+import { agentReadiness, agentStatus } from "./status.ts";
+
+export interface AdminServiceOptions {
+  /** The session of this moment: a join replaces it. */
+  readonly session: () => Session;
+  readonly dataPlane: DataPlane;
+  readonly reconciler: Reconciler;
+  readonly clock: Clock;
+  /** Reasons why `network` cannot be laid over this machine or a member's underlay. */
+  readonly findConflicts: (network: Prefix) => readonly FieldIssue[];
+  readonly join: (request: JoinRequest) => Promise<Result<JoinView, JoinFailure>>;
+  readonly leave: () => Promise<Result<LeaveView, LeaveFailure>>;
+  /** Host and port to print in a join command. */
+  readonly advertisedAddress: () => string;
+}
+
+/** The admin API's view of one agent process. */
+export function createAdminService(options: AdminServiceOptions): AdminService {
+  return {
+    version: VERSION,
+    getConfig: () => getConfig(options),
+    putConfig: (request) => changeConfig(options, request),
+    status: () => agentStatus(options),
+    leases: () =>
+      [...options.session().network.view().leases.values()].map((lease) =>
+        leaseView(options, lease),
+      ),
+    releaseLease: (subnet) => releaseBySubnet(options, subnet),
+    members: () => options.session().cluster.members().map(memberView),
+    removeMember: (id) => removeMember(options, id),
+    tokens: () => options.session().cluster.tokens().map(tokenView),
+    createToken: (request) => createToken(options, request),
+    revokeToken: async (id) => mapValue(await options.session().cluster.revokeToken(id), tokenView),
+    join: options.join,
+    leave: options.leave,
+    readiness: () => agentReadiness(options),
+    metrics: () => agentMetrics(options),
+  };
+}
+
+async function getConfig(
+  options: AdminServiceOptions,
+): Promise<Result<ConfigView | undefined, ClusterFailure>> {
+  const { cluster, network } = options.session();
+  const barrier = await cluster.readBarrier();
+  if (!barrier.ok) return barrier;
+  const stored = network.view().config;
+  if (stored === undefined) return ok(undefined);
+  return ok({ revision: stored.revision, config: formatNetworkConfig(stored.config) });
+}
+
+type PutConfigAnswer = Result<ConfigView & { readonly plan: ConfigPlanView }, PutConfigFailure>;
+
+async function changeConfig(
+  options: AdminServiceOptions,
+  request: PutConfigRequest,
+): Promise<PutConfigAnswer> {
+  const parsed = parseNetworkConfig(request.body);
+  if (!parsed.ok) return err(invalidConfig(parsed.error));
+  const conflicts = options.findConflicts(parsed.value.pool.network);
+  if (conflicts.length > 0) return err(invalidConfig(conflicts));
+
+  const { cluster, network } = options.session();
+  if (request.dryRun) {
+    const barrier = await cluster.readBarrier();
+    if (!barrier.ok) return barrier;
+    const view = network.view();
+    const revision = view.config?.revision ?? 0;
+    if (request.expectedRevision !== undefined && request.expectedRevision !== revision) {
+      return err(revisionMismatch(revision));
+    }
+    const plan = planView(options, planConfig(parsed.value, view.leases.values()));
+    return ok({ revision, config: formatNetworkConfig(parsed.value), plan });
+  }
+
+  const config = toJsonObject(formatNetworkConfig(parsed.value));
+  const { expectedRevision, renumber } = request;
+  const result = await cluster.execute(putConfig({ config, expectedRevision, renumber }));
+  if (!result.ok) return result;
+  return configAnswer(options, result.value);
+}
+
+function configAnswer(options: AdminServiceOptions, outcome: PutConfigOutcome): PutConfigAnswer {
+  switch (outcome.kind) {
+    case "stored": {
+      const { revision, config } = outcome;
+      return ok({ revision, config, plan: planView(options, outcome.plan) });
+    }
+    case "invalid_config":
+      return err(invalidConfig(outcome.errors));
+    case "revision_mismatch":
+      return err(revisionMismatch(outcome.revision));
+    case "would_renumber": {
+      const plan = planView(options, outcome.plan);
+      const nodes = plan.renumbered.map(({ subnet, node }) => `${node} (${subnet})`).join(", ");
+      const detail = `Cannot change the config: ${nodes} would get another subnet; repeat with renumber=true if that is wanted`;
+      return err({ kind: "would_renumber", detail, plan });
+    }
+    default:
+      return err({
+        kind: "overloaded",
+        detail: `Cannot change the config: the cluster answered ${outcome.kind}; update all nodes to one version and try again`,
+      });
+  }
+}
+
+function invalidConfig(errors: readonly FieldIssue[]): PutConfigFailure {
+  const first = errors[0];
+  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
+  const where = first?.path ? `${first.path}: ` : "";
+  const detail = `Cannot accept the network config: ${where}${first?.message ?? "invalid"}${more}`;
+  return { kind: "invalid_config", detail, errors };
+}
+
+function revisionMismatch(revision: number): PutConfigFailure {
+  const detail =
+    revision === 0
+      ? "Cannot change the config: there is none yet, and If-Match names a revision"
+      : `Cannot change the config: it is at revision ${revision} now; read it and try again`;
+  return { kind: "revision_mismatch", detail, revision };
+}
+
+function planView(options: AdminServiceOptions, plan: ConfigPlan): ConfigPlanView {
+  const renumbered = plan.renumbered.map(({ subnet, node }) => {
+    const id = parseNodeId(node);
+    return { subnet, node: id === undefined ? node : nodeRef(options.session(), id).name };
+  });
+  return { effect: plan.effect, kept: plan.kept, renumbered, capacity: plan.capacity };
+}
+
+function leaseView(options: AdminServiceOptions, lease: Lease): LeaseView {
+  const { network } = options.session();
+  const { backend, publicIp } = lease.attributes;
+  return {
+    subnet: lease.subnet,
+    node: nodeRef(options.session(), lease.node),
+    publicIp,
+    backend:
+      backend.kind === "udp"
+        ? { type: "udp", data: { port: backend.port, partialChecksum: backend.partialChecksum } }
+        : { type: backend.type, data: backend.data },
+    expiresInSeconds: Math.round(network.remainingSeconds(lease.subnet)),
+    reserved: network.view().reservations.has(lease.subnet),
+  };
+}
+
+async function releaseBySubnet(
+  options: AdminServiceOptions,
+  text: string,
+): Promise<Result<LeaseView, NotFound | ClusterFailure>> {
+  const subnet = parsePrefix(text.replace("-", "/"));
+  const lease =
+    subnet === undefined ? undefined : options.session().network.view().leases.get(subnet);
+  const missing = { kind: "not_found", detail: `No lease "${text}"` } as const;
+  if (lease === undefined) return err(missing);
+  const result = await options
+    .session()
+    .cluster.execute(releaseLease({ subnet: lease.subnet, node: lease.node }));
+  if (!result.ok) return result;
+  return result.value.kind === "released" ? ok(leaseView(options, lease)) : err(missing);
+}
+
+async function removeMember(
+  options: AdminServiceOptions,
+  text: string,
+): Promise<Result<MemberView, MemberFailure>> {
+  const { cluster } = options.session();
+  const before = cluster.members().find((member) => formatNodeId(member.id) === text);
+  const id = parseNodeId(text);
+  if (id === undefined || before === undefined) {
+    return err({ kind: "not_found", detail: `No member "${text}"; see \`overlay member list\`` });
+  }
+  return mapValue<MemberRecord, MemberView, MemberFailure>(await cluster.removeMember(id), () =>
+    memberView(before),
+  );
+}
+
+async function createToken(
+  options: AdminServiceOptions,
+  request: CreateTokenRequest,
+): Promise<Result<CreatedToken, ClusterFailure>> {
+  const created = await options.session().cluster.createToken({
+    lifeMs: request.lifeSeconds * 1000,
+    usesMax: request.usesMax,
+  });
+  return mapValue(created, ({ id, token, expiresAtMs }) => ({
+    id,
+    token,
+    expiresAt: new Date(expiresAtMs).toISOString(),
+    joinCommand: `overlay join ${options.advertisedAddress()} --token ${token}`,
+  }));
+}
+
+function memberView(member: Member): MemberView {
+  const { host, port } = member.address;
+  return {
+    id: formatNodeId(member.id),
+    name: member.name,
+    role: member.role,
+    leader: member.leader,
+    address: host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
+    live: member.live ?? null,
+    self: member.self,
+  };
+}
+
+function tokenView(token: TokenInfo): TokenView {
+  return {
+    id: token.id,
+    createdAt: new Date(token.createdAtMs).toISOString(),
+    expiresAt: new Date(token.expiresAtMs).toISOString(),
+    usesLeft: token.usesMax === undefined ? null : Math.max(0, token.usesMax - token.usesCount),
+    revoked: token.revoked,
+  };
+}
+
+/** Id and name of a node; the id twice when its name is not known here. */
+export function nodeRef(session: Session, id: NodeId): NodeRef {
+  const text = formatNodeId(id);
+  return { id: text, name: session.cluster.members().find((one) => one.id === id)?.name ?? text };
+}
+
+/** `prefix` as keys and paths spell it: `10.0.53.0-24`. */
+export function prefixKey(prefix: Prefix): string {
+  return `${prefixAddress(prefix)}-${prefixLength(prefix)}`;
+}
+
+function mapValue<T, U, E>(result: Result<T, E>, map: (value: T) => U): Result<U, E> {
+  return result.ok ? ok(map(result.value)) : result;
+}
+
+function toJsonObject(value: Readonly<Record<string, unknown>>): JsonObject {
+  return value as Record<string, JsonValue>;
+}

@@ -1,0 +1,352 @@
+/**
+ * The agent: opens everything in order, hands it to each other, and closes it in the opposite
+ * order. No logic of its own beyond that order and the moves between clusters.
+ *
+ *     lock ─► kernel ─► underlay ─► identity ─► data plane ─► session ─► admin API
+ *
+ * @module
+ */
+import { join } from "node:path";
+import type { AdminServer } from "../admin/server.ts";
+import { openAdminServer } from "../admin/server.ts";
+import type {
+  JoinFailure,
+  JoinRequest,
+  JoinView,
+  LeaveFailure,
+  LeaveView,
+} from "../admin/service.ts";
+import type { Prefix } from "../base/address.ts";
+import { HostError } from "../base/host-error.ts";
+import { formatNodeId } from "../base/ids.ts";
+import { createLog, type Log } from "../base/log.ts";
+import { err, ok, type Result } from "../base/result.ts";
+import { VERSION } from "../base/version.ts";
+import { type Identity, IdentityStore } from "../control/cluster/identity.ts";
+import { requestJoin } from "../control/cluster/join.ts";
+import type { HostPort, MemberInfo } from "../control/cluster/types.ts";
+import { releaseLease } from "../control/network/commands.ts";
+import { openSystemClock } from "../host/clock/system-clock.ts";
+import { readFileIfAny, writeFileAtomic } from "../host/files/atomic-file.ts";
+import { type DirectoryLock, lockDirectory } from "../host/files/lock-file.ts";
+import type { Kernel } from "../host/kernel-ports.ts";
+import { openKernel } from "../host/netlink/kernel.ts";
+import type { Clock, Random } from "../host/ports.ts";
+import { openSystemRandom } from "../host/random/system-random.ts";
+import type { UnderlayChoice } from "../host/underlay/choose.ts";
+import { parseSubnetEnv } from "../integrations/flannel/subnet-env.ts";
+import { createAdminService } from "./admin-service.ts";
+import type { AgentConfig } from "./config.ts";
+import { DataPlane } from "./data-plane.ts";
+import { formatHostPort, parseHostPort } from "./host-port.ts";
+import { openIdentityFiles } from "./identity-files.ts";
+import { openReconciler, type Reconciler } from "./reconciler.ts";
+import { openSession, type Session } from "./session.ts";
+import { describeConflict, findUnderlay, localConflicts, networkConflicts } from "./underlay.ts";
+
+const ADMIN_TOKEN_SIZE = 32;
+const ADMIN_TOKEN_MODE = 0o600;
+
+/** Runs the agent until it is told to stop. Resolves to the exit code. */
+export async function startAgent(config: AgentConfig): Promise<number> {
+  const clock = openSystemClock();
+  const log = createLog({
+    level: config.logLevel,
+    format: config.logFormat,
+    wallMs: () => clock.wallMs(),
+  });
+  const ended = Promise.withResolvers<number>();
+  const onFatal = (error: HostError) => {
+    log.error("the agent must end", { reason: error.message });
+    ended.resolve(1);
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      log.info("stopping", { signal });
+      ended.resolve(0);
+    });
+  }
+  const agent = new Agent({ config, clock, random: openSystemRandom(), log, onFatal });
+  try {
+    await agent.start();
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+    log.error("cannot start the agent", { reason: error.message });
+    await agent.stop();
+    return 1;
+  }
+  const code = await ended.promise;
+  await agent.stop();
+  return code;
+}
+
+interface AgentOptions {
+  readonly config: AgentConfig;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly onFatal: (error: HostError) => void;
+}
+
+class Agent {
+  readonly #options: AgentOptions;
+  #lock: DirectoryLock | undefined;
+  #kernel: Kernel | undefined;
+  #reconciler: Reconciler | undefined;
+  #dataPlane: DataPlane | undefined;
+  #underlay: UnderlayChoice | undefined;
+  #identityStore: IdentityStore | undefined;
+  #session: Session | undefined;
+  #admin: AdminServer | undefined;
+  /** Joins and leaves, one after the other. */
+  #moving: Promise<unknown> = Promise.resolve();
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    const { config, clock, log } = this.#options;
+    this.#lock = await lockDirectory(config.dataDir);
+    const kernel = openKernel({ clock, log });
+    this.#kernel = kernel;
+    const wantedSubnet = await this.#rememberedSubnet();
+    const underlay = findUnderlay(kernel, config.choice, wantedSubnet);
+    this.#underlay = underlay;
+    this.#reconciler = openReconciler({ kernel, clock, log });
+    this.#dataPlane = new DataPlane({
+      reconciler: this.#reconciler,
+      underlay,
+      subnetFiles: this.#subnetFiles(),
+      ipMasq: config.ipMasq,
+      log,
+    });
+    const store = new IdentityStore(openIdentityFiles(config.dataDir));
+    this.#identityStore = store;
+    const identity = await this.#loadIdentity(store);
+    this.#session = await this.#openSession(identity, wantedSubnet);
+    this.#admin = await this.#openAdmin();
+    log.info("agent started", {
+      version: VERSION,
+      node: formatNodeId(identity.nodeId),
+      name: config.nodeName,
+      underlay: underlay.address,
+      link: underlay.name,
+    });
+  }
+
+  /** Closes what was opened, last first. Links, routes and files stay for the next start. */
+  async stop(): Promise<void> {
+    await this.#admin?.close();
+    await this.#moving;
+    await this.#session?.close();
+    this.#reconciler?.close();
+    await this.#dataPlane?.close();
+    this.#kernel?.close();
+    this.#lock?.release();
+  }
+
+  async #loadIdentity(store: IdentityStore): Promise<Identity> {
+    const { config, clock, random, log } = this.#options;
+    const loaded = await store.load();
+    if (!loaded.ok) {
+      const next = "restore it from a backup, or remove the data directory and join again";
+      throw new HostError({
+        operation: "load",
+        object: "the identity of this node",
+        reason: loaded.error.detail,
+        next,
+      });
+    }
+    if (loaded.value) return loaded.value;
+    const identity = await store.create({ name: config.nodeName, clock, random });
+    log.info("made a new node in a cluster of one", { node: formatNodeId(identity.nodeId) });
+    return identity;
+  }
+
+  async #openSession(identity: Identity, wantedSubnet: Prefix | undefined): Promise<Session> {
+    const { config, clock, random, log, onFatal } = this.#options;
+    const kernel = this.#kernel!;
+    return openSession({
+      identity,
+      identityStore: this.#identityStore!,
+      dataDir: config.dataDir,
+      listen: config.clusterListen[0]!,
+      self: this.#self(),
+      publicIp: this.#underlay!.publicAddress,
+      dataPlane: this.#dataPlane!,
+      wantedSubnet,
+      findConflict: (network, lease) => {
+        const first = localConflicts(kernel, network, lease)[0];
+        return first && `Cannot use the network: ${describeConflict(network, first)}`;
+      },
+      clock,
+      random,
+      log,
+      onFatal,
+    });
+  }
+
+  async #openAdmin(): Promise<AdminServer> {
+    const { config, clock, log } = this.#options;
+    const service = createAdminService({
+      session: () => this.#session!,
+      dataPlane: this.#dataPlane!,
+      reconciler: this.#reconciler!,
+      clock,
+      findConflicts: (network) =>
+        networkConflicts(this.#kernel!, {
+          network,
+          lease: this.#dataPlane!.assigned?.subnet,
+          members: this.#session!.cluster.members(),
+        }),
+      join: (request) => this.#move(() => this.#join(request)),
+      leave: () => this.#move(() => this.#leave()),
+      advertisedAddress: () => formatHostPort(this.#clusterAddress()),
+    });
+    return openAdminServer({
+      service,
+      socketPath: config.socketPath,
+      listen: config.adminListen,
+      adminToken: await this.#adminToken(),
+      log,
+    });
+  }
+
+  /** Moves between clusters follow each other; the second of two finds the first one done. */
+  #move<T>(task: () => Promise<T>): Promise<T> {
+    const moved = this.#moving.then(task);
+    this.#moving = moved.catch(() => undefined);
+    return moved;
+  }
+
+  async #join(request: JoinRequest): Promise<Result<JoinView, JoinFailure>> {
+    const { clock, log } = this.#options;
+    const refusal = this.#joinRefusal(request);
+    if (refusal) return err(refusal);
+    const peer = parseHostPort(request.peer);
+    if (peer === undefined) {
+      const detail = `Cannot join "${request.peer}": not a host or host:port`;
+      return err({ kind: "peer_unreachable", detail });
+    }
+    const { nodeId, name } = this.#session!.identity;
+    const joined = await requestJoin({
+      peer,
+      token: request.token,
+      nodeId,
+      self: this.#self(),
+      clock,
+    });
+    if (!joined.ok) return joined;
+    const { grant, key } = joined.value;
+    const identity = await this.#identityStore!.adopt(grant, { name, key });
+    const wantedSubnet = this.#dataPlane!.assigned?.subnet;
+    // Only with --reset: the old cluster's network must not linger beside the new one's.
+    if (wantedSubnet !== undefined) await this.#dataPlane!.remove();
+    await this.#replaceSession(identity, wantedSubnet);
+    log.info("joined", { cluster: identity.clusterId, peer: request.peer });
+    return ok({
+      clusterId: identity.clusterId,
+      nodeId: formatNodeId(identity.nodeId),
+      peer: request.peer,
+    });
+  }
+
+  /** A node that has something to lose joins another cluster only when told to give it up. */
+  #joinRefusal(request: JoinRequest): JoinFailure | undefined {
+    if (request.reset) return undefined;
+    const { cluster, network } = this.#session!;
+    const others = cluster.members().filter((member) => !member.self).length;
+    const view = network.view();
+    const has = [
+      others > 0 && `${others} other member${others === 1 ? "" : "s"}`,
+      view.config !== undefined && "a network config",
+      view.leases.size > 0 && `${view.leases.size} lease${view.leases.size === 1 ? "" : "s"}`,
+    ].filter((part) => part !== false);
+    if (has.length === 0) return undefined;
+    const detail = `Cannot join: this node's own cluster has ${has.join(", ")}; give it up with --reset, or run \`overlay leave\` first`;
+    return { kind: "already_member", detail };
+  }
+
+  async #leave(): Promise<Result<LeaveView, LeaveFailure>> {
+    const { config, clock, random, log } = this.#options;
+    const { identity, cluster, network } = this.#session!;
+    const alone = cluster.members().every((member) => member.self);
+    const lease = network.view().byNode.get(identity.nodeId);
+    await network.close();
+    if (!alone && !cluster.status().removed) {
+      const left = await this.#leaveCluster(lease?.subnet);
+      if (!left.ok) {
+        // Still a member: take up the network again.
+        await this.#replaceSession(identity, lease?.subnet);
+        return left;
+      }
+    }
+    await this.#dataPlane!.remove();
+    const fresh = await this.#identityStore!.create({ name: config.nodeName, clock, random });
+    await this.#replaceSession(fresh, undefined);
+    log.info("left the cluster", { cluster: identity.clusterId });
+    return ok({ nodeId: formatNodeId(identity.nodeId), clusterId: identity.clusterId });
+  }
+
+  async #leaveCluster(subnet: Prefix | undefined): Promise<Result<void, LeaveFailure>> {
+    const { identity, cluster } = this.#session!;
+    if (subnet !== undefined) {
+      const released = await cluster.execute(releaseLease({ subnet, node: identity.nodeId }));
+      if (!released.ok) return released;
+    }
+    return cluster.leave();
+  }
+
+  async #replaceSession(identity: Identity, wantedSubnet: Prefix | undefined): Promise<void> {
+    try {
+      await this.#session!.close();
+      this.#session = await this.#openSession(identity, wantedSubnet);
+    } catch (error) {
+      // Half a node is worse than none: the supervisor starts it again from what is on the disk.
+      if (error instanceof HostError) this.#options.onFatal(error);
+      throw error;
+    }
+  }
+
+  #clusterAddress(): HostPort {
+    const { clusterListen } = this.#options.config;
+    const port = this.#session?.cluster.port ?? clusterListen[0]!.port;
+    return { host: this.#underlay!.publicAddress, port };
+  }
+
+  #self(): MemberInfo {
+    return {
+      name: this.#options.config.nodeName,
+      address: this.#clusterAddress(),
+      publicIp: this.#underlay!.publicAddress,
+      underlayPrefixes: this.#underlay!.prefixes,
+    };
+  }
+
+  #subnetFiles(): readonly string[] {
+    const { runDir, subnetFile } = this.#options.config;
+    const own = join(runDir, "subnet.env");
+    return subnetFile === undefined || subnetFile === own ? [own] : [own, subnetFile];
+  }
+
+  /** The subnet in the files of an earlier life, ours or flannel's. */
+  async #rememberedSubnet(): Promise<Prefix | undefined> {
+    for (const path of this.#subnetFiles()) {
+      const bytes = await readFileIfAny(path);
+      const parsed = bytes && parseSubnetEnv(Buffer.from(bytes).toString("utf8"));
+      if (parsed) return parsed.subnet;
+    }
+    return undefined;
+  }
+
+  async #adminToken(): Promise<string> {
+    const path = join(this.#options.config.dataDir, "admin-token");
+    const known = await readFileIfAny(path);
+    const text = known && Buffer.from(known).toString("utf8").trim();
+    if (text) return text;
+    const token = Buffer.from(this.#options.random.bytes(ADMIN_TOKEN_SIZE)).toString("hex");
+    await writeFileAtomic(path, `${token}\n`, { mode: ADMIN_TOKEN_MODE });
+    return token;
+  }
+}

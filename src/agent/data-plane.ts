@@ -1,0 +1,132 @@
+/**
+ * This node's data plane as one thing: packet engine, kernel state and `subnet.env`, kept equal
+ * to what the control plane last said.
+ *
+ * It outlives the cluster's connections: without quorum, or while this node moves to another
+ * cluster, packets go on as last told. Closing it leaves links, routes and files in place; only
+ * `remove` takes them away.
+ *
+ * @module
+ */
+import { rm } from "node:fs/promises";
+import { addressFamily, type IpAddress, type Prefix, prefixAddress } from "../base/address.ts";
+import { HostError } from "../base/host-error.ts";
+import type { Log } from "../base/log.ts";
+import type { DesiredState } from "../dataplane/backends/desired-state.ts";
+import { overlayMtu } from "../dataplane/backends/overhead.ts";
+import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
+import { planUdp, type UdpPeer } from "../dataplane/backends/udp.ts";
+import { writeFileAtomic } from "../host/files/atomic-file.ts";
+import { formatSubnetEnv } from "../integrations/flannel/subnet-env.ts";
+import { openPacketEngine, type PacketEngine } from "./packet-engine.ts";
+import type { Reconciler } from "./reconciler.ts";
+
+const SUBNET_ENV_MODE = 0o644;
+
+/** What the control plane says about this node and its peers. */
+export interface Assignment {
+  readonly network: Prefix;
+  readonly subnet: Prefix;
+  readonly port: number;
+  readonly peers: readonly UdpPeer[];
+}
+
+export interface DataPlaneOptions {
+  readonly reconciler: Reconciler;
+  readonly underlay: { readonly address: IpAddress; readonly mtu: number };
+  /** Files in flannel's format to keep; may be empty. */
+  readonly subnetFiles: readonly string[];
+  readonly ipMasq: boolean;
+  readonly log: Log;
+}
+
+/** The data plane of one agent process. Calls of `assign` must not overlap. */
+export class DataPlane {
+  readonly #options: DataPlaneOptions;
+  #engine: PacketEngine | undefined;
+  #assigned: Assignment | undefined;
+
+  constructor(options: DataPlaneOptions) {
+    this.#options = options;
+  }
+
+  get engine(): PacketEngine | undefined {
+    return this.#engine;
+  }
+
+  get assigned(): Assignment | undefined {
+    return this.#assigned;
+  }
+
+  get mtu(): number {
+    const { address, mtu } = this.#options.underlay;
+    return overlayMtu(mtu, addressFamily(address));
+  }
+
+  /**
+   * Makes packets flow as `assignment` says. Resolves when kernel and files are as wanted or what
+   * is missing is listed by the reconciler. Throws `HostError` when the engine cannot start.
+   */
+  async assign(assignment: Assignment): Promise<void> {
+    const desired = this.#plan(assignment);
+    await this.#openEngine(assignment);
+    this.#engine?.publish(desired.fib);
+    this.#options.reconciler.setDesired(desired);
+    this.#assigned = assignment;
+    await this.#options.reconciler.settled();
+    await this.#writeSubnetFiles(assignment);
+  }
+
+  /** Takes back all that this node made: links, routes, files. */
+  async remove(): Promise<void> {
+    await this.#options.reconciler.remove();
+    await this.#engine?.stop({ removeTun: true });
+    this.#engine = undefined;
+    this.#assigned = undefined;
+    for (const path of this.#options.subnetFiles) await removeFile(path);
+  }
+
+  /** Stops the packet loop and leaves everything in place for the next start. */
+  async close(): Promise<void> {
+    await this.#engine?.stop({ removeTun: false });
+    this.#engine = undefined;
+  }
+
+  #plan({ network, subnet, port, peers }: Assignment): DesiredState {
+    const { address, mtu } = this.#options.underlay;
+    const host = { underlayAddress: address, underlayMtu: mtu };
+    return planUdp({ lease: { subnet }, network, peers, host, port });
+  }
+
+  /** The engine is bound to one subnet and port; another one needs a new engine. */
+  async #openEngine({ subnet, port }: Assignment): Promise<void> {
+    const current = this.#assigned;
+    if (this.#engine && current?.subnet === subnet && current.port === port) return;
+    await this.#engine?.stop({ removeTun: false });
+    this.#engine = undefined;
+    this.#engine = await openPacketEngine({
+      tunName: OVERLAY_LINK,
+      tunAddress: prefixAddress(subnet),
+      overlayMtu: this.mtu,
+      address: this.#options.underlay.address,
+      port,
+      log: this.#options.log,
+    });
+  }
+
+  async #writeSubnetFiles({ network, subnet }: Assignment): Promise<void> {
+    const text = formatSubnetEnv({ network, subnet, mtu: this.mtu, ipMasq: this.#options.ipMasq });
+    for (const path of this.#options.subnetFiles) {
+      const wrote = await writeFileAtomic(path, text, { mode: SUBNET_ENV_MODE });
+      if (wrote) this.#options.log.info("wrote subnet file", { path, subnet });
+    }
+  }
+}
+
+async function removeFile(path: string): Promise<void> {
+  try {
+    await rm(path, { force: true });
+  } catch (cause) {
+    throw new HostError({ operation: "remove", object: path, reason: String(cause), cause });
+  }
+}

@@ -1,0 +1,319 @@
+/**
+ * Keeps this node's part of the network: acquires its lease, renews it, and tells the data plane
+ * what the store says about everybody.
+ *
+ *     no config --config appears--> wanting --acquired--> held --data plane assigned--> ready
+ *     held --lease gone from the store--> wanting      (the data plane keeps the old one meanwhile)
+ *
+ * One pass runs at a time; whatever happens during a pass starts another one. A pass reads the
+ * store and compares, so it does not matter which events led to it.
+ *
+ * @module
+ */
+import type { IpAddress, Prefix } from "../base/address.ts";
+import { HostError } from "../base/host-error.ts";
+import type { NodeId } from "../base/ids.ts";
+import type { Log } from "../base/log.ts";
+import type { Cluster } from "../control/cluster/types.ts";
+import type { KvEvent } from "../control/kv/types.ts";
+import { acquireLease, expireLeases, renewLeases } from "../control/network/commands.ts";
+import { LeaseClock } from "../control/network/expiry.ts";
+import type { Lease, LeaseAttributes } from "../control/network/lease.ts";
+import { type NetworkView, readNetwork, type StoredConfig } from "../control/network/view.ts";
+import type { Clock, Random } from "../host/ports.ts";
+import type { Assignment, DataPlane } from "./data-plane.ts";
+
+/** A failed pass is tried again after this, doubled up to the other, plus jitter. */
+const RETRY_MIN_MS = 250;
+const RETRY_MAX_MS = 15_000;
+/** A lease is renewed after this part of its life, so that two renewals may fail. */
+const RENEW_AT_FRACTION = 1 / 3;
+/** Spread of renewals, so that nodes started together do not stay together. */
+const RENEW_JITTER_FRACTION = 0.1;
+const EXPIRY_CHECK_MS = 1000;
+/** A process that restarts more often than it renews must still renew: soon after each start. */
+const FIRST_RENEWAL_MAX_MS = 5000;
+
+/** Where this node stands with the network; `reason` is a sentence for people. */
+export type NetworkState =
+  | { readonly kind: "no_config" }
+  | { readonly kind: "wanting"; readonly reason: string }
+  | { readonly kind: "blocked"; readonly subnet: Prefix; readonly reason: string }
+  | { readonly kind: "ready"; readonly subnet: Prefix };
+
+export interface NetworkAgentOptions {
+  readonly nodeId: NodeId;
+  readonly cluster: Cluster;
+  readonly dataPlane: DataPlane;
+  readonly publicIp: IpAddress;
+  /** Subnet that an earlier life of this node left in its files. */
+  readonly wantedSubnet: Prefix | undefined;
+  /** Says why `network` cannot be laid over this machine; undefined when it can. */
+  readonly findConflict: (network: Prefix, lease: Prefix) => string | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** The network's part of one agent, for as long as it is in one cluster. */
+export class NetworkAgent {
+  readonly #options: NetworkAgentOptions;
+  readonly #leaseClock = new LeaseClock();
+  readonly #undo: (() => void)[] = [];
+  #view: NetworkView;
+  #state: NetworkState = { kind: "no_config" };
+  #dirty = false;
+  #running: Promise<void> | undefined;
+  #closed = false;
+  #retryMs = RETRY_MIN_MS;
+  #cancelRetry: () => void = () => undefined;
+  #cancelRenewal: () => void = () => undefined;
+  #cancelExpiry: () => void = () => undefined;
+  /** The lease that a renewal timer runs for. */
+  #renewing: { readonly subnet: Prefix; readonly ttlSeconds: number } | undefined;
+
+  constructor(options: NetworkAgentOptions) {
+    this.#options = options;
+    this.#view = readNetwork(options.cluster.reader);
+  }
+
+  /** Begins to follow the store. */
+  start(): void {
+    const { cluster, clock } = this.#options;
+    this.#leaseClock.reset(this.#view.leases.values(), clock.nowMs());
+    this.#undo.push(cluster.onApplied((events) => this.#onApplied(events)));
+    this.#undo.push(cluster.onRole(() => this.#onRole()));
+    this.#onRole();
+    this.#wake();
+  }
+
+  get state(): NetworkState {
+    return this.#state;
+  }
+
+  /** The network as this node knows it now. */
+  view(): NetworkView {
+    this.#view = readNetwork(this.#options.cluster.reader, this.#view);
+    return this.#view;
+  }
+
+  /** Seconds that a held lease has left, as far as this node can know. */
+  remainingSeconds(subnet: Prefix): number {
+    return this.#leaseClock.remainingSeconds(subnet, this.#options.clock.nowMs()) ?? 0;
+  }
+
+  /** Looks again: something outside the store has changed. */
+  refresh(): void {
+    this.#wake();
+  }
+
+  /** Stops following; waits for a pass under way. The data plane stays as it is. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const undo of this.#undo.splice(0)) undo();
+    this.#cancelRetry();
+    this.#cancelRenewal();
+    this.#cancelExpiry();
+    await this.#running;
+  }
+
+  #onApplied(events: readonly KvEvent[]): void {
+    this.#leaseClock.observe(events, this.#options.clock.nowMs());
+    this.#wake();
+  }
+
+  #onRole(): void {
+    const { cluster, clock } = this.#options;
+    const { role, term } = cluster.status();
+    this.#cancelExpiry();
+    if (role === "leader") {
+      this.#leaseClock.becameLeader(term, clock.nowMs());
+      this.#cancelExpiry = clock.every(EXPIRY_CHECK_MS, () => void this.#expire());
+    } else {
+      this.#leaseClock.lostLeadership();
+    }
+    // A new leader may be able to do what the last one could not.
+    this.#retryMs = RETRY_MIN_MS;
+    this.#wake();
+  }
+
+  async #expire(): Promise<void> {
+    for (const { term, leases } of this.#leaseClock.due(this.#options.clock.nowMs())) {
+      const result = await this.#options.cluster.execute(expireLeases(term, leases));
+      // Proposed again at the next check: the deadline has not moved.
+      if (!result.ok) return;
+      if (result.value.kind !== "expired") continue;
+      for (const subnet of result.value.subnets) {
+        this.#options.log.warn("lease expired", { subnet });
+      }
+    }
+  }
+
+  #wake(): void {
+    this.#dirty = true;
+    if (this.#running || this.#closed) return;
+    this.#running = this.#runPasses().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  async #runPasses(): Promise<void> {
+    while (this.#dirty && !this.#closed) {
+      this.#dirty = false;
+      this.#cancelRetry();
+      const next = await this.#pass();
+      this.#setState(next);
+      if (next.kind === "wanting" || next.kind === "blocked") this.#scheduleRetry();
+      else this.#retryMs = RETRY_MIN_MS;
+    }
+  }
+
+  async #pass(): Promise<NetworkState> {
+    const view = this.view();
+    if (view.config === undefined) return { kind: "no_config" };
+    const lease = view.byNode.get(this.#options.nodeId);
+    if (lease === undefined) return this.#acquire(view.config);
+    this.#keepRenewing(lease);
+    const assignment = this.#assignment(view, view.config, lease);
+    const conflict = this.#conflict(assignment);
+    if (conflict !== undefined) return { kind: "blocked", subnet: lease.subnet, reason: conflict };
+    try {
+      await this.#options.dataPlane.assign(assignment);
+    } catch (error) {
+      if (!(error instanceof HostError)) throw error;
+      return { kind: "blocked", subnet: lease.subnet, reason: error.message };
+    }
+    return { kind: "ready", subnet: lease.subnet };
+  }
+
+  /** Only a network that is new here is checked: a running one is not torn down by a later route. */
+  #conflict({ network, subnet }: Assignment): string | undefined {
+    if (this.#options.dataPlane.assigned?.network === network) return undefined;
+    return this.#options.findConflict(network, subnet);
+  }
+
+  async #acquire(stored: StoredConfig): Promise<NetworkState> {
+    const { cluster, nodeId, wantedSubnet } = this.#options;
+    const attributes = this.#attributes(stored);
+    const wanted = this.#options.dataPlane.assigned?.subnet ?? wantedSubnet;
+    const result = await cluster.execute(acquireLease({ node: nodeId, attributes, wanted }));
+    if (!result.ok) return { kind: "wanting", reason: result.error.detail };
+    switch (result.value.kind) {
+      case "acquired":
+        this.#options.log.info("lease acquired", {
+          subnet: result.value.lease.subnet,
+          how: result.value.how,
+        });
+        this.#dirty = true;
+        return { kind: "wanting", reason: "The lease is about to arrive" };
+      case "no_config":
+        return { kind: "no_config" };
+      case "pool_exhausted":
+        return {
+          kind: "wanting",
+          reason: `Cannot acquire a lease: all ${result.value.capacity} subnets of the network are held; use a larger Network or release a lease`,
+        };
+      default:
+        return { kind: "wanting", reason: `Cannot acquire a lease: ${result.value.kind}` };
+    }
+  }
+
+  #attributes(stored: StoredConfig): LeaseAttributes {
+    const { port } = stored.config.backend;
+    return {
+      publicIp: this.#options.publicIp,
+      publicIpv6: null,
+      backend: { kind: "udp", port, partialChecksum: true },
+    };
+  }
+
+  #assignment(view: NetworkView, stored: StoredConfig, mine: Lease): Assignment {
+    const peers = [];
+    for (const lease of view.leases.values()) {
+      if (lease.node === mine.node) continue;
+      const { backend, publicIp } = lease.attributes;
+      const partialChecksum = backend.kind === "udp" && backend.partialChecksum;
+      peers.push({
+        node: lease.node,
+        subnet: lease.subnet,
+        publicAddress: publicIp,
+        partialChecksum,
+      });
+    }
+    const { pool, backend } = stored.config;
+    return { network: pool.network, subnet: mine.subnet, port: backend.port, peers };
+  }
+
+  /** One timer for the lease held; at once when what the store says about this node is not so. */
+  #keepRenewing(lease: Lease): void {
+    const stored = this.#view.config;
+    const stale =
+      stored !== undefined && !sameAttributes(lease.attributes, this.#attributes(stored));
+    const known = this.#renewing;
+    if (known?.subnet === lease.subnet && known.ttlSeconds === lease.ttlSeconds && !stale) return;
+    const isFirst = known === undefined;
+    this.#renewing = { subnet: lease.subnet, ttlSeconds: lease.ttlSeconds };
+    const renewMs = lease.ttlSeconds * 1000 * RENEW_AT_FRACTION;
+    const firstMs = Math.min(FIRST_RENEWAL_MAX_MS, renewMs);
+    this.#renewAfter(stale ? 0 : isFirst ? this.#options.random.below(firstMs) : renewMs);
+  }
+
+  #renewAfter(delayMs: number): void {
+    const jitterMs = this.#options.random.below(Math.ceil(delayMs * RENEW_JITTER_FRACTION) + 1);
+    this.#cancelRenewal();
+    this.#cancelRenewal = this.#options.clock.after(delayMs + jitterMs, () => void this.#renew());
+  }
+
+  async #renew(): Promise<void> {
+    const { cluster, nodeId, log } = this.#options;
+    const view = this.view();
+    const lease = view.byNode.get(nodeId);
+    if (lease === undefined || view.config === undefined) {
+      this.#renewing = undefined;
+      return;
+    }
+    const attributes = this.#attributes(view.config);
+    const renewal = { subnet: lease.subnet, node: nodeId, attributes };
+    const result = await cluster.execute(renewLeases([renewal]));
+    if (this.#closed) return;
+    if (result.ok && result.value.kind === "renewed") {
+      if (result.value.results[0]?.kind === "not_held") this.#wake();
+      this.#renewAfter(lease.ttlSeconds * 1000 * RENEW_AT_FRACTION);
+      return;
+    }
+    const reason = result.ok ? result.value.kind : result.error.detail;
+    log.warn("cannot renew the lease", { subnet: lease.subnet, reason });
+    this.#renewAfter(Math.min(RETRY_MAX_MS, (lease.ttlSeconds * 1000) / 10));
+  }
+
+  #scheduleRetry(): void {
+    const jitterMs = this.#options.random.below(this.#retryMs);
+    this.#cancelRetry = this.#options.clock.after(this.#retryMs + jitterMs, () => this.#wake());
+    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
+  }
+
+  #setState(next: NetworkState): void {
+    const before = this.#state;
+    this.#state = next;
+    if (before.kind === next.kind && reasonOf(before) === reasonOf(next)) return;
+    const { log } = this.#options;
+    if (next.kind === "ready") log.info("network ready", { subnet: next.subnet });
+    else if (next.kind === "blocked") log.error("network blocked", { reason: next.reason });
+    else log.debug("network state", { state: next.kind, reason: reasonOf(next) });
+  }
+}
+
+function reasonOf(state: NetworkState): string {
+  return state.kind === "wanting" || state.kind === "blocked" ? state.reason : "";
+}
+
+function sameAttributes(a: LeaseAttributes, b: LeaseAttributes): boolean {
+  return (
+    a.publicIp === b.publicIp &&
+    a.publicIpv6 === b.publicIpv6 &&
+    a.backend.kind === "udp" &&
+    b.backend.kind === "udp" &&
+    a.backend.port === b.backend.port &&
+    a.backend.partialChecksum === b.backend.partialChecksum
+  );
+}

@@ -1,0 +1,94 @@
+/**
+ * One life of this node in one cluster: log, state machine, cluster, network, opened together and
+ * closed together. A join or a leave closes one session and opens the next; the data plane, the
+ * kernel and the admin API outlive it.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import type { IpAddress, Prefix } from "../base/address.ts";
+import type { HostError } from "../base/host-error.ts";
+import { formatNodeId } from "../base/ids.ts";
+import type { Log } from "../base/log.ts";
+import { openCluster } from "../control/cluster/cluster.ts";
+import { clusterPaths, type Identity, type IdentityStore } from "../control/cluster/identity.ts";
+import type { Cluster, HostPort, MemberInfo } from "../control/cluster/types.ts";
+import { kvHandlers } from "../control/kv/handlers.ts";
+import { createStateMachine } from "../control/kv/state-machine.ts";
+import { networkHandlers } from "../control/network/handlers.ts";
+import type { Clock, Random } from "../host/ports.ts";
+import { openWal } from "../host/wal/wal.ts";
+import type { DataPlane } from "./data-plane.ts";
+import { NetworkAgent } from "./network-agent.ts";
+
+export interface SessionOptions {
+  readonly identity: Identity;
+  readonly identityStore: IdentityStore;
+  readonly dataDir: string;
+  readonly listen: HostPort;
+  readonly self: MemberInfo;
+  readonly publicIp: IpAddress;
+  readonly dataPlane: DataPlane;
+  readonly wantedSubnet: Prefix | undefined;
+  readonly findConflict: (network: Prefix, lease: Prefix) => string | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly onFatal: (error: HostError) => void;
+}
+
+export interface Session {
+  readonly identity: Identity;
+  readonly cluster: Cluster;
+  readonly network: NetworkAgent;
+  /** Hands leadership over when it can, then closes everything. Kernel state stays. */
+  close(): Promise<void>;
+}
+
+/** Opens the node's part in the cluster of `identity`. Throws `HostError`. */
+export async function openSession(options: SessionOptions): Promise<Session> {
+  const { identity, clock, random } = options;
+  const log = options.log.with({ node: formatNodeId(identity.nodeId) });
+  const paths = clusterPaths(identity.clusterId);
+  const logStore = await openWal({
+    dir: join(options.dataDir, paths.wal),
+    snapshotDir: join(options.dataDir, paths.snapshots),
+    clusterId: identity.clusterId,
+    nodeId: identity.nodeId,
+    clock,
+    random,
+  });
+  const cluster = await openCluster({
+    identity,
+    identityStore: options.identityStore,
+    logStore,
+    machine: createStateMachine({ ...kvHandlers, ...networkHandlers }),
+    clock,
+    random,
+    listen: options.listen,
+    self: options.self,
+    log,
+    onFatal: options.onFatal,
+  });
+  const network = new NetworkAgent({
+    nodeId: identity.nodeId,
+    cluster,
+    dataPlane: options.dataPlane,
+    publicIp: options.publicIp,
+    wantedSubnet: options.wantedSubnet,
+    findConflict: options.findConflict,
+    clock,
+    random,
+    log,
+  });
+  network.start();
+  return {
+    identity,
+    cluster,
+    network,
+    async close() {
+      await network.close();
+      await cluster.close();
+    },
+  };
+}

@@ -1,0 +1,169 @@
+/**
+ * What `GET /status` and `GET /readyz` say: the whole agent in one picture, and what is wrong with
+ * it in sentences.
+ *
+ * @module
+ */
+import type { PeerView, Readiness, StatusView } from "../admin/service.ts";
+import { addressPlus, type Prefix, prefixAddress } from "../base/address.ts";
+import { formatNodeId, type NodeId } from "../base/ids.ts";
+import { VERSION } from "../base/version.ts";
+import { formatNetworkConfig } from "../control/network/config.ts";
+import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
+import type { DataPlane } from "./data-plane.ts";
+import type { Reconciler } from "./reconciler.ts";
+import type { Session } from "./session.ts";
+
+export interface StatusSources {
+  readonly session: () => Session;
+  readonly dataPlane: DataPlane;
+  readonly reconciler: Reconciler;
+}
+
+/** The agent as it is now. */
+export function agentStatus(sources: StatusSources): StatusView {
+  const session = sources.session();
+  const { cluster, network, identity } = session;
+  const status = cluster.status();
+  const members = cluster.members();
+  const names = new Map(members.map((member) => [member.id, member.name]));
+  const view = network.view();
+  const lease = view.byNode.get(identity.nodeId);
+  const leader = status.leader;
+  return {
+    node: {
+      id: formatNodeId(identity.nodeId),
+      name: names.get(identity.nodeId) ?? identity.name,
+      version: VERSION,
+      role: status.memberRole,
+      state: status.removed ? "removed" : network.state.kind,
+    },
+    cluster: {
+      id: identity.clusterId,
+      generation: identity.generation,
+      leader:
+        leader === undefined
+          ? null
+          : { id: formatNodeId(leader), name: names.get(leader) ?? formatNodeId(leader) },
+      term: status.term,
+      members: members.length,
+      voters: status.voterCount,
+      quorum: status.hasQuorum,
+    },
+    network: view.config === undefined ? null : formatNetworkConfig(view.config.config),
+    lease:
+      lease === undefined
+        ? null
+        : {
+            subnet: lease.subnet,
+            gateway: gatewayOf(lease.subnet),
+            expiresInSeconds: Math.round(network.remainingSeconds(lease.subnet)),
+          },
+    dataplane: dataplaneView(sources),
+    peers: peerViews(sources, names),
+    warnings: warnings(sources),
+  };
+}
+
+/** Whether containers on this node can be given addresses and reach others; if not, why. */
+export function agentReadiness(sources: StatusSources): Readiness {
+  const { cluster, network } = sources.session();
+  const reasons: string[] = [];
+  if (!cluster.status().hasQuorum) reasons.push("the cluster has no leader with a quorum");
+  const { state } = network;
+  if (state.kind === "wanting") reasons.push(`no lease yet: ${state.reason}`);
+  if (state.kind === "blocked") reasons.push(state.reason);
+  for (const { operation, object, reason } of sources.reconciler.unmet()) {
+    reasons.push(`Cannot ${operation} ${object}: ${reason}`);
+  }
+  return { ready: reasons.length === 0, reasons };
+}
+
+function dataplaneView({ dataPlane }: StatusSources): StatusView["dataplane"] {
+  const { engine } = dataPlane;
+  if (engine === undefined) return null;
+  const { totals, drops } = engine.counters();
+  const counters: Record<string, number> = { ...totals };
+  for (const [reason, count] of Object.entries(drops)) {
+    if (count > 0) counters[`drop_${reason}`] = count;
+  }
+  return {
+    backend: "udp",
+    engine: "user",
+    encryption: "none",
+    mtu: dataPlane.mtu,
+    interface: OVERLAY_LINK,
+    counters,
+  };
+}
+
+function peerViews(
+  { session, dataPlane }: StatusSources,
+  names: ReadonlyMap<NodeId, string>,
+): readonly PeerView[] {
+  const assigned = dataPlane.assigned;
+  if (assigned === undefined) return [];
+  const counters = new Map(
+    (dataPlane.engine?.counters().peers ?? []).map((peer) => [peer.peer, peer]),
+  );
+  const { leases } = session().network.view();
+  return assigned.peers
+    .filter((peer) => leases.has(peer.subnet))
+    .map((peer) => ({
+      id: formatNodeId(peer.node),
+      name: names.get(peer.node) ?? formatNodeId(peer.node),
+      subnet: peer.subnet,
+      endpoint: `${peer.publicAddress}:${assigned.port}`,
+      path: "udp",
+      rttMs: null,
+      lossPercent: null,
+      rxBytes: counters.get(peer.node)?.rxBytes ?? 0,
+      txBytes: counters.get(peer.node)?.txBytes ?? 0,
+    }));
+}
+
+function warnings({ session, dataPlane, reconciler }: StatusSources): readonly string[] {
+  const { cluster, network, identity } = session();
+  const status = cluster.status();
+  const list: string[] = [];
+  if (status.removed) {
+    list.push(
+      "This node was removed from its cluster; run `overlay leave`, then join again with a new token",
+    );
+  } else if (!status.hasQuorum) {
+    list.push(
+      "The cluster has no leader with a quorum: packets go on as last known, changes must wait until a majority of the voters is back",
+    );
+  }
+  const { state } = network;
+  if (state.kind === "no_config") {
+    list.push('No network config yet; run `overlay config set \'{"Network":"10.0.0.0/16"}\'`');
+  }
+  if (state.kind === "wanting" || state.kind === "blocked") list.push(state.reason);
+  for (const { operation, object, reason } of reconciler.unmet()) {
+    list.push(`Cannot ${operation} ${object}: ${reason}; trying again`);
+  }
+  for (const { name, reason } of dataPlane.engine?.offloads().off ?? []) {
+    list.push(`Packets are slower than they could be: ${name} is off (${reason})`);
+  }
+  const byAddress = new Map<string, NodeId>();
+  for (const lease of network.view().leases.values()) {
+    const { publicIp } = lease.attributes;
+    const other = byAddress.get(publicIp);
+    if (other !== undefined) {
+      list.push(
+        `Nodes ${formatNodeId(other)} and ${formatNodeId(lease.node)} both announce ${publicIp}; set --public-ip on one of them`,
+      );
+    }
+    byAddress.set(publicIp, lease.node);
+  }
+  const dead = cluster.members().filter((one) => one.live === false && one.id !== identity.nodeId);
+  for (const member of dead) {
+    list.push(`Member ${member.name} (${formatNodeId(member.id)}) does not answer`);
+  }
+  return list;
+}
+
+function gatewayOf(subnet: Prefix): string {
+  return addressPlus(prefixAddress(subnet), 1n) ?? prefixAddress(subnet);
+}

@@ -1,0 +1,94 @@
+/**
+ * The underlay as this agent uses it: which link and address, and what a network must not overlap.
+ *
+ * @module
+ */
+import type { FieldIssue } from "../admin/service.ts";
+import { type Prefix, parsePrefix, prefixesOverlap } from "../base/address.ts";
+import { HostError } from "../base/host-error.ts";
+import type { Member } from "../control/cluster/types.ts";
+import { type Conflict, planConflicts } from "../dataplane/backends/conflicts.ts";
+import { OURS } from "../dataplane/backends/ownership.ts";
+import type { ActualState, Kernel } from "../host/kernel-ports.ts";
+import {
+  chooseUnderlay,
+  describeUnderlayFailure,
+  type UnderlayChoice,
+} from "../host/underlay/choose.ts";
+import type { InterfaceChoice } from "./config.ts";
+
+const OVERLAY_LINKS: ReadonlySet<string> = new Set(OURS.links.map((link) => link.name));
+
+/** The link that packets leave by. Throws `HostError` when none is right, naming those there are. */
+export function findUnderlay(
+  kernel: Kernel,
+  { names, patterns, canReach, publicIpv4, publicIpv6 }: InterfaceChoice,
+  lease: Prefix | undefined,
+): UnderlayChoice {
+  const { links, addresses } = snapshot(kernel);
+  const wish = {
+    iface: names,
+    ifaceRegex: patterns.map((pattern) => pattern.source),
+    ifaceCanReach: canReach,
+    publicIp: publicIpv4,
+    publicIpv6,
+  };
+  const choice = chooseUnderlay(wish, {
+    links,
+    addresses,
+    routes: [...kernel.mainRoutes(4), ...kernel.mainRoutes(6)],
+    wayTo: (target) => kernel.wayTo(target),
+    overlayLinks: OVERLAY_LINKS,
+    lease,
+  });
+  if (choice.ok) return choice.value;
+  const reason = describeUnderlayFailure(choice.error).replace(/^Cannot [^:]*: /, "");
+  throw new HostError({ operation: "choose", object: "the underlay link", reason });
+}
+
+/** What on this machine stands in the way of `network`. */
+export function localConflicts(
+  kernel: Kernel,
+  network: Prefix,
+  lease: Prefix | undefined,
+): readonly Conflict[] {
+  const { links, addresses } = snapshot(kernel);
+  const routes = [...kernel.mainRoutes(4), ...kernel.mainRoutes(6)];
+  return planConflicts({ network, lease, links, addresses, routes, ownership: OURS });
+}
+
+/** The same as sentences for the person who wrote the config, members' underlays included. */
+export function networkConflicts(
+  kernel: Kernel,
+  request: { network: Prefix; lease: Prefix | undefined; members: readonly Member[] },
+): readonly FieldIssue[] {
+  const { network, lease, members } = request;
+  const issues = localConflicts(kernel, network, lease).map((conflict) => ({
+    path: "Network",
+    message: describeConflict(network, conflict),
+  }));
+  for (const member of members) {
+    if (member.self) continue;
+    for (const text of member.underlayPrefixes) {
+      const prefix = parsePrefix(text);
+      if (prefix === undefined || !prefixesOverlap(network, prefix)) continue;
+      const message = `${network} overlaps the underlay ${prefix} of node "${member.name}"; choose another Network`;
+      if (!issues.some((issue) => issue.message.includes(`underlay ${prefix} `))) {
+        issues.push({ path: "Network", message });
+      }
+    }
+  }
+  return issues;
+}
+
+/** One conflict in words. */
+export function describeConflict(network: Prefix, { kind, prefix, link }: Conflict): string {
+  const where = link === undefined ? "" : ` on ${link}`;
+  return kind === "underlay"
+    ? `${network} overlaps the underlay ${prefix} of this node${where}; choose another Network`
+    : `${network} overlaps the route ${prefix}${where} of this node; choose another Network or remove the route`;
+}
+
+function snapshot(kernel: Kernel): ActualState {
+  return kernel.snapshot({ routeProtocol: OURS.routeProtocol, sysctls: [] });
+}
