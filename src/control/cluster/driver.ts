@@ -20,13 +20,7 @@ import { err, type Result } from "../../base/result.ts";
 import type { Clock, LogStore, Random } from "../../host/ports.ts";
 import type { Command, KvEvent, KvReader, StateMachine } from "../kv/types.ts";
 import { payloadSizeBytes } from "../raft/entry-size.ts";
-import {
-  type ProposeError,
-  Raft,
-  type RaftConfig,
-  type RaftStatus,
-  type Ready,
-} from "../raft/raft.ts";
+import { type ProposeError, Raft, type RaftStatus, type Ready } from "../raft/raft.ts";
 import type {
   ConfChange,
   ConfState,
@@ -39,6 +33,7 @@ import type {
 import { AppendQueue } from "./append-queue.ts";
 import { applyEntries } from "./applier.ts";
 import type { PlainRecord } from "./codec.ts";
+import { isMember, isOnlyVoter } from "./conf-state.ts";
 import { FailOver } from "./fail-over.ts";
 import { explainFailure } from "./failure.ts";
 import {
@@ -48,6 +43,7 @@ import {
   EXECUTE_TIMEOUT_MS,
   TICK_MS,
 } from "./limits.ts";
+import { Listeners } from "./listeners.ts";
 import { Liveness } from "./liveness.ts";
 import type { CallAnswer, CallMethod, PeerReceiver, Transport } from "./peer-port.ts";
 import { Proposals } from "./proposals.ts";
@@ -91,8 +87,8 @@ export class Driver implements PeerReceiver {
   readonly #reads: ReadBarriers;
   readonly #failOver: FailOver;
   readonly #liveness = new Liveness(2 * ELECTION_TIMEOUT_MS);
-  readonly #appliedListeners = new Set<(events: readonly KvEvent[], revision: Revision) => void>();
-  readonly #roleListeners = new Set<(change: RoleChange) => void>();
+  readonly #appliedListeners = new Listeners<[readonly KvEvent[], Revision]>();
+  readonly #roleListeners = new Listeners<[RoleChange]>();
   readonly #cancelTicks: () => void;
   #confState: ConfState;
   #role: RoleChange;
@@ -101,7 +97,7 @@ export class Driver implements PeerReceiver {
   #isPumpScheduled = false;
   #isPumping = false;
   #isStopped = false;
-  #wasMember = false;
+  #isMember: boolean;
   #isExpelled = false;
   /** Messages of peers that the core refused. */
   refusedCount = 0;
@@ -112,6 +108,7 @@ export class Driver implements PeerReceiver {
     this.#options = options;
     this.nodeId = options.nodeId;
     this.#confState = recovered.confState;
+    this.#isMember = isMember(recovered.confState, options.nodeId);
     this.#snapshots = new Snapshots({
       cluster: options.cluster,
       store: options.logStore,
@@ -229,14 +226,12 @@ export class Driver implements PeerReceiver {
 
   /** Calls `listener` after each applied entry that changed something. Returns the undo. */
   onApplied(listener: (events: readonly KvEvent[], revision: Revision) => void): () => void {
-    this.#appliedListeners.add(listener);
-    return () => this.#appliedListeners.delete(listener);
+    return this.#appliedListeners.add(listener);
   }
 
   /** Calls `listener` at each change of role, term or leader. Returns the undo. */
   onRole(listener: (change: RoleChange) => void): () => void {
-    this.#roleListeners.add(listener);
-    return () => this.#roleListeners.delete(listener);
+    return this.#roleListeners.add(listener);
   }
 
   /** Stops at once; what is under way on the disk is waited for. Open calls fail. */
@@ -310,7 +305,8 @@ export class Driver implements PeerReceiver {
 
   /** A cluster of one need not wait for a timeout: nobody else could lead. */
   #maybeLeadAlone(): void {
-    if (this.#role.role === "follower" && this.#isOnlyVoter()) this.#raft.campaign();
+    if (this.#role.role !== "follower" || !isOnlyVoter(this.#confState, this.nodeId)) return;
+    this.#raft.campaign();
   }
 
   /** Runs the core's effects at the end of this turn: what comes in together goes out together. */
@@ -391,7 +387,7 @@ export class Driver implements PeerReceiver {
       confChange: (change) => this.#setConfState(this.#raft.applyConfChange(change)),
       applied: ({ index, request, outcome, revision, events }) => {
         if (request !== undefined) this.#proposals.applied(request, outcome, index);
-        if (events.length > 0) this.#tellApplied(events, revision);
+        if (events.length > 0) this.#appliedListeners.tell(events, revision);
       },
     });
     for (const entry of work.entries) this.#snapshots.counted(payloadSizeBytes(entry));
@@ -408,22 +404,15 @@ export class Driver implements PeerReceiver {
     for (const current of reader.list("")) {
       events.push({ kind: "put", current, previous: undefined });
     }
-    this.#tellApplied(events, reader.revision);
-  }
-
-  #tellApplied(events: readonly KvEvent[], revision: Revision): void {
-    for (const listener of this.#appliedListeners) listener(events, revision);
+    this.#appliedListeners.tell(events, reader.revision);
   }
 
   #setConfState(state: ConfState): void {
     this.#confState = state;
     this.#liveness.keepOnly(state);
-    const { voters, learners, learnersNext, votersOutgoing } = state;
-    const isMember = [...voters, ...learners, ...learnersNext, ...votersOutgoing].includes(
-      this.nodeId,
-    );
-    if (this.#wasMember && !isMember) this.expelled();
-    this.#wasMember = isMember;
+    const wasMember = this.#isMember;
+    this.#isMember = isMember(state, this.nodeId);
+    if (wasMember && !this.#isMember) this.expelled();
   }
 
   #updateRole(ready: Ready): void {
@@ -437,7 +426,7 @@ export class Driver implements PeerReceiver {
     }
     this.#proposals.leadershipChanged();
     this.#reads.leadershipChanged();
-    for (const listener of this.#roleListeners) listener(next);
+    this.#roleListeners.tell(next);
   }
 
   #fatal(cause: unknown): void {
@@ -456,11 +445,6 @@ export class Driver implements PeerReceiver {
     this.#failOver.stop();
     this.#proposals.stop();
     this.#reads.stop();
-  }
-
-  #isOnlyVoter(): boolean {
-    const { voters, votersOutgoing } = this.#confState;
-    return voters.length === 1 && voters[0] === this.nodeId && votersOutgoing.length === 0;
   }
 
   #proposalHost(client: NodeId): ConstructorParameters<typeof Proposals>[0] {

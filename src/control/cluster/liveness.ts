@@ -8,6 +8,7 @@
  */
 import type { NodeId } from "../../base/ids.ts";
 import type { ConfState } from "../raft/types.ts";
+import { memberIds } from "./conf-state.ts";
 
 /** When each node was heard from last. */
 export class Liveness {
@@ -38,7 +39,7 @@ export class Liveness {
 
   /** Forgets nodes that are in neither list of `state`, so that the table stays small. */
   keepOnly(state: ConfState): void {
-    const members = new Set([...state.voters, ...state.votersOutgoing, ...state.learners]);
+    const members = new Set(memberIds(state));
     for (const node of this.#heardMs.keys()) if (!members.has(node)) this.#heardMs.delete(node);
   }
 }

@@ -8,12 +8,13 @@
  * @module
  */
 import { HostError } from "../../base/host-error.ts";
-import { decodeIndex, decodeTerm, type NodeId } from "../../base/ids.ts";
+import { decodeIndex, decodeTerm } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
 import type { LogStore } from "../../host/ports.ts";
 import type { SnapshotPart, StateMachine } from "../kv/types.ts";
 import type { MemoryLog } from "../raft/memory-log.ts";
 import type { ConfState, LogReader, Snapshot, SnapshotRequest } from "../raft/types.ts";
+import { isMember, memberIds } from "./conf-state.ts";
 import {
   SNAPSHOT_ENTRIES,
   SNAPSHOT_LOG_SIZE_BYTES,
@@ -212,9 +213,6 @@ export class Snapshots {
   #knowsAll(): boolean {
     const known = this.#options.memoryLog.snapshot()?.confState;
     if (known === undefined) return true;
-    const { voters, learners, learnersNext } = this.#options.confState();
-    const has = (id: NodeId) =>
-      known.voters.includes(id) || known.learners.includes(id) || known.votersOutgoing.includes(id);
-    return [...voters, ...learners, ...learnersNext].every(has);
+    return memberIds(this.#options.confState()).every((id) => isMember(known, id));
   }
 }
