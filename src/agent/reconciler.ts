@@ -1,0 +1,272 @@
+/**
+ * The one driver of desired state: compares it with the kernel and applies the difference.
+ *
+ * What is to be done is decided in `dataplane/reconcile`; this says when. A pass runs
+ *
+ *     soon after a new desired state (states that follow each other closely share one pass),
+ *     soon after the kernel told of a change that concerns us, by whomever,
+ *     again and again, ever more slowly, while something could not be done,
+ *     and once a minute in any case.
+ *
+ * Our own changes come back as events and cause one more pass, which finds nothing to do: that
+ * is the proof that they took. When each pass finds something anew, another program is undoing
+ * our work; then passes slow down to a limit, so that the two do not burn a core against each
+ * other.
+ *
+ * @module
+ */
+import { HostError } from "../base/host-error.ts";
+import type { Log } from "../base/log.ts";
+import { type DesiredState, EMPTY_STATE } from "../dataplane/backends/desired-state.ts";
+import { OURS } from "../dataplane/backends/ownership.ts";
+import { diff } from "../dataplane/reconcile/diff.ts";
+import {
+  concerns,
+  type Interest,
+  interestOf,
+  withIndexes,
+} from "../dataplane/reconcile/relevance.ts";
+import type { ActualState, Kernel, KernelChange } from "../host/kernel-ports.ts";
+import type { Clock } from "../host/ports.ts";
+
+/** Leases that arrive together in one turn of the event loop become one pass. */
+const DESIRED_DELAY_MS = 5;
+/** One `ip` command makes several events; wait for the last of them. */
+const EVENT_DELAY_MIN_MS = 20;
+/** How slowly we answer a program that keeps undoing our work. */
+const EVENT_DELAY_MAX_MS = 5_000;
+const RETRY_DELAY_MIN_MS = 250;
+/** For ever, whether anything happened or not: events may be missing, and some changes have none. */
+const FULL_PASS_INTERVAL_MS = 60_000;
+/** Then other work gets its turn: some 5 ms of system calls. */
+const APPLY_SLICE_OPERATIONS = 256;
+/** Log lines for one pass, whatever the number of failures; the status has them all. */
+const UNMET_LOGGED_MAX = 5;
+
+/** Something wanted that is not so, with the reason in the kernel's own words. */
+export interface UnmetOperation {
+  readonly operation: string;
+  readonly object: string;
+  readonly reason: string;
+}
+
+export interface Reconciler {
+  /**
+   * Makes the kernel agree with `state` from now on. Undefined: nothing is known of what is
+   * wanted, so leave everything as it is.
+   */
+  setDesired(state: DesiredState | undefined): void;
+  /** What the last pass could not do; empty when the kernel agrees. */
+  unmet(): readonly UnmetOperation[];
+  /** Resolves when the state last set has been applied as far as possible. Never rejects. */
+  settled(): Promise<void>;
+  /** Deletes all that is ours, then leaves everything as it is. See `unmet` for what stayed. */
+  remove(): Promise<void>;
+  /** Stops. What exists stays. */
+  close(): void;
+}
+
+export interface ReconcilerOptions {
+  readonly kernel: Kernel;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** A reconciler over `kernel`, which it uses but does not close. */
+export function openReconciler(options: ReconcilerOptions): Reconciler {
+  return new KernelReconciler(options);
+}
+
+interface Waiter {
+  readonly generation: number;
+  readonly resolve: () => void;
+}
+
+interface PassResult {
+  readonly applied: number;
+  readonly unmet: readonly UnmetOperation[];
+}
+
+class KernelReconciler implements Reconciler {
+  readonly #kernel: Kernel;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #stopListening: () => void;
+  readonly #stopFullPasses: () => void;
+
+  #desired: DesiredState | undefined;
+  #interest: Interest = interestOf(EMPTY_STATE, OURS);
+  #unmet: readonly UnmetOperation[] = [];
+  /** Counts the calls of `setDesired`. Invariant: done <= wanted. */
+  #wanted = 0;
+  #done = 0;
+  #waiters: Waiter[] = [];
+
+  #running = false;
+  #pass: { readonly dueAtMs: number; readonly cancel: () => void } | undefined;
+  #eventDelayMs = EVENT_DELAY_MIN_MS;
+  #retryDelayMs = RETRY_DELAY_MIN_MS;
+  #changedWhileRunning = false;
+  #closed = false;
+
+  constructor({ kernel, clock, log }: ReconcilerOptions) {
+    this.#kernel = kernel;
+    this.#clock = clock;
+    this.#log = log;
+    this.#stopListening = kernel.onChange((change) => this.#changed(change));
+    this.#stopFullPasses = clock.every(FULL_PASS_INTERVAL_MS, () => this.#schedule(0));
+  }
+
+  setDesired(state: DesiredState | undefined): void {
+    if (this.#closed) return;
+    this.#desired = state;
+    this.#wanted++;
+    this.#retryDelayMs = RETRY_DELAY_MIN_MS;
+    if (state !== undefined) {
+      this.#schedule(DESIRED_DELAY_MS);
+      return;
+    }
+    this.#pass?.cancel();
+    this.#pass = undefined;
+    this.#finish(this.#wanted);
+  }
+
+  unmet(): readonly UnmetOperation[] {
+    return this.#unmet;
+  }
+
+  settled(): Promise<void> {
+    if (this.#closed || this.#done === this.#wanted) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiters.push({ generation: this.#wanted, resolve });
+    return promise;
+  }
+
+  async remove(): Promise<void> {
+    this.setDesired(EMPTY_STATE);
+    const generation = this.#wanted;
+    await this.settled();
+    // Otherwise the link of a later cluster would be deleted before it is asked for.
+    if (this.#wanted === generation) this.setDesired(undefined);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#stopListening();
+    this.#stopFullPasses();
+    this.#pass?.cancel();
+    this.#finish(this.#wanted);
+  }
+
+  #changed(change: KernelChange): void {
+    if (this.#desired === undefined || !concerns(change, this.#interest)) return;
+    if (this.#running) this.#changedWhileRunning = true;
+    else this.#schedule(this.#eventDelayMs);
+  }
+
+  /** Runs a pass after `delayMs`, unless an earlier one is due. */
+  #schedule(delayMs: number): void {
+    if (this.#closed || this.#running || this.#desired === undefined) return;
+    const dueAtMs = this.#clock.nowMs() + delayMs;
+    if (this.#pass !== undefined) {
+      if (this.#pass.dueAtMs <= dueAtMs) return;
+      this.#pass.cancel();
+    }
+    const cancel = this.#clock.after(delayMs, () => {
+      this.#pass = undefined;
+      void this.#run();
+    });
+    this.#pass = { dueAtMs, cancel };
+  }
+
+  async #run(): Promise<void> {
+    const desired = this.#desired;
+    if (this.#closed || desired === undefined) return;
+    const generation = this.#wanted;
+    this.#running = true;
+    this.#changedWhileRunning = false;
+    const result = await this.#reconcile(desired, generation);
+    this.#running = false;
+    if (this.#closed) return;
+    if (result === undefined || this.#wanted !== generation) {
+      this.#schedule(0);
+      return;
+    }
+    this.#report(result);
+    this.#planNext(result);
+    this.#finish(generation);
+  }
+
+  #planNext({ applied, unmet }: PassResult): void {
+    this.#eventDelayMs =
+      applied === 0 ? EVENT_DELAY_MIN_MS : Math.min(this.#eventDelayMs * 2, EVENT_DELAY_MAX_MS);
+    if (this.#changedWhileRunning) this.#schedule(this.#eventDelayMs);
+    if (unmet.length === 0) {
+      this.#retryDelayMs = RETRY_DELAY_MIN_MS;
+      return;
+    }
+    this.#schedule(this.#retryDelayMs);
+    this.#retryDelayMs = Math.min(this.#retryDelayMs * 2, FULL_PASS_INTERVAL_MS);
+  }
+
+  /** One pass; undefined when a newer desired state has come in the middle of it. */
+  async #reconcile(desired: DesiredState, generation: number): Promise<PassResult | undefined> {
+    const actual = this.#attempt(() => this.#look(desired));
+    if (!actual.ok) return { applied: 0, unmet: [actual.unmet] };
+    const difference = diff(desired, actual.value, OURS);
+    const unmet: UnmetOperation[] = [...difference.obstacles];
+    let applied = 0;
+    for (const [position, operation] of difference.operations.entries()) {
+      if (position > 0 && position % APPLY_SLICE_OPERATIONS === 0) {
+        await new Promise<void>((resolve) => this.#clock.after(0, resolve));
+        if (this.#closed || this.#wanted !== generation) return undefined;
+      }
+      const outcome = this.#attempt(() => this.#kernel.apply(operation));
+      if (outcome.ok) applied++;
+      else unmet.push(outcome.unmet);
+    }
+    return { applied, unmet };
+  }
+
+  /** Reads what there is, and remembers which links to listen for. */
+  #look(desired: DesiredState): ActualState {
+    // Before looking, so that a change in between is heard of.
+    this.#interest = { ...interestOf(desired, OURS), indexes: this.#interest.indexes };
+    const sysctls = desired.sysctls.map(({ path }) => path);
+    const actual = this.#kernel.snapshot({ routeProtocol: OURS.routeProtocol, sysctls });
+    this.#interest = withIndexes(this.#interest, actual.links);
+    return actual;
+  }
+
+  #attempt<T>(
+    action: () => T,
+  ):
+    | { readonly ok: true; readonly value: T }
+    | { readonly ok: false; readonly unmet: UnmetOperation } {
+    try {
+      return { ok: true, value: action() };
+    } catch (error) {
+      if (!(error instanceof HostError)) throw error;
+      const { message, object, operation } = error;
+      return { ok: false, unmet: { operation, object, reason: message } };
+    }
+  }
+
+  #report({ applied, unmet }: PassResult): void {
+    if (applied > 0) this.#log.info("kernel brought in line", { operations: applied });
+    const known = new Set(this.#unmet.map((it) => it.reason));
+    const fresh = unmet.filter((it) => !known.has(it.reason));
+    for (const { operation, object, reason } of fresh.slice(0, UNMET_LOGGED_MAX)) {
+      this.#log.warn("kernel cannot be brought in line", { operation, object, reason });
+    }
+    if (unmet.length === 0 && this.#unmet.length > 0) this.#log.info("kernel is in line again");
+    this.#unmet = unmet;
+  }
+
+  #finish(generation: number): void {
+    this.#done = generation;
+    const due = this.#waiters.filter((waiter) => waiter.generation <= generation);
+    this.#waiters = this.#waiters.filter((waiter) => waiter.generation > generation);
+    for (const waiter of due) waiter.resolve();
+  }
+}
