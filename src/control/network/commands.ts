@@ -9,8 +9,9 @@
 import type { IpAddress, Prefix } from "../../base/address.ts";
 import type { NodeId, Revision, Term } from "../../base/ids.ts";
 import type { Command, CommandRefusal } from "../kv/types.ts";
-import type { FieldIssue } from "./config.ts";
-import type { JsonObject, Lease, LeaseAttributes } from "./lease.ts";
+import type { FieldIssue } from "./field-issue.ts";
+import type { JsonObject } from "./json.ts";
+import type { Lease, LeaseAttributes } from "./lease.ts";
 import type { ConfigPlan } from "./plan.ts";
 
 /** Replaces the network config. */

@@ -16,17 +16,7 @@
  */
 import type { IpAddress, Prefix } from "../../base/address.ts";
 import type { NodeId, Revision } from "../../base/ids.ts";
-
-/** What JSON can say. */
-export type JsonValue =
-  | null
-  | boolean
-  | number
-  | string
-  | readonly JsonValue[]
-  | { readonly [key: string]: JsonValue };
-
-export type JsonObject = { readonly [key: string]: JsonValue };
+import type { JsonValue } from "./json.ts";
 
 /** How peers reach the holder, by backend. `other`: a kind that this version does not know. */
 export type LeaseBackend =

@@ -14,6 +14,9 @@ export const LEASE_TTL_SECONDS_MIN = 10;
 /** flannel's own. */
 export const LEASE_TTL_SECONDS_DEFAULT = 86_400;
 
+/** Problems of one config that are told at once. */
+export const CONFIG_ISSUES_MAX = 50;
+
 /** Largest opaque backend data in a lease, bytes of JSON. */
 export const BACKEND_DATA_SIZE_MAX_BYTES = 16 * 1024;
 /** Longest name of a backend type, characters. */
