@@ -26,14 +26,15 @@ import type {
   PutConfigRequest,
   TokenView,
 } from "../admin/service.ts";
-import { type Prefix, parsePrefix, prefixAddress, prefixLength } from "../base/address.ts";
+import { type Prefix, parsePrefix } from "../base/address.ts";
 import { formatNodeId, type NodeId, parseNodeId } from "../base/ids.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { VERSION } from "../base/version.ts";
+import { formatHostPort } from "../control/cluster/host-port.ts";
 import type { Member, MemberRecord, TokenInfo } from "../control/cluster/types.ts";
 import { type PutConfigOutcome, putConfig, releaseLease } from "../control/network/commands.ts";
 import { formatNetworkConfig, parseNetworkConfig } from "../control/network/config.ts";
-import type { JsonObject, JsonValue, Lease } from "../control/network/lease.ts";
+import type { Lease } from "../control/network/lease.ts";
 import { type ConfigPlan, planConfig } from "../control/network/plan.ts";
 import type { Clock } from "../host/ports.ts";
 import type { DataPlane } from "./data-plane.ts";
@@ -115,7 +116,7 @@ async function changeConfig(
     return ok({ revision, config: formatNetworkConfig(parsed.value), plan });
   }
 
-  const config = toJsonObject(formatNetworkConfig(parsed.value));
+  const config = formatNetworkConfig(parsed.value);
   const { expectedRevision, renumber } = request;
   const result = await cluster.execute(putConfig({ config, expectedRevision, renumber }));
   if (!result.ok) return result;
@@ -234,13 +235,12 @@ async function createToken(
 }
 
 function memberView(member: Member): MemberView {
-  const { host, port } = member.address;
   return {
     id: formatNodeId(member.id),
     name: member.name,
     role: member.role,
     leader: member.leader,
-    address: host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
+    address: formatHostPort(member.address),
     live: member.live ?? null,
     self: member.self,
   };
@@ -262,15 +262,6 @@ export function nodeRef(session: Session, id: NodeId): NodeRef {
   return { id: text, name: session.cluster.members().find((one) => one.id === id)?.name ?? text };
 }
 
-/** `prefix` as keys and paths spell it: `10.0.53.0-24`. */
-export function prefixKey(prefix: Prefix): string {
-  return `${prefixAddress(prefix)}-${prefixLength(prefix)}`;
-}
-
 function mapValue<T, U, E>(result: Result<T, E>, map: (value: T) => U): Result<U, E> {
   return result.ok ? ok(map(result.value)) : result;
-}
-
-function toJsonObject(value: Readonly<Record<string, unknown>>): JsonObject {
-  return value as Record<string, JsonValue>;
 }

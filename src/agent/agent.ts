@@ -22,6 +22,7 @@ import { formatNodeId } from "../base/ids.ts";
 import { createLog, type Log } from "../base/log.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { VERSION } from "../base/version.ts";
+import { CLUSTER_PORT, formatHostPort, parseHostPort } from "../control/cluster/host-port.ts";
 import { type Identity, IdentityStore } from "../control/cluster/identity.ts";
 import { requestJoin } from "../control/cluster/join.ts";
 import type { HostPort, MemberInfo } from "../control/cluster/types.ts";
@@ -38,7 +39,6 @@ import { parseSubnetEnv } from "../integrations/flannel/subnet-env.ts";
 import { createAdminService } from "./admin-service.ts";
 import type { AgentConfig } from "./config.ts";
 import { DataPlane } from "./data-plane.ts";
-import { formatHostPort, parseHostPort } from "./host-port.ts";
 import { openIdentityFiles } from "./identity-files.ts";
 import { openReconciler, type Reconciler } from "./reconciler.ts";
 import { openSession, type Session } from "./session.ts";
@@ -202,7 +202,7 @@ class Agent {
         }),
       join: (request) => this.#move(() => this.#join(request)),
       leave: () => this.#move(() => this.#leave()),
-      advertisedAddress: () => formatHostPort(this.#clusterAddress()),
+      advertisedAddress: () => shortest(this.#clusterAddress()),
     });
     return openAdminServer({
       service,
@@ -224,7 +224,7 @@ class Agent {
     const { clock, log } = this.#options;
     const refusal = this.#joinRefusal(request);
     if (refusal) return err(refusal);
-    const peer = parseHostPort(request.peer);
+    const peer = parseHostPort(request.peer, CLUSTER_PORT);
     if (peer === undefined) {
       const detail = `Cannot join "${request.peer}": not a host or host:port`;
       return err({ kind: "peer_unreachable", detail });
@@ -349,4 +349,9 @@ class Agent {
     await writeFileAtomic(path, `${token}\n`, { mode: ADMIN_TOKEN_MODE });
     return token;
   }
+}
+
+/** Without the port where it is the one that `join` takes for granted. */
+function shortest(address: HostPort): string {
+  return address.port === CLUSTER_PORT ? address.host : formatHostPort(address);
 }
