@@ -353,6 +353,7 @@ function snapshotSenderLine(
         `[${describeProgress(event.progress)}]`
       );
     case "snapshot_not_sent":
+      // etcd has no word for one that is outdated; it is as good as none.
       return event.reason === "inactive"
         ? `ignore sending snapshot to ${hex(event.to)} since it is not recently active`
         : `${id} failed to send snapshot to ${hex(event.to)} because snapshot is temporarily` +

@@ -37,9 +37,12 @@ export class Output {
   indented(task: () => void): void {
     const before = this.#text;
     this.#text = "";
-    task();
-    const lines = this.#text.split("\n");
-    if (lines.at(-1) === "") lines.pop();
-    this.#text = before + lines.map((line) => `  ${line}\n`).join("");
+    try {
+      task();
+    } finally {
+      const lines = this.#text.split("\n");
+      if (lines.at(-1) === "") lines.pop();
+      this.#text = before + lines.map((line) => `  ${line}\n`).join("");
+    }
   }
 }

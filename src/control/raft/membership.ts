@@ -23,6 +23,9 @@ const LEAVE_JOINT: ProposedEntry = {
 
 /** Puts a committed change into effect. */
 export function applyConfChange(core: Core, change: ConfChange): void {
+  // Being applied while a snapshot is on its way to the disk, it is older than that, and the
+  // membership is that of the snapshot already.
+  if (core.log.unstable.snapshot !== undefined) return;
   const outcome = changeConfig(core.membership, change);
   assert(outcome.ok, "a committed membership change must fit the membership before it");
   switchConfig(core, outcome.value);

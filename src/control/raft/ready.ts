@@ -11,7 +11,9 @@
  * inside storage work leave when that work is done. `hardState`, `entries`, `snapshot` and
  * `committedEntries` are then only information. There is no `advance()`. There is at most one
  * `storage_append` per batch, and `mustSync` says whether it needs an fsync of its own; without
- * one, its responses still wait for the batches before it.
+ * one, its responses still wait for the batches before it. The threads do not wait for each other:
+ * once a snapshot is installed, work for the state machine that lies at or below its index is to
+ * be skipped (changes of membership, too), and only its response delivered.
  *
  * Types only.
  *

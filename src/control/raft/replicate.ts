@@ -8,6 +8,7 @@
  */
 import { assert } from "../../base/assert.ts";
 import { decodeIndex, type Index, type NodeId } from "../../base/ids.ts";
+import { isMember } from "./conf-change.ts";
 import { type Core, type Leader, send } from "./core.ts";
 import { payloadsSizeBytes } from "./entry-size.ts";
 import type { Progress } from "./progress.ts";
@@ -73,6 +74,11 @@ function maybeSendSnapshot(core: Core, to: NodeId, progress: Progress): boolean 
     return false;
   }
   assert(snapshot.index > 0, "a compacted log needs a snapshot");
+  if (!isMember(snapshot.confState, to)) {
+    // It was taken before that member joined, which would refuse it: wait for a newer one.
+    core.trace?.({ kind: "snapshot_not_sent", to, reason: "outdated" });
+    return false;
+  }
   core.trace?.({
     kind: "snapshot_sent",
     to,

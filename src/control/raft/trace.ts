@@ -153,7 +153,7 @@ export type SnapshotTrace =
   | {
       readonly kind: "snapshot_not_sent";
       readonly to: NodeId;
-      readonly reason: "inactive" | "unavailable";
+      readonly reason: "inactive" | "unavailable" | "outdated";
     }
   | {
       readonly kind: "replication_paused" | "replication_resumed";

@@ -252,6 +252,9 @@ export interface LogReader {
    * `low < high`; undefined when `low` was compacted away.
    */
   entries(low: Index, high: Index, sizeMaxBytes: number): readonly Entry[] | undefined;
-  /** The newest snapshot; undefined while one is being made. */
+  /**
+   * The newest snapshot; undefined while one is being made. A new member is only sent one that was
+   * taken after it joined: make one when a change that adds a member is applied.
+   */
   snapshot(): Snapshot | undefined;
 }
