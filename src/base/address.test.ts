@@ -12,6 +12,7 @@ import {
   addressToU32,
   decodeAddress,
   decodeBits,
+  decodePrefix,
   parseAddress,
   parseMac,
   parsePrefix,
@@ -19,6 +20,7 @@ import {
   prefixesOverlap,
   prefixHas,
   prefixLast,
+  prefixLength,
 } from "./address.ts";
 
 const address = (text: string) => parseAddress(text)!;
@@ -124,4 +126,20 @@ test("parseAddress, parsePrefix, parseMac: no text makes them throw", () => {
       parseMac(text);
     }),
   );
+});
+
+describe("decodePrefix", () => {
+  const rows = ["0.0.0.0/0", "128.0.0.0/1", "10.0.0.0/9", "10.0.53.0/24", "10.0.53.7/32", "::/0"];
+  for (const text of [...rows, "fd00::/8", "fd00:8000::/17", "fd00:0:0:35::/64", "fd00::35/128"]) {
+    test(`decodePrefix: ${text} out of an address in it`, () => {
+      const wanted = prefix(text);
+      const bytes = addressBytes(prefixLast(wanted));
+      expect(decodePrefix(bytes, prefixLength(wanted))).toBe(wanted);
+      expect(bytes).toEqual(addressBytes(prefixLast(wanted)));
+    });
+  }
+
+  test("decodePrefix: a length past the family's is our bug", () => {
+    expect(() => decodePrefix(new Uint8Array(4), 33)).toThrow("out of range");
+  });
 });

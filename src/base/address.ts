@@ -132,9 +132,21 @@ export function addressBytes(address: IpAddress): Uint8Array {
 /** The address in the 4 or 16 bytes of `bytes`, network order. Asserts on other lengths. */
 export function decodeAddress(bytes: Uint8Array): IpAddress {
   assert(bytes.length === 4 || bytes.length === 16, "IP address must be 4 or 16 bytes");
+  // The kernel lists addresses by the ten thousand: no bigint where none is needed.
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}` as IpAddress;
   let bits = 0n;
   for (const byte of bytes) bits = (bits << 8n) | BigInt(byte);
-  return formatBits(bits, bytes.length === 4 ? 4 : 6);
+  return formatBits(bits, 6);
+}
+
+/** The prefix of `length` bits at the start of the 4 or 16 bytes of `bytes`, network order. */
+export function decodePrefix(bytes: Uint8Array, length: number): Prefix {
+  assert(length >= 0 && length <= bytes.length * 8, "prefix length out of range");
+  const masked = bytes.slice();
+  const whole = Math.floor(length / 8);
+  if (whole < masked.length) masked[whole]! &= 0xff << (8 - (length % 8));
+  masked.fill(0, whole + 1);
+  return `${decodeAddress(masked)}/${length}` as Prefix;
 }
 
 /** An IPv4 address as the number the packet path uses (most significant byte first, unsigned). */
