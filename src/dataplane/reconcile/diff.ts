@@ -13,6 +13,7 @@
  *
  * @module
  */
+import type { Prefix } from "../../base/address.ts";
 import type { LinkIndex } from "../../base/ids.ts";
 import type {
   ActualLink,
@@ -159,9 +160,10 @@ function diffRoutes(
   { byName, ownership, obstacles }: RouteContext,
 ): Halves {
   const protocol = ownership.routeProtocol;
-  const ours = routesByKey(
+  const ours = routesByDestination(
     actual.routes.filter((route) => route.protocol === protocol && route.unicast),
   );
+  const kept = new Set<ActualRoute>();
   const wanted: Operation[] = [];
   for (const route of desired.routes) {
     const link = byName.get(route.link);
@@ -170,19 +172,24 @@ function diffRoutes(
       obstacles.push({ operation: "add route", object: route.destination, reason });
       continue;
     }
-    const key = routeKey(route);
-    const existing = ours.get(key) ?? [];
-    const others = existing.filter((it) => !sameWay(route, it, link.index));
-    // What stays in the map is stale; an operator may have appended routes to ours.
-    ours.set(key, others);
-    if (others.length < existing.length) continue;
+    // More than one where an operator appended to ours.
+    const existing = (ours.get(route.destination) ?? []).filter(
+      (it) => it.metric === route.metric && it.table === route.table,
+    );
+    const right = existing.find((it) => sameWay(route, it, link.index));
+    // Of several the kernel replaces the first, which is also the one that it lists first.
+    const [first] = existing;
+    if (right !== undefined) kept.add(right);
+    else if (first !== undefined) kept.add(first);
+    if (right !== undefined) continue;
     // Adding fails on a route of somebody else's with this key; replacing would overwrite it.
-    const kind = existing.length === 0 ? "add_route" : "replace_route";
+    const kind = first === undefined ? "add_route" : "replace_route";
     wanted.push({ kind, route: { ...route, link: refer(link), protocol } });
-    // Replaced, not stale. Of several the kernel replaces the first, which it also lists first.
-    ours.set(key, others.slice(1));
   }
-  const stale = [...ours.values()].flat().map(toDeletion);
+  const stale = [...ours.values()]
+    .flat()
+    .filter((route) => !kept.has(route))
+    .map(toDeletion);
   return { wanted, stale };
 }
 
@@ -204,20 +211,16 @@ function staleLinks(
     .map((link) => ({ kind: "delete_link", link: refer(link) }));
 }
 
-function routesByKey(routes: readonly ActualRoute[]): Map<string, ActualRoute[]> {
-  const byKey = new Map<string, ActualRoute[]>();
+function routesByDestination(
+  routes: readonly ActualRoute[],
+): ReadonlyMap<Prefix, readonly ActualRoute[]> {
+  const groups = new Map<Prefix, ActualRoute[]>();
   for (const route of routes) {
-    const key = routeKey(route);
-    const same = byKey.get(key);
-    if (same === undefined) byKey.set(key, [route]);
-    else same.push(route);
+    const group = groups.get(route.destination);
+    if (group === undefined) groups.set(route.destination, [route]);
+    else group.push(route);
   }
-  return byKey;
-}
-
-/** What the kernel tells routes apart by, unless it is told to append. */
-function routeKey(route: Pick<ActualRoute, "destination" | "metric" | "table">): string {
-  return `${route.destination} ${route.metric} ${route.table}`;
+  return groups;
 }
 
 function sameWay(wanted: DesiredRoute, actual: ActualRoute, link: LinkIndex): boolean {

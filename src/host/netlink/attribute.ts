@@ -87,8 +87,8 @@ export function putNested(
  * of `bytes`: borrowed as long as those are.
  */
 export function decodeAttributes(bytes: Uint8Array): Attributes | undefined {
-  const list = decodeAttributeList(bytes);
-  return list === undefined ? undefined : new Map(list);
+  const attributes = new Map<number, Uint8Array>();
+  return walk(bytes, (type, value) => attributes.set(type, value)) ? attributes : undefined;
 }
 
 /** The same in order of appearance, for nests that repeat one type. */
@@ -96,28 +96,33 @@ export function decodeAttributeList(
   bytes: Uint8Array,
 ): readonly (readonly [type: number, value: Uint8Array])[] | undefined {
   const list: [number, Uint8Array][] = [];
+  return walk(bytes, (type, value) => list.push([type, value])) ? list : undefined;
+}
+
+/** Visits the attributes that fill `bytes`; whether every length was possible. */
+function walk(bytes: Uint8Array, visit: (type: number, value: Uint8Array) => void): boolean {
   let offset = 0;
   while (offset + NLA_HEADER_SIZE <= bytes.length) {
     const length = u16(bytes, offset);
-    if (length < NLA_HEADER_SIZE || offset + length > bytes.length) return undefined;
+    if (length < NLA_HEADER_SIZE || offset + length > bytes.length) return false;
     const type = u16(bytes, offset + 2) & NLA_TYPE_MASK;
-    list.push([type, bytes.subarray(offset + NLA_HEADER_SIZE, offset + length)]);
+    visit(type, bytes.subarray(offset + NLA_HEADER_SIZE, offset + length));
     offset += align(length);
   }
   // Up to three bytes of padding after the last attribute may be missing, never be more.
-  return offset >= bytes.length ? list : undefined;
+  return offset >= bytes.length;
 }
 
 /** The attribute as an unsigned 32-bit number in host byte order, unless absent or too short. */
 export function decodeU32(value: Uint8Array | undefined): number | undefined {
   if (value === undefined || value.length < 4) return undefined;
-  return new DataView(value.buffer, value.byteOffset, value.length).getUint32(0, true);
+  return (u16(value, 0) | (u16(value, 2) << 16)) >>> 0;
 }
 
 /** The same in network byte order. */
 export function decodeNetU32(value: Uint8Array | undefined): number | undefined {
   if (value === undefined || value.length < 4) return undefined;
-  return new DataView(value.buffer, value.byteOffset, value.length).getUint32(0);
+  return ((value[0]! << 24) | (value[1]! << 16) | (value[2]! << 8) | value[3]!) >>> 0;
 }
 
 /** The attribute as text up to its NUL; invalid UTF-8 becomes replacement characters. */

@@ -15,13 +15,13 @@ import {
   addressBytes,
   addressFamily,
   decodeAddress,
+  decodePrefix,
   type Family,
   familyBits,
   type IpAddress,
   type Prefix,
   prefixAddress,
   prefixLength,
-  prefixOf,
 } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
 import { decodeLinkIndex } from "../../base/ids.ts";
@@ -147,7 +147,7 @@ export function decodeRoute(body: Uint8Array): ActualRoute | undefined {
   if (family === undefined || attributes === undefined || length > familyBits(family)) {
     return undefined;
   }
-  const flags = new DataView(body.buffer, body.byteOffset, body.length).getUint32(8, true);
+  const flags = decodeU32(body.subarray(8)) ?? 0;
   // Clones are cache entries of IPv6 (redirects, path MTU), not configuration.
   if ((flags & RTM_F_CLONED) !== 0) return undefined;
   const destination = decodeDestination(attributes.get(RTA_DST), family, length);
@@ -226,9 +226,9 @@ function decodeDestination(
 ): Prefix | undefined {
   const size = familyBits(family) / 8;
   if (bytes === undefined) {
-    return length === 0 ? prefixOf(decodeAddress(new Uint8Array(size)), 0) : undefined;
+    return length === 0 ? decodePrefix(new Uint8Array(size), 0) : undefined;
   }
-  return bytes.length === size ? prefixOf(decodeAddress(bytes), length) : undefined;
+  return bytes.length === size ? decodePrefix(bytes, length) : undefined;
 }
 
 interface Hop {
