@@ -1,19 +1,45 @@
 /**
  * Who this node is, on disk: its ids, its keys, the peers it knew last.
  *
- *     node.json                      ids and peers; replacing it is the commit point of a join
+ *     node.json                                 ids and peers
  *     pki/<cluster>/ca.crt ca.key node.crt node.key
- *     wal/<cluster>/ snapshots/<cluster>/      the log store's, named here only
+ *     wal/<cluster>/ snapshots/<cluster>/       the log store's; named here only
  *
- * A join writes the new cluster's keys first and then replaces `node.json`; a crash in between
- * leaves the node in its old cluster. Directories of other clusters are removed at the next start.
+ * Replacing `node.json` is the commit point: a join writes the new cluster's keys first, so a
+ * crash before it leaves the node whole in its old cluster, and one after it in the new one.
+ * What belongs to other clusters is removed at the next start.
  *
  * @module
  */
-import type { ClusterId, NodeId } from "../../base/ids.ts";
-import type { Result } from "../../base/result.ts";
+import { assert } from "../../base/assert.ts";
+import {
+  type ClusterId,
+  decodeRandomClusterId,
+  decodeRandomNodeId,
+  formatNodeId,
+  type NodeId,
+  parseClusterId,
+  parseNodeId,
+} from "../../base/ids.ts";
+import { err, ok, type Result } from "../../base/result.ts";
 import type { Clock, Random } from "../../host/ports.ts";
+import { isKeyOf, nodeOf, parseCertificate } from "./certificate.ts";
+import { isRecord } from "./codec.ts";
+import { FieldReader } from "./fields.ts";
+import { CLUSTER_PORT, formatHostPort, parseHostPort } from "./host-port.ts";
+import { createCa, createRequest, signRequest } from "./pki.ts";
 import type { HostPort } from "./types.ts";
+
+const NODE_FILE = "node.json";
+const FORMAT_VERSION = 1;
+const NODE_ID_RANDOM_BYTES = 7;
+const CLUSTER_ID_RANDOM_BYTES = 16;
+const NAME_LENGTH_MAX = 253;
+const ADDRESS_LENGTH_MAX = 300;
+
+/** Only this user reads keys; certificates and ids are no secret. */
+const SECRET_MODE = 0o600;
+const PUBLIC_MODE = 0o644;
 
 /**
  * Files below the data directory, by relative path with `/`. Missing directories are made (0700).
@@ -52,7 +78,9 @@ export interface IdentityKeys {
  */
 export type LogState = "bootstrap" | "joining" | "started";
 
-/** This node's identity in one cluster, as loaded. */
+const LOG_STATES = ["bootstrap", "joining", "started"] as const;
+
+/** This node's identity in one cluster. */
 export interface Identity {
   readonly nodeId: NodeId;
   readonly clusterId: ClusterId;
@@ -63,7 +91,7 @@ export interface Identity {
   readonly keys: IdentityKeys;
 }
 
-/** What is wrong with the files of an identity. */
+/** The files of an identity are not usable; says which and what to do. */
 export type IdentityFailure = { readonly kind: "damaged"; readonly detail: string };
 
 /** What a join grants: everything a new identity needs. */
@@ -78,51 +106,199 @@ export interface JoinGrant {
   readonly peers: readonly KnownPeer[];
 }
 
-/** Keeps one node's identity files. */
+type NodeFile = Omit<Identity, "keys">;
+
+/** Keeps the identity files of one node. One user at a time. */
 export class IdentityStore {
   readonly #files: IdentityFiles;
+  #current: Identity | undefined;
 
   constructor(files: IdentityFiles) {
     this.#files = files;
   }
 
-  /** The identity on disk; undefined on a first start. Removes other clusters' directories. */
+  /** The identity on disk; undefined on a first start. Removes what other clusters left. */
   async load(): Promise<Result<Identity | undefined, IdentityFailure>> {
-    await this.#files.read("node.json");
-    throw new Error("not implemented yet");
+    const bytes = await this.#files.read(NODE_FILE);
+    if (bytes === undefined) return ok(undefined);
+    const file = decodeNodeFile(bytes);
+    if (file === undefined) return damaged(NODE_FILE, "it is not what this program wrote");
+    const directory = keyDirectory(file.clusterId);
+    const ca = await this.#readText(`${directory}/ca.crt`);
+    const certificate = await this.#readText(`${directory}/node.crt`);
+    const key = await this.#readText(`${directory}/node.key`);
+    const problem = keyProblem(file.nodeId, { ca, certificate, key });
+    if (problem !== undefined) return damaged(directory, problem);
+    const caKey = await this.#readText(`${directory}/ca.key`);
+    const keys = { ca, certificate, key, caKey: caKey === "" ? undefined : caKey };
+    this.#current = { ...file, keys };
+    await this.#removeOthers(file.clusterId);
+    return ok(this.#current);
   }
 
-  /** Makes a new node in a new cluster of one: ids, CA, certificate; writes it all. */
-  async create(_options: {
+  /** Makes a new node in a new cluster of one, replacing what was there. */
+  async create(options: {
     readonly name: string;
     readonly clock: Clock;
     readonly random: Random;
   }): Promise<Identity> {
-    throw new Error("not implemented yet");
+    const { name, clock, random } = options;
+    const nodeId = decodeRandomNodeId(random.bytes(NODE_ID_RANDOM_BYTES));
+    const clusterId = decodeRandomClusterId(random.bytes(CLUSTER_ID_RANDOM_BYTES));
+    const ca = await createCa({ clusterId, clock, random });
+    const { csr, key } = await createRequest(nodeId);
+    const signed = await signRequest({ csr, nodeId, ca, clock, random });
+    assert(signed.ok, "our own request must be signable");
+    const keys = { ca: ca.certificate, caKey: ca.key, certificate: signed.value, key };
+    const identity = { nodeId, clusterId, generation: 1, name, peers: [], keys };
+    return this.#replace({ ...identity, logState: "bootstrap" });
   }
 
-  /** Moves this node into the cluster of `grant`. The last write is the commit point. */
-  async adopt(_grant: JoinGrant, _options: { name: string; key: string }): Promise<Identity> {
-    throw new Error("not implemented yet");
+  /** Moves this node into the cluster of `grant`; `key` is the one it was asked for with. */
+  async adopt(grant: JoinGrant, own: { name: string; key: string }): Promise<Identity> {
+    const { nodeId, clusterId, generation, peers, ca, certificate } = grant;
+    const keys = { ca, caKey: undefined, certificate, key: own.key };
+    const identity = { nodeId, clusterId, generation, name: own.name, peers, keys };
+    return this.#replace({ ...identity, logState: "joining" });
   }
 
   /** Remembers that the log is no longer empty. */
   async markStarted(): Promise<void> {
-    throw new Error("not implemented yet");
+    await this.#update({ logState: "started" });
   }
 
-  /** Remembers where other members are. Does nothing when equal to what is there. */
-  async savePeers(_peers: readonly KnownPeer[]): Promise<void> {
-    throw new Error("not implemented yet");
+  /** Remembers where other members are. */
+  async savePeers(peers: readonly KnownPeer[]): Promise<void> {
+    await this.#update({ peers });
   }
 
-  /** Keeps the key of the cluster's CA (0600). */
-  async saveCaKey(_pem: string): Promise<void> {
-    throw new Error("not implemented yet");
+  /** Keeps the key of the cluster's CA. */
+  async saveCaKey(caKey: string): Promise<void> {
+    const current = this.#current;
+    if (current === undefined) return;
+    await this.#writeText(`${keyDirectory(current.clusterId)}/ca.key`, caKey, SECRET_MODE);
+    this.#current = { ...current, keys: { ...current.keys, caKey } };
+  }
+
+  /** Writes the keys, then the file that makes them count. */
+  async #replace(identity: Identity): Promise<Identity> {
+    const { keys, clusterId } = identity;
+    const directory = keyDirectory(clusterId);
+    // An earlier stay in this cluster may have left keys, a log and snapshots that are void now.
+    await this.#removeCluster(clusterId);
+    await this.#writeText(`${directory}/node.key`, keys.key, SECRET_MODE);
+    if (keys.caKey !== undefined) {
+      await this.#writeText(`${directory}/ca.key`, keys.caKey, SECRET_MODE);
+    }
+    await this.#writeText(`${directory}/ca.crt`, keys.ca, PUBLIC_MODE);
+    await this.#writeText(`${directory}/node.crt`, keys.certificate, PUBLIC_MODE);
+    await this.#writeText(NODE_FILE, encodeNodeFile(identity), PUBLIC_MODE);
+    this.#current = identity;
+    return identity;
+  }
+
+  async #update(change: Partial<NodeFile>): Promise<void> {
+    const current = this.#current;
+    if (current === undefined) return;
+    const next = { ...current, ...change };
+    const text = encodeNodeFile(next);
+    if (text === encodeNodeFile(current)) return;
+    this.#current = next;
+    await this.#writeText(NODE_FILE, text, PUBLIC_MODE);
+  }
+
+  async #removeOthers(keep: ClusterId): Promise<void> {
+    for (const parent of ["pki", "wal", "snapshots"]) {
+      for (const name of await this.#files.list(parent)) {
+        const id = parseClusterId(name);
+        // Only what has our shape of name: a stranger's file is not ours to remove.
+        if (id !== undefined && id !== keep) await this.#files.removeTree(`${parent}/${name}`);
+      }
+    }
+  }
+
+  async #removeCluster(clusterId: ClusterId): Promise<void> {
+    for (const parent of ["pki", "wal", "snapshots"]) {
+      await this.#files.removeTree(`${parent}/${clusterId}`);
+    }
+  }
+
+  async #readText(path: string): Promise<string> {
+    const bytes = await this.#files.read(path);
+    return bytes === undefined ? "" : new TextDecoder().decode(bytes);
+  }
+
+  async #writeText(path: string, text: string, mode: number): Promise<void> {
+    await this.#files.writeAtomic(path, new TextEncoder().encode(text), mode);
   }
 }
 
 /** Where the log and the snapshots of a cluster are, below the data directory. */
 export function clusterPaths(clusterId: ClusterId): { wal: string; snapshots: string } {
   return { wal: `wal/${clusterId}`, snapshots: `snapshots/${clusterId}` };
+}
+
+function keyDirectory(clusterId: ClusterId): string {
+  return `pki/${clusterId}`;
+}
+
+function keyProblem(
+  nodeId: NodeId,
+  keys: { readonly ca: string; readonly certificate: string; readonly key: string },
+): string | undefined {
+  if (parseCertificate(keys.ca) === undefined) return "ca.crt is missing or no certificate";
+  const certificate = parseCertificate(keys.certificate);
+  if (certificate === undefined) return "node.crt is missing or no certificate";
+  if (nodeOf(certificate) !== nodeId) return "node.crt is another node's";
+  if (!isKeyOf(keys.key, certificate)) return "node.key is missing or does not fit node.crt";
+  return undefined;
+}
+
+function encodeNodeFile(file: NodeFile): string {
+  const value = {
+    version: FORMAT_VERSION,
+    nodeId: formatNodeId(file.nodeId),
+    clusterId: file.clusterId,
+    generation: file.generation,
+    name: file.name,
+    log: file.logState,
+    peers: file.peers.map(({ id, address }) => ({
+      id: formatNodeId(id),
+      address: formatHostPort(address),
+    })),
+  };
+  return `${JSON.stringify(value, undefined, 2)}\n`;
+}
+
+function decodeNodeFile(bytes: Uint8Array): NodeFile | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return undefined;
+  }
+  const fields = new FieldReader(value);
+  const nodeId = parseNodeId(fields.text("nodeId", 14));
+  const clusterId = parseClusterId(fields.text("clusterId", 32));
+  const generation = fields.counter("generation");
+  const name = fields.text("name", NAME_LENGTH_MAX);
+  const logState = fields.choice("log", LOG_STATES);
+  const peers = fields.list("peers", decodePeer);
+  if (fields.failed || fields.counter("version") !== FORMAT_VERSION) return undefined;
+  if (nodeId === undefined || clusterId === undefined) return undefined;
+  return { nodeId, clusterId, generation, name, logState, peers };
+}
+
+/** A peer as text fields, in `node.json` and in a join's answer; undefined when malformed. */
+export function decodePeer(value: unknown): KnownPeer | undefined {
+  if (!isRecord(value)) return undefined;
+  const fields = new FieldReader(value);
+  const id = parseNodeId(fields.text("id", 14));
+  const address = parseHostPort(fields.text("address", ADDRESS_LENGTH_MAX), CLUSTER_PORT);
+  return fields.failed || id === undefined || address === undefined ? undefined : { id, address };
+}
+
+function damaged(object: string, reason: string): Result<never, IdentityFailure> {
+  const next = "restore it, or move the data directory away to start as a new node";
+  return err({ kind: "damaged", detail: `Cannot use ${object}: ${reason}; ${next}` });
 }

@@ -1,0 +1,181 @@
+import { describe, expect, test } from "bun:test";
+import { decodeNodeId } from "../../base/ids.ts";
+import { type IdentityFiles, IdentityStore, type JoinGrant } from "./identity.ts";
+import { createRequest, signRequest } from "./pki.ts";
+import { createSimRandom, SimClock } from "./sim-cluster.ts";
+
+/** Files in memory; can be told to fail at the nth write, as a crash would. */
+class MemoryFiles implements IdentityFiles {
+  readonly files = new Map<string, { content: Uint8Array; mode: number }>();
+  writesLeft = Number.POSITIVE_INFINITY;
+
+  read(path: string): Promise<Uint8Array | undefined> {
+    return Promise.resolve(this.files.get(path)?.content);
+  }
+
+  writeAtomic(path: string, content: Uint8Array, mode: number): Promise<void> {
+    if (this.writesLeft-- <= 0) return Promise.reject(new Error("crashed"));
+    this.files.set(path, { content, mode });
+    return Promise.resolve();
+  }
+
+  list(path: string): Promise<readonly string[]> {
+    const names = new Set<string>();
+    for (const file of this.files.keys()) {
+      if (file.startsWith(`${path}/`)) names.add(file.slice(path.length + 1).split("/")[0]!);
+    }
+    return Promise.resolve([...names]);
+  }
+
+  removeTree(path: string): Promise<void> {
+    for (const file of [...this.files.keys()]) {
+      if (file === path || file.startsWith(`${path}/`)) this.files.delete(file);
+    }
+    return Promise.resolve();
+  }
+
+  put(path: string, text: string): void {
+    this.files.set(path, { content: new TextEncoder().encode(text), mode: 0o644 });
+  }
+}
+
+const clock = new SimClock();
+const random = createSimRandom(3);
+const founded = { name: "node-a", clock, random };
+
+async function load(files: MemoryFiles) {
+  const result = await new IdentityStore(files).load();
+  if (!result.ok) throw new Error(result.error.detail);
+  return result.value;
+}
+
+/** A grant for a node of its own, by a cluster of its own. */
+async function createGrant(): Promise<{ grant: JoinGrant; key: string }> {
+  const cluster = await new IdentityStore(new MemoryFiles()).create(founded);
+  const nodeId = decodeNodeId(77);
+  const { csr, key } = await createRequest(nodeId);
+  const ca = { certificate: cluster.keys.ca, key: cluster.keys.caKey! };
+  const signed = await signRequest({ csr, nodeId, ca, clock, random });
+  if (!signed.ok) throw new Error(signed.error.detail);
+  const { clusterId } = cluster;
+  const peers = [{ id: cluster.nodeId, address: { host: "fd00::1", port: 8286 } }];
+  const certificate = signed.value;
+  return {
+    grant: { nodeId, clusterId, generation: 4, certificate, ca: ca.certificate, peers },
+    key,
+  };
+}
+
+describe("IdentityStore", () => {
+  test("there is none at first; what is created is found again", async () => {
+    const files = new MemoryFiles();
+    expect(await load(files)).toBeUndefined();
+    const created = await new IdentityStore(files).create(founded);
+    expect(created.logState).toBe("bootstrap");
+    expect(await load(files)).toEqual(created);
+  });
+
+  test("keys are for this user only", async () => {
+    const files = new MemoryFiles();
+    const { clusterId } = await new IdentityStore(files).create(founded);
+    for (const [path, { mode }] of files.files) {
+      expect({ path, mode }).toEqual({ path, mode: path.endsWith(".key") ? 0o600 : 0o644 });
+    }
+    expect(files.files.has(`pki/${clusterId}/ca.key`)).toBeTrue();
+    expect(new TextDecoder().decode(files.files.get("node.json")?.content)).not.toContain("KEY");
+  });
+
+  test("what is remembered later is found again", async () => {
+    const files = new MemoryFiles();
+    const store = new IdentityStore(files);
+    const { grant, key } = await createGrant();
+    await store.create(founded);
+    await store.adopt(grant, { name: "node-b", key });
+    await store.markStarted();
+    await store.savePeers([{ id: decodeNodeId(5), address: { host: "10.0.0.5", port: 1 } }]);
+    await store.saveCaKey("the key");
+    const loaded = await load(files);
+    expect(loaded?.logState).toBe("started");
+    expect(loaded?.name).toBe("node-b");
+    expect(loaded?.generation).toBe(4);
+    expect(loaded?.peers).toEqual([
+      { id: decodeNodeId(5), address: { host: "10.0.0.5", port: 1 } },
+    ]);
+    expect(loaded?.keys.caKey).toBe("the key");
+    expect(files.files.get(`pki/${grant.clusterId}/ca.key`)?.mode).toBe(0o600);
+  });
+
+  test("a crash at any point of a join leaves the old identity or the new one, whole", async () => {
+    const { grant, key } = await createGrant();
+    for (let writes = 0; writes <= 4; writes++) {
+      const files = new MemoryFiles();
+      const store = new IdentityStore(files);
+      const old = await store.create(founded);
+      files.put(`wal/${old.clusterId}/1.wal`, "log");
+      files.writesLeft = writes;
+      const adopted = await store.adopt(grant, { name: "node-a", key }).then(
+        () => true,
+        () => false,
+      );
+      expect(adopted).toBe(writes >= 4);
+      files.writesLeft = Number.POSITIVE_INFINITY;
+      const loaded = await load(files);
+      expect(loaded?.clusterId).toBe(adopted ? grant.clusterId : old.clusterId);
+      expect(loaded?.keys.key).toBe(adopted ? key : old.keys.key);
+      // Whatever was not chosen is gone, and the chosen one's log is not.
+      const clusters = await files.list("pki");
+      expect(clusters).toEqual([adopted ? grant.clusterId : old.clusterId]);
+      expect(await files.list("wal")).toEqual(adopted ? [] : [old.clusterId]);
+    }
+  });
+
+  test("files that are not ours stay", async () => {
+    const files = new MemoryFiles();
+    await new IdentityStore(files).create(founded);
+    files.put("wal/notes.txt", "mine");
+    await load(files);
+    expect(await files.list("wal")).toEqual(["notes.txt"]);
+  });
+
+  const damages = [
+    { why: "node.json is cut off", damage: (files: MemoryFiles) => files.put("node.json", '{"v') },
+    { why: "node.json is empty", damage: (files: MemoryFiles) => files.put("node.json", "") },
+    {
+      why: "node.json is of another version",
+      damage: (files: MemoryFiles) => {
+        const text = new TextDecoder().decode(files.files.get("node.json")?.content);
+        files.put("node.json", text.replace('"version": 1', '"version": 9'));
+      },
+    },
+    {
+      why: "the key is gone",
+      damage: (files: MemoryFiles, pki: string) => files.removeTree(`${pki}/node.key`),
+    },
+    {
+      why: "the CA is gone",
+      damage: (files: MemoryFiles, pki: string) => files.removeTree(`${pki}/ca.crt`),
+    },
+    {
+      why: "the certificate is the CA's",
+      damage: (files: MemoryFiles, pki: string) => {
+        files.files.set(`${pki}/node.crt`, files.files.get(`${pki}/ca.crt`)!);
+      },
+    },
+    {
+      why: "the key is another's",
+      damage: (files: MemoryFiles, pki: string) => {
+        files.files.set(`${pki}/node.key`, files.files.get(`${pki}/ca.key`)!);
+      },
+    },
+  ];
+  for (const { why, damage } of damages) {
+    test(`refuses to guess when ${why}`, async () => {
+      const files = new MemoryFiles();
+      const { clusterId } = await new IdentityStore(files).create(founded);
+      await damage(files, `pki/${clusterId}`);
+      const result = await new IdentityStore(files).load();
+      expect(result.ok).toBeFalse();
+      if (!result.ok) expect(result.error.detail).toMatch(/^Cannot use .*; restore it, or /);
+    });
+  }
+});
