@@ -1,0 +1,61 @@
+/**
+ * Sizes and delays of the log and of snapshots, in one place.
+ *
+ * @module
+ */
+import { assert } from "../../base/assert.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** Sizes that the file formats fix. */
+
+/** First bytes of a segment, one disk sector: written once, never in one sector with frames. */
+export const SEGMENT_HEADER_SIZE = 512;
+/** Frames start at multiples of this, so a frame's length and checksum never tear. */
+export const FRAME_ALIGNMENT = 8;
+/** The largest snapshot chunk; also what is hashed between two turns of the event loop. */
+export const SNAPSHOT_CHUNK_SIZE_MAX = MIB;
+/** The largest `StoredSnapshotMeta.header`. */
+export const SNAPSHOT_META_SIZE_MAX = MIB;
+/** The largest payload of an entry: far above what the store's own limits let through. */
+export const ENTRY_PAYLOAD_SIZE_MAX = 16 * MIB;
+
+/** Our own choices. */
+
+/** How much is read, or filled with zeros, in one call: bounds memory and bursts on the disk. */
+export const IO_CHUNK_SIZE = MIB;
+/** Snapshot bytes between two syncs: one sync of it all would hold up the log's own. */
+export const SNAPSHOT_SYNC_INTERVAL_BYTES = 4 * MIB;
+/** Snapshot files kept: the newest, and the one before for when the newest is damaged. */
+export const SNAPSHOTS_KEPT_COUNT = 2;
+/** The encoder's buffer is given back after a batch larger than this. */
+export const BATCH_BUFFER_KEPT_SIZE_MAX = 2 * MIB;
+
+/** What may be set, so that tests need no large files. */
+export interface WalLimits {
+  /** Size of a segment file; a batch that is larger gets a segment of its own size. */
+  readonly segmentSizeBytes: number;
+  /** A batch is closed to further appends at this size; one append may be larger. */
+  readonly batchSizeBytesMax: number;
+  /** How long after the last batch an idle log is sealed (see `wal-store.ts`). */
+  readonly sealDelayMs: number;
+}
+
+/** 16 MiB hold a day of a small cluster and take about 50 ms to fill with zeros. */
+export const DEFAULT_WAL_LIMITS: WalLimits = {
+  segmentSizeBytes: 16 * MIB,
+  batchSizeBytesMax: MIB,
+  sealDelayMs: 1000,
+};
+
+/** Fills in defaults. Asserts that the limits fit each other. */
+export function resolveWalLimits(given: Partial<WalLimits> = {}): WalLimits {
+  const limits = { ...DEFAULT_WAL_LIMITS, ...given };
+  const { segmentSizeBytes } = limits;
+  assert(segmentSizeBytes >= 2 * SEGMENT_HEADER_SIZE, "a segment must hold more than its header");
+  assert(segmentSizeBytes % FRAME_ALIGNMENT === 0, "segment size must be a multiple of 8");
+  assert(limits.batchSizeBytesMax > 0, "batch size must be positive");
+  assert(limits.sealDelayMs >= 0, "seal delay must not be negative");
+  return limits;
+}

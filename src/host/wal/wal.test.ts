@@ -1,0 +1,258 @@
+/**
+ * The real log under the port's contract, and what is its own: identity, group commit, sealing,
+ * the order of failures.
+ *
+ * @module
+ */
+import { describe, expect, test } from "bun:test";
+import { promises as fs } from "node:fs";
+import { tmpdir } from "node:os";
+import {
+  type LogStoreDevice,
+  runLogStoreContract,
+  testEntries,
+  testEntry,
+} from "../../../tests/contract/log-store.ts";
+import { MemoryDisk, seededChance } from "../../../tests/contract/memory-disk.ts";
+import { HostError } from "../../base/host-error.ts";
+import type { LogStore } from "../ports.ts";
+import { type OpenWalOptions, openWal } from "./wal.ts";
+
+const IDENTITY = { clusterId: "00112233445566778899aabbccddeeff", nodeId: 7 };
+const PLACES = { dir: "/wal", snapshotDir: "/snapshots" };
+
+/** Timers that fire when told to. */
+function manualClock() {
+  const tasks = new Set<() => void>();
+  return {
+    after(_delayMs: number, task: () => void) {
+      tasks.add(task);
+      return () => void tasks.delete(task);
+    },
+    fire() {
+      const due = [...tasks];
+      tasks.clear();
+      for (const task of due) task();
+    },
+  };
+}
+
+const random = { bytes: (count: number) => crypto.getRandomValues(new Uint8Array(count)) };
+const quiet = { after: () => () => undefined };
+
+function open(disk: MemoryDisk, more: Partial<OpenWalOptions> = {}) {
+  const limits = { segmentSizeBytes: 4096 };
+  return openWal({ ...PLACES, ...IDENTITY, clock: quiet, random, disk, limits, ...more });
+}
+
+class FileDevice implements LogStoreDevice {
+  #root: string;
+  #crashes = 0;
+  #lost: LogStore[] = [];
+  #store: LogStore | undefined;
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  async open(): Promise<LogStore> {
+    const root = `${this.#root}/${this.#crashes}`;
+    const places = { dir: `${root}/wal`, snapshotDir: `${root}/snapshots` };
+    const limits = { segmentSizeBytes: 16 * 1024 };
+    this.#store = await openWal({ ...places, ...IDENTITY, clock: quiet, random, limits });
+    return this.#store;
+  }
+
+  /** The next start gets a copy of the files as they are now. */
+  async crash(): Promise<void> {
+    const from = `${this.#root}/${this.#crashes++}`;
+    await fs.cp(from, `${this.#root}/${this.#crashes}`, { recursive: true });
+    if (this.#store !== undefined) this.#lost.push(this.#store);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const store of this.#lost) await store.close();
+    await fs.rm(this.#root, { recursive: true });
+  }
+}
+
+runLogStoreContract({
+  name: "files",
+  createDevice: async () => new FileDevice(await fs.mkdtemp(`${tmpdir()}/overlay-wal-`)),
+});
+
+for (const kind of ["process", "power"] as const) {
+  runLogStoreContract({
+    name: `files on a disk in memory, crash of the ${kind}`,
+    async createDevice() {
+      let disk = new MemoryDisk();
+      const chance = seededChance(1);
+      return {
+        open: () => open(disk),
+        crash: async () => {
+          disk = disk.afterCrash(kind, chance);
+        },
+        [Symbol.asyncDispose]: async () => undefined,
+      };
+    },
+  });
+}
+
+const first = { hardState: { term: 1, vote: 0, commit: 0 }, entries: testEntries(1, 3, 1) };
+
+describe("openWal", () => {
+  const strangers = [
+    { why: "another node", identity: { ...IDENTITY, nodeId: 8 } },
+    { why: "another cluster", identity: { ...IDENTITY, clusterId: "f".repeat(32) } },
+  ];
+  for (const { why, identity } of strangers) {
+    test(`refuses the log of ${why}`, async () => {
+      const disk = new MemoryDisk();
+      await (await open(disk)).close();
+      await expect(open(disk, identity)).rejects.toThrow(
+        `it belongs to node 00000000000007 of cluster ${IDENTITY.clusterId}, this is node ` +
+          `${identity.nodeId.toString().padStart(14, "0")} of cluster ${identity.clusterId}; ` +
+          "start the agent with the data directory that is its own",
+      );
+    });
+  }
+
+  test("says which disk is full", async () => {
+    const disk = new MemoryDisk();
+    disk.fault = full("write");
+    await expect(open(disk)).rejects.toThrow(
+      "Cannot make room for the log in /wal: the disk mounted at /memory is full: 0.0 MiB " +
+        "needed, 0.0 MiB free (ENOSPC); free space there and start the agent again",
+    );
+    expect([...disk.files().keys()]).toEqual([]);
+    disk.fault = () => undefined;
+    await (await open(disk)).close();
+  });
+
+  test("refuses snapshots without a log", async () => {
+    const disk = new MemoryDisk();
+    const store = await open(disk);
+    await store.append({ ...first, hardState: { ...first.hardState, commit: 3 } });
+    await store.saveSnapshot({ index: 2, term: 1, header: new Uint8Array(0) }, []);
+    await store.close();
+    const files = disk.files();
+    for (const path of files.keys()) if (path.startsWith("/wal/")) files.delete(path);
+    await expect(open(new MemoryDisk(files))).rejects.toThrow("the log is missing");
+  });
+});
+
+describe("group commit", () => {
+  test("appends that arrive during a sync share the next batch", async () => {
+    const disk = new MemoryDisk();
+    const store = await open(disk, { limits: { segmentSizeBytes: 1024 * 1024 } });
+    let writes = 0;
+    disk.fault = (operation) => {
+      if (operation === "write") writes++;
+      return undefined;
+    };
+    const one = store.append(first);
+    await Promise.resolve();
+    const rest = testEntries(4, 203, 1).map((entry) => store.append({ entries: [entry] }));
+    await Promise.all([one, ...rest]);
+    expect(writes).toBe(2);
+    await store.close();
+  });
+
+  test("a batch is closed at its size limit, but takes any one append", async () => {
+    const disk = new MemoryDisk();
+    const limits = { segmentSizeBytes: 4096, batchSizeBytesMax: 1000 };
+    const store = await open(disk, { limits });
+    const [hardState] = [first.hardState];
+    const sizes = [20_000, 100, 100, 5000];
+    await Promise.all(
+      sizes.map((size, i) => store.append({ hardState, entries: [testEntry(i + 1, 1, size)] })),
+    );
+    await store.close();
+    const again = await open(disk, { limits });
+    expect(again.recovered.entries.map((entry) => entry.payload.length)).toEqual(sizes);
+    await again.close();
+  });
+});
+
+describe("a disk that fails", () => {
+  const failures = ["write", "rename", "sync", "sync directory", "remove", "open"];
+  for (const operation of failures) {
+    test(`${operation}: everybody gets the first error, nothing is tried again`, async () => {
+      const disk = new MemoryDisk();
+      const seen: HostError[] = [];
+      const store = await open(disk, { onFatal: (error) => seen.push(error) });
+      await store.append(first);
+      let attempts = 0;
+      disk.fault = (name, path) => {
+        if (name !== operation) return undefined;
+        attempts++;
+        return new HostError({ operation, object: path, errno: "EIO" });
+      };
+      // Enough to move to another segment, save a snapshot and delete the first segment.
+      const entries = [testEntry(4, 1, 3000)];
+      const results = await Promise.allSettled([
+        store.append({ entries }),
+        store.append({ entries: [testEntry(5, 1, 3000)] }),
+        store.saveSnapshot({ index: 5, term: 1, header: new Uint8Array(0) }, []),
+        store.compact(4),
+      ]);
+      const reasons = results.flatMap((result) =>
+        result.status === "rejected" ? [result.reason] : [],
+      );
+      expect(reasons.length).toBeGreaterThan(0);
+      const [error] = reasons;
+      expect(error).toBeInstanceOf(HostError);
+      expect(error.errno).toBe("EIO");
+      for (const reason of reasons) expect(reason).toBe(error);
+      expect(seen).toEqual([error]);
+      const before = attempts;
+      await expect(store.append({ entries: [testEntry(6, 1)] })).rejects.toBe(error);
+      await expect(store.compact(1)).rejects.toBe(error);
+      await expect(
+        store.saveSnapshot({ index: 9, term: 1, header: new Uint8Array(0) }, []),
+      ).rejects.toBe(error);
+      expect(attempts).toBe(before);
+      disk.fault = () => undefined;
+      await expect(store.close()).rejects.toBe(error);
+    });
+  }
+
+  test("a spare that did not fit is tried again when it is needed", async () => {
+    const disk = new MemoryDisk();
+    const store = await open(disk);
+    disk.fault = full("open");
+    // Beyond half of the segment: the next one is prepared, and fails.
+    await store.append({ ...first, entries: [testEntry(1, 1, 2500)] });
+    disk.fault = () => undefined;
+    await store.append({ entries: [testEntry(2, 1, 2500)] });
+    await store.close();
+    const again = await open(disk);
+    expect(again.recovered.entries).toHaveLength(2);
+    await again.close();
+  });
+});
+
+describe("sealing", () => {
+  test("an idle log gets an empty batch; a log that moves does not", async () => {
+    const disk = new MemoryDisk();
+    const clock = manualClock();
+    const store = await open(disk, { clock });
+    await store.append(first);
+    clock.fire();
+    await store.append({ entries: [testEntry(4, 1)] });
+    clock.fire();
+    const idle = disk.steps;
+    clock.fire();
+    await store.append({ entries: [] });
+    expect(disk.steps).toBeGreaterThan(idle);
+    const sealed = disk.steps;
+    clock.fire();
+    await store.close();
+    expect(disk.steps).toBe(sealed);
+  });
+});
+
+function full(operation: string) {
+  return (name: string, path: string) =>
+    name === operation ? new HostError({ operation, object: path, errno: "ENOSPC" }) : undefined;
+}
