@@ -14,6 +14,7 @@ import type { RaftConfig } from "./config.ts";
 import { MemoryLog } from "./memory-log.ts";
 import { Raft } from "./raft.ts";
 import type {
+  AppendRequest,
   ConfChange,
   ConfChangeSingle,
   ConfState,
@@ -24,6 +25,7 @@ import type {
   Snapshot,
   StorageAppend,
   StorageApply,
+  VoteRequest,
 } from "./types.ts";
 
 /** Index of the snapshot that the first members start from; the first entry comes after it. */
@@ -358,4 +360,78 @@ export function appliedText(node: TestNode): string {
     entry.kind === "normal" ? new TextDecoder().decode(entry.data) : "",
   );
   return texts.filter((text) => text !== "").join("");
+}
+
+/** A term. */
+export const T = decodeTerm;
+/** An index. */
+export const I = decodeIndex;
+/** A node id. */
+export const N = decodeNodeId;
+
+/** Voters `1` to `count`. */
+export function cluster(count: number, changes: ConfigChanges = {}): TestCluster {
+  return new TestCluster(configOf(Array.from({ length: count }, (_, i) => i + 1)), changes);
+}
+
+/** A cluster of three in `term`, where the disk of node 1 holds these entries from index 2 on. */
+export function clusterWithLog(terms: readonly number[], term: number): TestCluster {
+  const group = cluster(3, { preVote: false });
+  const node = group.node(1);
+  node.log.append(terms.map((each, i) => normalEntry(each, i + 2)));
+  node.hardState = { term: T(term), vote: undefined, commit: I(1) };
+  group.restart(node);
+  return group;
+}
+
+/** A request of node 2 to node 1. */
+export function voteRequest(changes: Partial<VoteRequest>): VoteRequest {
+  return {
+    kind: "vote_request",
+    round: "vote",
+    from: N(2),
+    to: N(1),
+    term: T(5),
+    last: { term: T(1), index: I(1) },
+    transfer: false,
+    ...changes,
+  };
+}
+
+/** An append message of node 2 to node 1. */
+export function appendRequest(
+  term: number,
+  previous: readonly [term: number, index: number],
+  entries: readonly Entry[],
+  commit = 1,
+): AppendRequest {
+  return {
+    kind: "append_request",
+    from: N(2),
+    to: N(1),
+    term: T(term),
+    previous: { term: T(previous[0]), index: I(previous[1]) },
+    entries,
+    commit: I(commit),
+  };
+}
+
+/** What `node` says next, after its disk. */
+export function answers(group: TestCluster, node: TestNode): PeerMessage[] {
+  group.takeReady(node);
+  while (group.writeDisk(node));
+  return group.messages.splice(0);
+}
+
+/** Whether the vote among `messages` was given; undefined when there is none. */
+export function isGranted(messages: readonly PeerMessage[]): boolean | undefined {
+  const vote = messages.find((message) => message.kind === "vote_response");
+  return vote === undefined ? undefined : !vote.rejected;
+}
+
+/** The terms of the entries on the disk of `node`. */
+export function logTerms(node: TestNode): number[] {
+  const { log } = node;
+  const end = I(log.lastIndex() + 1);
+  return log.entries(log.firstIndex(), end, Number.POSITIVE_INFINITY)!.map((entry) => entry.term);
 }

@@ -1,0 +1,188 @@
+/**
+ * Changes of membership: chapter 4 of the thesis, named by section.
+ *
+ * @module
+ */
+import { describe, expect, test } from "bun:test";
+import {
+  answers,
+  appliedText,
+  cluster,
+  conf,
+  configOf,
+  isGranted,
+  N,
+  TestCluster,
+  voteRequest,
+} from "./test-cluster.ts";
+
+describe("§4 membership changes", () => {
+  test("§4.1 one change at a time: the second becomes an empty entry", () => {
+    const group = cluster(3);
+    const leader = group.elect(1);
+    group.addNode(4);
+    group.proposeConf(1, conf("v4"));
+    group.proposeConf(1, conf("r3"));
+    group.settle();
+    expect(leader.confState.voters).toEqual([1, 2, 3, 4].map(N));
+    expect(leader.applied.map((entry) => entry.kind).slice(-2)).toEqual(["conf_change", "normal"]);
+  });
+
+  test("§4.1 a change that leaves nobody, or cannot be made, is not even logged", () => {
+    const group = cluster(1);
+    const leader = group.elect(1);
+    for (const change of [conf("r1"), conf("")]) {
+      expect(group.proposeConf(1, change).ok).toBe(true);
+      group.settle();
+      expect(leader.applied.at(-1)?.kind).toBe("normal");
+    }
+    expect(leader.confState.voters).toEqual([N(1)]);
+  });
+
+  test("§4.1 no campaign with a committed change that is not applied", () => {
+    const group = cluster(3, { preVote: false });
+    group.elect(1);
+    group.proposeConf(1, conf("r3"));
+    const follower = group.node(2);
+    // Everything but the follower's state machine goes on.
+    for (let i = 0; i < 20; i++) {
+      for (const node of group.nodes.values()) {
+        group.takeReady(node);
+        while (group.writeDisk(node));
+        if (node !== follower) while (group.applyNext(node));
+      }
+      while (group.deliverNext());
+    }
+    expect(follower.raft.status().commit).toBeGreaterThan(follower.raft.status().applied);
+    follower.raft.campaign();
+    expect(follower.raft.status().role).toBe("follower");
+    while (group.applyNext(follower));
+    follower.raft.campaign();
+    expect(follower.raft.status().role).toBe("candidate");
+  });
+
+  test("§4.2.1 a new server gets the log without a vote, and is promoted later", () => {
+    const group = cluster(1);
+    const leader = group.elect(1);
+    group.propose(1, "a");
+    group.addNode(2);
+    group.proposeConf(1, conf("l2"));
+    group.settle();
+    expect(appliedText(group.node(2))).toBe("a");
+    // A learner is no part of the quorum: the leader commits without it.
+    group.partition([1], [2]);
+    group.propose(1, "b");
+    group.settle();
+    expect(appliedText(leader)).toBe("ab");
+    group.heal();
+    group.tick(2);
+    group.proposeConf(1, conf("v2"));
+    group.settle();
+    group.partition([1], [2]);
+    group.propose(1, "c");
+    group.settle();
+    expect(appliedText(leader)).toBe("ab");
+  });
+
+  test("§4.2.1 a learner does not campaign, but votes when it is asked", () => {
+    const group = new TestCluster(configOf([1, 2], [3]));
+    const learner = group.node(3);
+    for (let i = 0; i < 50; i++) learner.raft.tick();
+    expect(learner.raft.status()).toMatchObject({ role: "follower", term: 0 });
+    learner.raft.step(voteRequest({ to: N(3) }));
+    expect(isGranted(answers(group, learner))).toBe(true);
+  });
+
+  test("§4.2.2 a removed leader steps down when the change is committed", () => {
+    const group = cluster(3);
+    const leader = group.elect(1);
+    group.proposeConf(1, conf("r1"));
+    group.settle();
+    expect(leader.raft.status()).toMatchObject({ role: "follower", leader: undefined });
+    group.partition([1], [2, 3]);
+    group.tick(40);
+    expect([2, 3].map(N)).toContain(group.leader()!.id);
+  });
+
+  test("§4.2.2 a removed leader that leads on does not count itself", () => {
+    const group = cluster(3, { stepDownOnRemoval: false, checkQuorum: false });
+    const leader = group.elect(1);
+    group.proposeConf(1, conf("r1"));
+    group.settle();
+    expect(leader.raft.status().role).toBe("leader");
+    expect(group.propose(1, "a")).toEqual({
+      ok: false,
+      error: { kind: "dropped", reason: "removed" },
+    });
+  });
+
+  test("§4.2.3 a removed server cannot disturb the cluster", () => {
+    const group = cluster(3, { preVote: false });
+    group.elect(1);
+    group.partition([1, 2], [3]);
+    group.proposeConf(1, conf("r3"));
+    group.settle();
+    group.heal();
+    const { term } = group.node(1).raft.status();
+    const removed = group.node(3);
+    // It never heard of its removal, and campaigns in ever higher terms.
+    for (let i = 0; i < 5; i++) {
+      removed.raft.campaign();
+      group.tick(1);
+    }
+    expect(removed.raft.status().term).toBeGreaterThan(term);
+    expect(group.leader()!.id).toBe(N(1));
+    expect(group.node(2).raft.status()).toMatchObject({ term, leader: 1 });
+  });
+
+  test("§4.3 while joint, both majorities must agree", () => {
+    const group = cluster(3);
+    const leader = group.elect(1);
+    for (const id of [4, 5, 6]) group.addNode(id);
+    group.proposeConf(1, conf("r2 r3 v4 v5", "explicit"));
+    group.settle();
+    expect(leader.confState).toMatchObject({ voters: [1, 4, 5], votersOutgoing: [1, 2, 3] });
+    group.partition([1, 4, 5], [2, 3]);
+    group.propose(1, "a");
+    group.settle();
+    expect(appliedText(leader)).toBe("");
+    group.heal();
+    group.tick(3);
+    expect(appliedText(leader)).toBe("a");
+    group.partition([1, 2, 3], [4, 5]);
+    group.propose(1, "b");
+    group.settle();
+    expect(appliedText(leader)).toBe("a");
+    group.partition([1, 3, 5], [2, 4]);
+    group.tick(3);
+    expect(appliedText(leader)).toBe("ab");
+    group.heal();
+    group.proposeConf(1, conf(""));
+    group.settle();
+    expect(leader.confState).toMatchObject({ voters: [1, 4, 5], votersOutgoing: [] });
+  });
+
+  test("§4.3 a joint configuration is left by itself when that was asked for", () => {
+    const group = cluster(1);
+    const leader = group.elect(1);
+    for (const id of [2, 3]) group.addNode(id);
+    group.proposeConf(1, conf("v2 v3"));
+    group.tick(2);
+    expect(leader.confState).toEqual({ ...configOf([1, 2, 3]) });
+  });
+
+  test("§4.3 an election while joint needs both majorities", () => {
+    const group = cluster(3, { preVote: false, checkQuorum: false });
+    group.elect(1);
+    for (const id of [4, 5]) group.addNode(id);
+    group.proposeConf(1, conf("r2 r3 v4 v5", "explicit"));
+    group.tick(3);
+    group.crash(group.node(1));
+    group.partition([4, 5], [2, 3]);
+    for (const id of [4, 2]) group.elect(id);
+    expect(group.leader()).toBeUndefined();
+    group.heal();
+    group.elect(4);
+    expect(group.leader()!.id).toBe(N(4));
+  });
+});
