@@ -51,6 +51,7 @@ import { createRaftConfig } from "./raft-config.ts";
 import { ReadBarriers } from "./read-barrier.ts";
 import type { ClusterRef, Recovered } from "./recovery.ts";
 import { Snapshots } from "./snapshots.ts";
+import { TickCounter } from "./tick-counter.ts";
 import { traceFields } from "./trace-fields.ts";
 import type { ClusterFailure, ExecuteOptions, RoleChange } from "./types.ts";
 
@@ -89,10 +90,11 @@ export class Driver implements PeerReceiver {
   readonly #liveness = new Liveness(2 * ELECTION_TIMEOUT_MS);
   readonly #appliedListeners = new Listeners<[readonly KvEvent[], Revision]>();
   readonly #roleListeners = new Listeners<[RoleChange]>();
+  readonly #membershipListeners = new Listeners<[ConfState]>();
+  readonly #ticks: TickCounter;
   readonly #cancelTicks: () => void;
   #confState: ConfState;
   #role: RoleChange;
-  #lastTickMs: number;
   #leaderlessSinceMs: number;
   #isPumpScheduled = false;
   #isPumping = false;
@@ -146,8 +148,9 @@ export class Driver implements PeerReceiver {
       },
     });
     this.#role = roleOf(this.#raft.status());
-    this.#lastTickMs = clock.nowMs();
-    this.#leaderlessSinceMs = this.#lastTickMs;
+    this.#leaderlessSinceMs = clock.nowMs();
+    const tickLimits = { tickMs: TICK_MS, countMax: ELECTION_TICKS - 1 };
+    this.#ticks = new TickCounter({ ...tickLimits, nowMs: clock.nowMs() });
     options.transport.attach(this);
     this.#cancelTicks = clock.every(TICK_MS, () => this.#tick());
     this.#maybeLeadAlone();
@@ -185,6 +188,11 @@ export class Driver implements PeerReceiver {
   /** Whether `node` was heard from lately; this node itself always is live. */
   isLive(node: NodeId): boolean {
     return node === this.nodeId || this.#liveness.isLive(node, this.#options.clock.nowMs());
+  }
+
+  /** How long nothing was heard from `node`, milliseconds; infinite when nothing ever was. */
+  silentMs(node: NodeId): number {
+    return this.#liveness.silentMs(node, this.#options.clock.nowMs());
   }
 
   /** On the leader: a majority was heard from lately. Else: there is a leader. */
@@ -232,6 +240,11 @@ export class Driver implements PeerReceiver {
   /** Calls `listener` at each change of role, term or leader. Returns the undo. */
   onRole(listener: (change: RoleChange) => void): () => void {
     return this.#roleListeners.add(listener);
+  }
+
+  /** Calls `listener` at each change of the Raft membership. Returns the undo. */
+  onMembership(listener: (state: ConfState) => void): () => void {
+    return this.#membershipListeners.add(listener);
   }
 
   /** Stops at once; what is under way on the disk is waited for. Open calls fail. */
@@ -290,13 +303,8 @@ export class Driver implements PeerReceiver {
   // The core's effects. ------------------------------------------------------------------------
 
   #tick(): void {
-    const nowMs = this.#options.clock.nowMs();
-    const tickCount = Math.round((nowMs - this.#lastTickMs) / TICK_MS);
-    if (tickCount <= 0) return;
-    this.#lastTickMs += tickCount * TICK_MS;
-    // After a stall the messages that would have reset our timer still wait to be read: making
-    // up a whole election timeout would start an election against a leader that lives.
-    for (let i = 0; i < Math.min(tickCount, ELECTION_TICKS - 1); i++) this.#raft.tick();
+    const tickCount = this.#ticks.take(this.#options.clock.nowMs());
+    for (let i = 0; i < tickCount; i++) this.#raft.tick();
     this.#maybeLeadAlone();
     this.#proposals.tick();
     this.#reads.tick();
@@ -413,6 +421,7 @@ export class Driver implements PeerReceiver {
     const wasMember = this.#isMember;
     this.#isMember = isMember(state, this.nodeId);
     if (wasMember && !this.#isMember) this.expelled();
+    this.#membershipListeners.tell(state);
   }
 
   #updateRole(ready: Ready): void {

@@ -25,8 +25,12 @@ export class Liveness {
   }
 
   isLive(node: NodeId, nowMs: number): boolean {
-    const heardMs = this.#heardMs.get(node);
-    return heardMs !== undefined && nowMs - heardMs <= this.#windowMs;
+    return this.silentMs(node, nowMs) <= this.#windowMs;
+  }
+
+  /** How long nothing was heard from `node`; infinite when nothing ever was. */
+  silentMs(node: NodeId, nowMs: number): number {
+    return nowMs - (this.#heardMs.get(node) ?? Number.NEGATIVE_INFINITY);
   }
 
   /** Whether a majority of each half of `state` is live, `self` included. */

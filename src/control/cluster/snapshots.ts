@@ -97,6 +97,7 @@ export class Snapshots {
     this.#saving = this.#make().then(
       () => {
         this.#saving = undefined;
+        this.maybeMake();
       },
       (cause: unknown) => this.#options.failed(cause),
     );
@@ -121,6 +122,7 @@ export class Snapshots {
       return false;
     } finally {
       this.#sendingCount -= 1;
+      this.maybeMake();
     }
   }
 

@@ -1,0 +1,26 @@
+/**
+ * The cluster's own records in the store: JSON, so that people can read them through `/kv`.
+ *
+ * @module
+ */
+
+/** Members, by node id: `MEMBERS_PREFIX + formatNodeId(id)`. */
+export const MEMBERS_PREFIX = "/overlay/members/";
+/** Nodes that were members and never will be again, by node id. */
+export const REMOVED_PREFIX = "/overlay/removed/";
+/** Join tokens, by token id. */
+export const TOKENS_PREFIX = "/overlay/tokens/";
+
+/** `value` as the bytes of a record. */
+export function encodeRecord(value: Readonly<Record<string, unknown>>): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value));
+}
+
+/** The JSON in `bytes`, or undefined. */
+export function parseRecord(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return undefined; // Not ours: a newer version's, or written past the API.
+  }
+}
