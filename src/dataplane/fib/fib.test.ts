@@ -165,6 +165,7 @@ describe("FibView", () => {
     encodeFib(table, {
       generation: 12,
       overlayMtu: 1472,
+      own: [parseAddress("10.0.53.0")!, parseAddress("fd00:53::")!],
       underlayFamily: 4,
       slotOf: (peer) => slots.get(peer) ?? 0,
     }),

@@ -51,6 +51,8 @@ export interface FibEncoding {
   readonly generation: number;
   /** Largest inner packet in bytes. */
   readonly overlayMtu: number;
+  /** This node's own addresses in the overlay, at most one of each family: those of its TUN. */
+  readonly own: readonly IpAddress[];
   /** Family of the underlay socket. */
   readonly underlayFamily: 4 | 6;
   /** Counter slot of each peer in the table. */
@@ -80,7 +82,7 @@ export function encodeFib(table: FibTable, encoding: FibEncoding): SharedArrayBu
   const words = new Int32Array(shared);
   const { generation, overlayMtu } = encoding;
   words.set([generation, overlayMtu, table.rows.length, 0, rowsAt, v4At, v6At]);
-  putOwnAddresses(words, table.local);
+  putOwnAddresses(words, encoding.own);
   for (const [row, { peer, endpoint, partialChecksum }] of table.rows.entries()) {
     const isReachable = addressFamily(endpoint.address) === encoding.underlayFamily;
     const flags =
@@ -94,14 +96,11 @@ export function encodeFib(table: FibTable, encoding: FibEncoding): SharedArrayBu
   return shared;
 }
 
-/** The TUN's own address is the first of the lease (`<subnet>.0`), as flannel has it. */
-function putOwnAddresses(words: Int32Array, local: readonly Prefix[]): void {
-  for (const prefix of local) {
-    const isV4 = addressFamily(prefix) === 4;
-    const bit = isV4 ? HAS_OWN_V4 : HAS_OWN_V6;
-    if ((words[3]! & bit) !== 0) continue;
-    words[3] = words[3]! | bit;
-    words.set(addressWords(prefixAddress(prefix)), isV4 ? OWN_V4_AT : OWN_V6_AT);
+function putOwnAddresses(words: Int32Array, own: readonly IpAddress[]): void {
+  for (const address of own) {
+    const isV4 = addressFamily(address) === 4;
+    words[3] = words[3]! | (isV4 ? HAS_OWN_V4 : HAS_OWN_V6);
+    words.set(addressWords(address), isV4 ? OWN_V4_AT : OWN_V6_AT);
   }
 }
 
@@ -201,6 +200,6 @@ export class FibView {
 export function encodeEmptyFib(overlayMtu: number): SharedArrayBuffer {
   return encodeFib(
     { local: [], rows: [] },
-    { generation: 0, overlayMtu, underlayFamily: 4, slotOf: () => 0 },
+    { generation: 0, overlayMtu, own: [], underlayFamily: 4, slotOf: () => 0 },
   );
 }

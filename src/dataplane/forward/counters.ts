@@ -1,0 +1,150 @@
+/**
+ * What the packet loop counts, and why it drops: numbers in shared memory, written by the loop's
+ * thread alone and read by the other at any time. An aligned 64-bit float is read whole.
+ *
+ * Totals and drops share one array: the totals first, then one number for each reason.
+ *
+ * @module
+ */
+
+/**
+ * Why a packet was not forwarded, as small integers. `tx` is from the TUN to the underlay. The
+ * first four of each direction follow the order of InnerFault (inner-packet.ts).
+ */
+export const DROP = {
+  TX_SHORT: 0,
+  TX_NOT_IP: 1,
+  TX_BAD_LENGTH: 2,
+  TX_BAD_HEADER: 3,
+  /** A virtio-net header that does not fit the packet behind it. */
+  TX_BAD_OFFLOAD: 4,
+  TX_NO_ROUTE: 5,
+  /** Over the overlay MTU with DF. */
+  TX_TOO_BIG: 6,
+  /** The peer's endpoint is of a family that the socket does not speak. */
+  TX_NO_ENDPOINT: 7,
+  /** The underlay has no way to the endpoint. */
+  TX_UNDERLAY_UNREACHABLE: 8,
+  TX_UNDERLAY_TOO_BIG: 9,
+  TX_SEND_FAILED: 10,
+  RX_SHORT: 11,
+  RX_NOT_IP: 12,
+  RX_BAD_LENGTH: 13,
+  RX_BAD_HEADER: 14,
+  /** The IPv4 header checksum is wrong. */
+  RX_BAD_CHECKSUM: 15,
+  /** Marked as partial without a TCP or UDP header to finish. */
+  RX_BAD_PARTIAL: 16,
+  /** More bytes than any slot holds. */
+  RX_TRUNCATED: 17,
+  /** First four bits that mean nothing. */
+  RX_UNKNOWN_KIND: 18,
+  RX_SEALED: 19,
+  RX_CONTROL: 20,
+  /** Nobody owns the inner source. */
+  RX_UNKNOWN_SOURCE: 21,
+  /** The inner source is of another node than the one that sent the datagram. */
+  RX_FOREIGN_SOURCE: 22,
+  /** The inner source is our own. */
+  RX_OWN_SOURCE: 23,
+  /** The inner target is not in our lease. */
+  RX_FOREIGN_TARGET: 24,
+  /** The TUN is down. */
+  RX_TUN_DOWN: 25,
+  RX_TUN_REFUSED: 26,
+} as const;
+
+/** Names of the reasons in their order, as in `/status` and `/metrics`. */
+export const DROP_NAMES: readonly string[] = Object.keys(DROP).map((key) => key.toLowerCase());
+
+/** Positions of the totals. Packets are inner packets: a super-packet counts its segments. */
+export const TOTAL = {
+  TX_PACKETS: 0,
+  TX_BYTES: 1,
+  RX_PACKETS: 2,
+  RX_BYTES: 3,
+  /** Reads of the TUN that gave a packet, super-packets as one. */
+  TX_READS: 4,
+  /** Messages given to the socket. */
+  TX_MESSAGES: 5,
+  /** Messages that the socket gave, joined datagrams as one. */
+  RX_MESSAGES: 6,
+  /** Packets written to the TUN, joined ones as one. */
+  RX_WRITES: 7,
+  /** ICMP errors sent to local senders. */
+  ICMP_ERRORS: 8,
+  /** Times that the socket was full and reading the TUN paused. */
+  TX_PAUSES: 9,
+} as const;
+
+/** Names of the totals in their order. */
+export const TOTAL_NAMES = [
+  "txPackets",
+  "txBytes",
+  "rxPackets",
+  "rxBytes",
+  "txReads",
+  "txMessages",
+  "rxMessages",
+  "rxWrites",
+  "icmpErrors",
+  "txPauses",
+] as const;
+
+/** Where the drops start in the array of totals. */
+export const DROPS_AT = 16;
+/** Length of the array. */
+export const COUNTER_COUNT = DROPS_AT + DROP_NAMES.length;
+
+/** Fields of one peer's slot in the array of peers. */
+export const PEER = { TX_PACKETS: 0, TX_BYTES: 1, RX_PACKETS: 2, RX_BYTES: 3, SEEN_MS: 4 } as const;
+/** Numbers a slot: a whole cache line. */
+export const PEER_STRIDE = 8;
+
+/** The loop's end of the counters. Owned by the loop's thread. */
+export class LoopCounters {
+  readonly #totals: Float64Array;
+  #peers: Float64Array;
+
+  constructor(totals: Float64Array, peers: Float64Array) {
+    this.#totals = totals;
+    this.#peers = peers;
+  }
+
+  /** Counts in `peers` from now on, which takes over what was counted so far. */
+  replacePeers(peers: Float64Array): void {
+    peers.set(this.#peers.subarray(0, Math.min(peers.length, this.#peers.length)));
+    this.#peers = peers;
+  }
+
+  /** Adds to a total. */
+  add(total: number, amount: number): void {
+    this.#totals[total] = this.#totals[total]! + amount;
+  }
+
+  /** Counts `packets` dropped for `reason`. */
+  drop(reason: number, packets: number): void {
+    this.#totals[DROPS_AT + reason] = this.#totals[DROPS_AT + reason]! + packets;
+  }
+
+  /** Counts packets sent to the peer with `slot`. */
+  sent(slot: number, packets: number, bytes: number): void {
+    this.add(TOTAL.TX_PACKETS, packets);
+    this.add(TOTAL.TX_BYTES, bytes);
+    const at = slot * PEER_STRIDE;
+    const peers = this.#peers;
+    peers[at + PEER.TX_PACKETS] = peers[at + PEER.TX_PACKETS]! + packets;
+    peers[at + PEER.TX_BYTES] = peers[at + PEER.TX_BYTES]! + bytes;
+  }
+
+  /** Counts one packet received from the peer with `slot` at `nowMs` of the loop's clock. */
+  received(slot: number, bytes: number, nowMs: number): void {
+    this.add(TOTAL.RX_PACKETS, 1);
+    this.add(TOTAL.RX_BYTES, bytes);
+    const at = slot * PEER_STRIDE;
+    const peers = this.#peers;
+    peers[at + PEER.RX_PACKETS] = peers[at + PEER.RX_PACKETS]! + 1;
+    peers[at + PEER.RX_BYTES] = peers[at + PEER.RX_BYTES]! + bytes;
+    peers[at + PEER.SEEN_MS] = nowMs;
+  }
+}

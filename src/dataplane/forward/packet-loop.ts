@@ -1,0 +1,105 @@
+/**
+ * The packet loop: one thread's share of the data plane, a turn at a time.
+ *
+ * A turn moves one batch each way and returns what it did; the caller (agent/packet-worker.ts)
+ * decides when to wait. Synchronous, and silent: no log, no allocation, no exception per packet.
+ *
+ * @module
+ */
+import { assert } from "../../base/assert.ts";
+import type { LoopClock, TunPort, UdpPort } from "../../host/packet-ports.ts";
+import { encodeEmptyFib, FibView } from "../fib/table.ts";
+import type { Arena } from "./arena.ts";
+import { COUNTER_COUNT, LoopCounters } from "./counters.ts";
+import { ErrorReplier } from "./error-replier.ts";
+import { OFFLOAD_NAMES, OffloadState } from "./offload-state.ts";
+import { Receiver } from "./receiver.ts";
+import { SegmentJoiner } from "./segment-joiner.ts";
+import { SendQueue } from "./send-queue.ts";
+import { PUMP, Transmitter } from "./transmitter.ts";
+import { TunWriter } from "./tun-writer.ts";
+
+/** What one turn did. */
+export const TURN = {
+  /** Nothing came from either side: wait for both. */
+  IDLE: 0,
+  /** Packets moved: take another turn. */
+  BUSY: 1,
+  /** The socket is full and nothing came from it: wait until it takes or gives something. */
+  BLOCKED: 2,
+  /** The TUN fails for now and nothing came from the socket: try again a little later. */
+  STALLED: 4,
+  /** The TUN is gone: this loop has no more use. `lostErrno` says how. */
+  LOST: 3,
+} as const;
+
+const EBADF = 9;
+const ENODEV = 19;
+const EBADFD = 77;
+
+export interface PacketLoopParts {
+  readonly arena: Arena;
+  readonly tun: TunPort;
+  readonly udp: UdpPort;
+  readonly clock: LoopClock;
+  /** COUNTER_COUNT numbers. */
+  readonly totals: Float64Array;
+  /** PEER_STRIDE numbers for each peer slot. */
+  readonly peers: Float64Array;
+  /** One number for each of OFFLOAD_NAMES. */
+  readonly offloads: Int32Array;
+}
+
+/** One loop over one TUN queue and one socket. Starts with an empty table. */
+export class PacketLoop {
+  /** Error number with which the TUN was lost; 0 while it is there. */
+  lostErrno = 0;
+
+  readonly #clock: LoopClock;
+  readonly #counters: LoopCounters;
+  readonly #transmitter: Transmitter;
+  readonly #receiver: Receiver;
+  #fib = new FibView(encodeEmptyFib(0));
+
+  constructor(parts: PacketLoopParts) {
+    const { arena, tun, udp, clock } = parts;
+    assert(parts.totals.length >= COUNTER_COUNT, "totals must hold every counter");
+    assert(parts.offloads.length >= OFFLOAD_NAMES.length, "every offload needs its state");
+    const counters = new LoopCounters(parts.totals, parts.peers);
+    const offloads = new OffloadState(parts.offloads);
+    const queue = new SendQueue(arena, udp, counters, offloads);
+    const writer = new TunWriter(arena, tun, counters, offloads);
+    const joiner = new SegmentJoiner(arena.memory, writer, offloads);
+    const replier = new ErrorReplier(arena, tun, clock, counters);
+    this.#clock = clock;
+    this.#counters = counters;
+    this.#transmitter = new Transmitter({ arena, tun, queue, replier, counters });
+    this.#receiver = new Receiver({ arena, udp, joiner, writer, counters });
+  }
+
+  /** Forwards by `table` from the next packet on; `peers` is larger when new slots need it. */
+  useTable(table: SharedArrayBuffer, peers: Float64Array | undefined): void {
+    if (peers !== undefined) this.#counters.replacePeers(peers);
+    this.#fib = new FibView(table);
+    this.#transmitter.useTable(this.#fib);
+  }
+
+  /** Moves at most one batch each way. Returns a TURN value. */
+  turn(): number {
+    const pumped = this.#transmitter.pump(this.#fib);
+    if (isLost(pumped)) {
+      this.lostErrno = -pumped;
+      return TURN.LOST;
+    }
+    const received = this.#receiver.burst(this.#fib, this.#clock.nowMs());
+    if (received > 0) return TURN.BUSY;
+    if (pumped === PUMP.BUSY) return TURN.BUSY;
+    if (pumped < 0) return TURN.STALLED;
+    return pumped === PUMP.BLOCKED ? TURN.BLOCKED : TURN.IDLE;
+  }
+}
+
+/** Errors after which a TUN descriptor never works again: its device was removed. */
+function isLost(result: number): boolean {
+  return result === -EBADFD || result === -EBADF || result === -ENODEV;
+}

@@ -1,0 +1,206 @@
+/**
+ * From the underlay to the TUN: receive a batch, check every datagram, join, write the batch.
+ *
+ * A packet passes only if the datagram came from the endpoint of the node that owns its inner
+ * source, and its inner target is in our own lease. Everything else is dropped and counted.
+ *
+ * @module
+ */
+import type { PacketMemory, ReceiveBatch, UdpPort } from "../../host/packet-ports.ts";
+import { NO_MATCH } from "../fib/prefix-index.ts";
+import { type FibView, LOCAL_MATCH } from "../fib/table.ts";
+import {
+  FRAME_CONTROL,
+  FRAME_IPV4,
+  FRAME_IPV4_PARTIAL,
+  FRAME_IPV6,
+  FRAME_IPV6_PARTIAL,
+  FRAME_SEALED,
+} from "../wire/frame.ts";
+import {
+  IPV4_SOURCE_AT,
+  IPV4_TARGET_AT,
+  IPV6_HEADER_SIZE,
+  IPV6_SOURCE_AT,
+  IPV6_TARGET_AT,
+  isIpv4ChecksumRight,
+} from "../wire/ip.ts";
+import type { Arena } from "./arena.ts";
+import { DROP, type LoopCounters, TOTAL } from "./counters.ts";
+import { INNER_FAULT, InnerPacket } from "./inner-packet.ts";
+import type { SegmentJoiner } from "./segment-joiner.ts";
+import type { TunWriter } from "./tun-writer.ts";
+
+export interface ReceiverParts {
+  readonly arena: Arena;
+  readonly udp: UdpPort;
+  readonly joiner: SegmentJoiner;
+  readonly writer: TunWriter;
+  readonly counters: LoopCounters;
+}
+
+/** One loop's receive direction. */
+export class Receiver {
+  readonly #memory: PacketMemory;
+  readonly #view: DataView<ArrayBuffer>;
+  readonly #batch: ReceiveBatch;
+  readonly #udp: UdpPort;
+  readonly #joiner: SegmentJoiner;
+  readonly #writer: TunWriter;
+  readonly #counters: LoopCounters;
+  readonly #packet = new InnerPacket();
+  /** IP header of the last packet that passed in this burst, or -1, and what it passed with. */
+  #passedIp = -1;
+  #passedVersion = 0;
+  #passedMessage = 0;
+  #passedSlot = 0;
+
+  constructor(parts: ReceiverParts) {
+    this.#memory = parts.arena.memory;
+    this.#view = parts.arena.memory.view;
+    this.#batch = parts.arena.receive;
+    this.#udp = parts.udp;
+    this.#joiner = parts.joiner;
+    this.#writer = parts.writer;
+    this.#counters = parts.counters;
+  }
+
+  /** Receives one batch and writes what passes. How many messages came, or a negative error. */
+  burst(fib: FibView, nowMs: number): number {
+    const count = this.#udp.receive(this.#batch);
+    if (count <= 0) return count;
+    this.#counters.add(TOTAL.RX_MESSAGES, count);
+    this.#passedIp = -1;
+    for (let message = 0; message < count; message++) this.#split(fib, message, nowMs);
+    this.#joiner.flush();
+    this.#writer.flush();
+    return count;
+  }
+
+  /** Walks the datagrams that the kernel joined into one message. */
+  #split(fib: FibView, message: number, nowMs: number): void {
+    const length = this.#batch.length[message]!;
+    const start = this.#batch.offset[message]!;
+    const given = this.#batch.segmentSize[message]!;
+    const size = given > 0 ? given : length;
+    if (this.#batch.truncated[message] !== 0) {
+      this.#counters.drop(DROP.RX_TRUNCATED, 1);
+      return;
+    }
+    if (length === 0) this.#counters.drop(DROP.RX_SHORT, 1);
+    for (let at = 0; at < length; at += size) {
+      this.#dispatch(fib, start + at, Math.min(size, length - at), message, nowMs);
+    }
+  }
+
+  #dispatch(fib: FibView, at: number, length: number, message: number, nowMs: number): void {
+    const kind = this.#view.getUint8(at) >>> 4;
+    switch (kind) {
+      case FRAME_IPV4:
+      case FRAME_IPV6:
+        this.#accept(fib, at, length, message, false, nowMs);
+        return;
+      case FRAME_IPV4_PARTIAL:
+      case FRAME_IPV6_PARTIAL:
+        this.#accept(fib, at, length, message, true, nowMs);
+        return;
+      case FRAME_SEALED:
+        this.#counters.drop(DROP.RX_SEALED, 1);
+        return;
+      case FRAME_CONTROL:
+        this.#counters.drop(DROP.RX_CONTROL, 1);
+        return;
+      default:
+        this.#counters.drop(DROP.RX_UNKNOWN_KIND, 1);
+    }
+  }
+
+  #accept(
+    fib: FibView,
+    ip: number,
+    length: number,
+    message: number,
+    isPartial: boolean,
+    nowMs: number,
+  ): void {
+    const packet = this.#packet;
+    const fault = packet.parse(this.#memory, ip, length);
+    if (fault !== INNER_FAULT.NONE) {
+      this.#counters.drop(DROP.RX_SHORT + fault, 1);
+      return;
+    }
+    if (isPartial && packet.transportHeaderLength === 0) {
+      this.#counters.drop(DROP.RX_BAD_PARTIAL, 1);
+      return;
+    }
+    if (packet.version === 4 && !this.#isHeaderRight(packet, isPartial)) {
+      this.#counters.drop(DROP.RX_BAD_CHECKSUM, 1);
+      return;
+    }
+    const reason = this.#hasPassed(packet, message) ? -1 : this.#judge(fib, packet, message);
+    if (reason >= 0) {
+      this.#counters.drop(reason, 1);
+      return;
+    }
+    this.#counters.received(this.#passedSlot, length, nowMs);
+    this.#joiner.add(packet, isPartial);
+  }
+
+  /** The IPv4 header checksum, from which the mark of a partial packet is taken out first. */
+  #isHeaderRight(packet: InnerPacket, isPartial: boolean): boolean {
+    if (isPartial) this.#view.setUint8(packet.ip, this.#view.getUint8(packet.ip) & 0x7f);
+    return isIpv4ChecksumRight(this.#memory, packet.ip, packet.headerLength);
+  }
+
+  /** Whether a packet with the same addresses from the same endpoint has just passed. */
+  #hasPassed(packet: InnerPacket, message: number): boolean {
+    const last = this.#passedIp;
+    if (last < 0 || packet.version !== this.#passedVersion) return false;
+    if (message !== this.#passedMessage && !this.#isSameSource(message, this.#passedMessage)) {
+      return false;
+    }
+    const isV4 = packet.version === 4;
+    const end = isV4 ? IPV4_TARGET_AT + 4 : IPV6_HEADER_SIZE;
+    for (let at = isV4 ? IPV4_SOURCE_AT : IPV6_SOURCE_AT; at < end; at += 4) {
+      if (this.#view.getInt32(packet.ip + at) !== this.#view.getInt32(last + at)) return false;
+    }
+    return true;
+  }
+
+  #isSameSource(a: number, b: number): boolean {
+    const { sourceAddress, sourcePort } = this.#batch;
+    return (
+      sourcePort[a] === sourcePort[b] &&
+      sourceAddress[4 * a + 3] === sourceAddress[4 * b + 3] &&
+      sourceAddress[4 * a + 2] === sourceAddress[4 * b + 2] &&
+      sourceAddress[4 * a + 1] === sourceAddress[4 * b + 1] &&
+      sourceAddress[4 * a] === sourceAddress[4 * b]
+    );
+  }
+
+  /** Looks both addresses up: -1 and the packet is remembered as passed, or why it must drop. */
+  #judge(fib: FibView, packet: InnerPacket, message: number): number {
+    const view = this.#view;
+    const { ip, version } = packet;
+    const row =
+      version === 4
+        ? fib.lookupV4(view.getInt32(ip + IPV4_SOURCE_AT))
+        : fib.lookupV6(view, ip + IPV6_SOURCE_AT);
+    if (row === NO_MATCH) return DROP.RX_UNKNOWN_SOURCE;
+    if (row === LOCAL_MATCH) return DROP.RX_OWN_SOURCE;
+    const { sourceAddress, sourcePort } = this.#batch;
+    if (!fib.isEndpoint(row, sourceAddress, 4 * message, sourcePort[message]!)) {
+      return DROP.RX_FOREIGN_SOURCE;
+    }
+    const target =
+      version === 4
+        ? fib.lookupV4(view.getInt32(ip + IPV4_TARGET_AT))
+        : fib.lookupV6(view, ip + IPV6_TARGET_AT);
+    if (target !== LOCAL_MATCH) return DROP.RX_FOREIGN_TARGET;
+    this.#passedIp = ip;
+    this.#passedVersion = version;
+    this.#passedMessage = message;
+    this.#passedSlot = fib.slot(row);
+    return -1;
+  }
+}

@@ -1,0 +1,334 @@
+/**
+ * Joins received segments of one flow into super-packets: the inverse of segmenter.ts.
+ *
+ * A few flows are open at a time, each a first packet and the payloads that continue it, all where
+ * the socket put them. What may join follows the kernel's own receive offload
+ * (net/ipv4/tcp_offload.c tcp_gro_receive, udp_offload.c): same addresses and ports, same headers
+ * but length, identification and checksum, and for TCP the next sequence number. Whatever ends a
+ * flow is written behind it, so no packet of a flow overtakes another.
+ *
+ * A segment with a finished checksum joins only after it was verified here, since the kernel will
+ * not look at it again. One that fails is written alone, for the kernel to refuse.
+ *
+ * @module
+ */
+import { foldSum, sumBytes } from "../wire/checksum.ts";
+import {
+  IP_LENGTH_MAX,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPV4_DONT_FRAGMENT,
+  IPV4_FRAGMENT_AT,
+  IPV4_HEADER_SIZE,
+  IPV4_ID_AT,
+  IPV4_SOURCE_AT,
+  IPV4_TOS_AT,
+  IPV4_TTL_AT,
+  IPV6_HEADER_SIZE,
+  IPV6_HOP_LIMIT_AT,
+  IPV6_SOURCE_AT,
+  pseudoSum,
+  sumAddresses,
+} from "../wire/ip.ts";
+import type { WireMemory } from "../wire/memory.ts";
+import {
+  TCP_ACK,
+  TCP_ACKNOWLEDGEMENT_AT,
+  TCP_FIN,
+  TCP_FLAGS_AT,
+  TCP_HEADER_SIZE,
+  TCP_PSH,
+  TCP_SEQUENCE_AT,
+  TCP_WINDOW_AT,
+  UDP_CHECKSUM_AT,
+} from "../wire/transport.ts";
+import type { InnerPacket } from "./inner-packet.ts";
+import { OFFLOAD, type OffloadState } from "./offload-state.ts";
+import { TunPacket, type TunWriter } from "./tun-writer.ts";
+
+/** Flows open at a time. More flows in one burst than this are joined less, not lost. */
+const FLOW_COUNT = 8;
+/** Segments of one joined packet: 64 KiB of them at 512 bytes; UDP_MAX_SEGMENTS of Linux 6.9. */
+const JOIN_COUNT_MAX = 128;
+
+/** The open flows of one burst. Everything is positions in the arena, valid until `flush`. */
+export class SegmentJoiner {
+  readonly #memory: WireMemory;
+  readonly #view: DataView<ArrayBuffer>;
+  readonly #writer: TunWriter;
+  readonly #offloads: OffloadState;
+  readonly #out = new TunPacket();
+  // One entry a flow.
+  readonly #ip = new Int32Array(FLOW_COUNT);
+  readonly #version = new Int32Array(FLOW_COUNT);
+  readonly #protocol = new Int32Array(FLOW_COUNT);
+  readonly #ipHeader = new Int32Array(FLOW_COUNT);
+  readonly #header = new Int32Array(FLOW_COUNT);
+  readonly #segmentSize = new Int32Array(FLOW_COUNT);
+  readonly #payload = new Int32Array(FLOW_COUNT);
+  /** Segments so far; 0: the entry is free. */
+  readonly #count = new Int32Array(FLOW_COUNT);
+  readonly #nextSequence = new Uint32Array(FLOW_COUNT);
+  readonly #lastFlags = new Int32Array(FLOW_COUNT);
+  readonly #isPartial = new Uint8Array(FLOW_COUNT);
+  readonly #isVerified = new Uint8Array(FLOW_COUNT);
+  // JOIN_COUNT_MAX entries a flow: the payloads after the first.
+  readonly #pieceOffset = new Int32Array(FLOW_COUNT * JOIN_COUNT_MAX);
+  readonly #pieceLength = new Int32Array(FLOW_COUNT * JOIN_COUNT_MAX);
+  #openCount = 0;
+  #recent = 0;
+  #victim = 0;
+
+  constructor(memory: WireMemory, writer: TunWriter, offloads: OffloadState) {
+    this.#memory = memory;
+    this.#view = memory.view;
+    this.#writer = writer;
+    this.#offloads = offloads;
+  }
+
+  /** Takes one accepted packet: joins it, keeps it for others to join, or writes it. */
+  add(packet: InnerPacket, isPartial: boolean): void {
+    if (packet.transportHeaderLength === 0) {
+      this.#writer.whole(packet.ip, packet.length);
+      return;
+    }
+    const flow = this.#openCount === 0 ? -1 : this.#find(packet);
+    const isJoinable = this.#isJoinable(packet);
+    if (flow >= 0) {
+      if (isJoinable && this.#tryJoin(flow, packet, isPartial)) return;
+      this.#close(flow);
+    }
+    if (isJoinable && !this.#isLast(packet)) this.#open(packet, isPartial);
+    else this.#writeSingle(packet, isPartial);
+  }
+
+  /** Writes all that is open. The arena's slots are free for the next burst after this. */
+  flush(): void {
+    for (let flow = 0; flow < FLOW_COUNT; flow++) this.#close(flow);
+  }
+
+  /** Whether `packet` can be part of a joined packet at all. */
+  #isJoinable(packet: InnerPacket): boolean {
+    const isPlainIp =
+      packet.headerLength === (packet.version === 4 ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE);
+    if (!isPlainIp || packet.payloadLength === 0) return false;
+    if (packet.protocol !== IPPROTO_TCP) return this.#offloads.isOn(OFFLOAD.UDP_JOIN);
+    const flags = this.#tcpFlags(packet);
+    return (flags & ~(TCP_PSH | TCP_FIN)) === TCP_ACK && this.#offloads.isOn(OFFLOAD.TCP_JOIN);
+  }
+
+  /** PSH and FIN may only stand on the last segment, so nothing can follow this one. */
+  #isLast(packet: InnerPacket): boolean {
+    return packet.protocol === IPPROTO_TCP && (this.#tcpFlags(packet) & (TCP_PSH | TCP_FIN)) !== 0;
+  }
+
+  #tcpFlags(packet: InnerPacket): number {
+    return this.#view.getUint8(packet.ip + packet.headerLength + TCP_FLAGS_AT);
+  }
+
+  /** The open flow with the packet's addresses, ports and protocol, or -1. */
+  #find(packet: InnerPacket): number {
+    if (this.#isSameFlow(this.#recent, packet)) return this.#recent;
+    for (let flow = 0; flow < FLOW_COUNT; flow++) {
+      if (!this.#isSameFlow(flow, packet)) continue;
+      this.#recent = flow;
+      return flow;
+    }
+    return -1;
+  }
+
+  #isSameFlow(flow: number, packet: InnerPacket): boolean {
+    if (this.#count[flow] === 0 || this.#protocol[flow] !== packet.protocol) return false;
+    if (this.#version[flow] !== packet.version) return false;
+    const a = this.#ip[flow]!;
+    const b = packet.ip;
+    const portsA = a + this.#ipHeader[flow]!;
+    if (!this.#isEqualWord(portsA, b + packet.headerLength)) return false;
+    if (packet.version === 4) {
+      return (
+        this.#isEqualWord(a + IPV4_SOURCE_AT, b + IPV4_SOURCE_AT) &&
+        this.#isEqualWord(a + IPV4_SOURCE_AT + 4, b + IPV4_SOURCE_AT + 4)
+      );
+    }
+    for (let at = IPV6_SOURCE_AT; at < IPV6_HEADER_SIZE; at += 4) {
+      if (!this.#isEqualWord(a + at, b + at)) return false;
+    }
+    return true;
+  }
+
+  #isEqualWord(a: number, b: number): boolean {
+    return this.#view.getInt32(a) === this.#view.getInt32(b);
+  }
+
+  #tryJoin(flow: number, packet: InnerPacket, isPartial: boolean): boolean {
+    if (!this.#continues(flow, packet)) return false;
+    if (this.#isVerified[flow] === 0) {
+      if (!this.#isFirstRight(flow)) return false;
+      this.#isVerified[flow] = 1;
+    }
+    if (!isPartial && !this.#isChecksumRight(flow, packet.ip, packet.length)) return false;
+    const count = this.#count[flow]!;
+    const length = packet.payloadLength;
+    const piece = flow * JOIN_COUNT_MAX + count - 1;
+    this.#pieceOffset[piece] = packet.ip + packet.length - length;
+    this.#pieceLength[piece] = length;
+    this.#payload[flow] = this.#payload[flow]! + length;
+    this.#count[flow] = count + 1;
+    let isLast = length < this.#segmentSize[flow]! || count + 1 === JOIN_COUNT_MAX;
+    if (packet.protocol === IPPROTO_TCP) {
+      this.#nextSequence[flow] = this.#nextSequence[flow]! + length;
+      this.#lastFlags[flow] = this.#tcpFlags(packet);
+      isLast = isLast || this.#isLast(packet);
+    }
+    if (isLast) this.#close(flow);
+    return true;
+  }
+
+  /** Whether `packet` continues `flow` with nothing changed that a joined packet cannot say. */
+  #continues(flow: number, packet: InnerPacket): boolean {
+    const header = this.#header[flow]!;
+    const length = packet.payloadLength;
+    if (packet.headerLength + packet.transportHeaderLength !== header) return false;
+    if (length > this.#segmentSize[flow]!) return false;
+    if (header + this.#payload[flow]! + length > IP_LENGTH_MAX) return false;
+    const a = this.#ip[flow]!;
+    const b = packet.ip;
+    const isIpEqual =
+      packet.version === 4 ? this.#isIpv4Equal(flow, a, b) : this.#isIpv6Equal(a, b);
+    if (!isIpEqual) return false;
+    return packet.protocol !== IPPROTO_TCP || this.#isTcpNext(flow, a, b);
+  }
+
+  #isIpv4Equal(flow: number, a: number, b: number): boolean {
+    const view = this.#view;
+    const fragment = view.getUint16(b + IPV4_FRAGMENT_AT);
+    const id = (view.getUint16(a + IPV4_ID_AT) + this.#count[flow]!) & 0xffff;
+    return (
+      view.getUint8(a + IPV4_TOS_AT) === view.getUint8(b + IPV4_TOS_AT) &&
+      view.getUint8(a + IPV4_TTL_AT) === view.getUint8(b + IPV4_TTL_AT) &&
+      view.getUint16(a + IPV4_FRAGMENT_AT) === fragment &&
+      // Cut again, the segments are numbered from the first one's identification on.
+      ((fragment & IPV4_DONT_FRAGMENT) !== 0 || view.getUint16(b + IPV4_ID_AT) === id)
+    );
+  }
+
+  #isIpv6Equal(a: number, b: number): boolean {
+    const view = this.#view;
+    const mark = 0x7fff_ffff;
+    return (
+      (view.getInt32(a) & mark) === (view.getInt32(b) & mark) &&
+      view.getUint8(a + IPV6_HOP_LIMIT_AT) === view.getUint8(b + IPV6_HOP_LIMIT_AT)
+    );
+  }
+
+  #isTcpNext(flow: number, ipA: number, ipB: number): boolean {
+    const view = this.#view;
+    const ipHeader = this.#ipHeader[flow]!;
+    const a = ipA + ipHeader;
+    const b = ipB + ipHeader;
+    if (view.getUint32(b + TCP_SEQUENCE_AT) !== this.#nextSequence[flow]) return false;
+    if (!this.#isEqualWord(a + TCP_ACKNOWLEDGEMENT_AT, b + TCP_ACKNOWLEDGEMENT_AT)) return false;
+    if (view.getUint16(a + TCP_WINDOW_AT) !== view.getUint16(b + TCP_WINDOW_AT)) return false;
+    const end = this.#header[flow]! - ipHeader;
+    for (let at = TCP_HEADER_SIZE; at < end; at += 4) {
+      if (!this.#isEqualWord(a + at, b + at)) return false;
+    }
+    return true;
+  }
+
+  /** The first packet's checksum, looked at when a second one comes: most flows have one. */
+  #isFirstRight(flow: number): boolean {
+    if (this.#isPartial[flow] === 1) return true;
+    const length = this.#header[flow]! + this.#segmentSize[flow]!;
+    return this.#isChecksumRight(flow, this.#ip[flow]!, length);
+  }
+
+  /** Whether `length` bytes at `ip`, of the flow's protocol and headers, have a right checksum. */
+  #isChecksumRight(flow: number, ip: number, length: number): boolean {
+    const protocol = this.#protocol[flow]!;
+    const transport = ip + this.#ipHeader[flow]!;
+    // RFC 768: an all-zero field means that the sender made none.
+    if (protocol === IPPROTO_UDP && this.#view.getUint16(transport + UDP_CHECKSUM_AT) === 0) {
+      return false;
+    }
+    const transportLength = length - this.#ipHeader[flow]!;
+    const addressSum = sumAddresses(this.#memory, ip, this.#version[flow]!);
+    const pseudo = pseudoSum(addressSum, protocol, transportLength);
+    return foldSum(pseudo + sumBytes(this.#memory, transport, transportLength)) === 0xffff;
+  }
+
+  #open(packet: InnerPacket, isPartial: boolean): void {
+    const flow = this.#freeFlow();
+    const length = packet.payloadLength;
+    this.#ip[flow] = packet.ip;
+    this.#version[flow] = packet.version;
+    this.#protocol[flow] = packet.protocol;
+    this.#ipHeader[flow] = packet.headerLength;
+    this.#header[flow] = packet.headerLength + packet.transportHeaderLength;
+    this.#segmentSize[flow] = length;
+    this.#payload[flow] = length;
+    this.#count[flow] = 1;
+    this.#isPartial[flow] = isPartial ? 1 : 0;
+    this.#isVerified[flow] = 0;
+    if (packet.protocol === IPPROTO_TCP) {
+      const sequence = this.#view.getUint32(packet.ip + packet.headerLength + TCP_SEQUENCE_AT);
+      this.#nextSequence[flow] = sequence + length;
+      this.#lastFlags[flow] = this.#tcpFlags(packet);
+    }
+    this.#openCount++;
+    this.#recent = flow;
+  }
+
+  #freeFlow(): number {
+    if (this.#openCount < FLOW_COUNT) {
+      for (let flow = 0; flow < FLOW_COUNT; flow++) if (this.#count[flow] === 0) return flow;
+    }
+    const victim = this.#victim;
+    this.#victim = (victim + 1) % FLOW_COUNT;
+    this.#close(victim);
+    return victim;
+  }
+
+  /** Writes what `flow` holds and frees its entry; nothing when it is free. */
+  #close(flow: number): void {
+    const count = this.#count[flow]!;
+    if (count === 0) return;
+    this.#count[flow] = 0;
+    this.#openCount--;
+    const out = this.#out;
+    out.ip = this.#ip[flow]!;
+    out.ipHeader = this.#ipHeader[flow]!;
+    out.header = this.#header[flow]!;
+    out.length = out.header + this.#segmentSize[flow]!;
+    out.protocol = this.#protocol[flow]!;
+    out.total = out.header + this.#payload[flow]!;
+    out.count = count;
+    if (count === 1) {
+      if (this.#isPartial[flow] === 1) this.#writer.partial(out);
+      else this.#writer.whole(out.ip, out.length);
+      return;
+    }
+    if (out.protocol === IPPROTO_TCP) {
+      this.#view.setUint8(out.ip + out.ipHeader + TCP_FLAGS_AT, this.#lastFlags[flow]!);
+    }
+    this.#writer.beginJoined(out);
+    const first = flow * JOIN_COUNT_MAX;
+    for (let piece = first; piece < first + count - 1; piece++) {
+      this.#writer.joinPayload(this.#pieceOffset[piece]!, this.#pieceLength[piece]!);
+    }
+    this.#writer.endJoined();
+  }
+
+  #writeSingle(packet: InnerPacket, isPartial: boolean): void {
+    if (!isPartial) {
+      this.#writer.whole(packet.ip, packet.length);
+      return;
+    }
+    const out = this.#out;
+    out.ip = packet.ip;
+    out.length = packet.length;
+    out.ipHeader = packet.headerLength;
+    out.protocol = packet.protocol;
+    this.#writer.partial(out);
+  }
+}

@@ -1,0 +1,161 @@
+/**
+ * One node's packet loop on memory ports, ready for a test to push packets through.
+ *
+ * @module
+ */
+import { parseAddress, parsePrefix } from "../../src/base/address.ts";
+import { decodeNodeId } from "../../src/base/ids.ts";
+import type { FibRow } from "../../src/dataplane/fib/row.ts";
+import { addressWords, encodeFib } from "../../src/dataplane/fib/table.ts";
+import { type Arena, createArena } from "../../src/dataplane/forward/arena.ts";
+import {
+  COUNTER_COUNT,
+  type DROP,
+  DROP_NAMES,
+  DROPS_AT,
+  PEER_STRIDE,
+  type TOTAL,
+} from "../../src/dataplane/forward/counters.ts";
+import { PacketLoop, TURN } from "../../src/dataplane/forward/packet-loop.ts";
+import { MemoryTun, MemoryUdp, MemoryWire } from "./memory-ports.ts";
+
+export const RIG_PORT = 8285;
+export const RIG_OVERLAY_MTU = 1472;
+const TURN_COUNT_MAX = 10_000;
+
+export interface RigPeer {
+  /** Prefixes of the overlay that the peer holds. */
+  readonly prefixes: readonly string[];
+  /** Underlay address. */
+  readonly address: string;
+  readonly port?: number;
+  readonly node?: number;
+  readonly partialChecksum?: boolean;
+}
+
+export interface RigOptions {
+  readonly wire: MemoryWire;
+  /** Underlay address of this node. */
+  readonly address: string;
+  /** Its own leases. */
+  readonly local: readonly string[];
+  readonly peers: readonly RigPeer[];
+}
+
+/** A node: its ports to look at, its loop to turn. */
+export class PacketRig {
+  readonly arena: Arena = createArena();
+  readonly tun: MemoryTun;
+  readonly udp: MemoryUdp;
+  readonly loop: PacketLoop;
+  readonly totals = new Float64Array(COUNTER_COUNT);
+  readonly peers = new Float64Array(16 * PEER_STRIDE);
+  readonly offloads = new Int32Array(8);
+  nowMs = 1000;
+  readonly #local: readonly string[];
+  #generation = 0;
+
+  constructor(options: RigOptions) {
+    const { memory } = this.arena;
+    const endpoint = { address: wordsOf(options.address), port: RIG_PORT };
+    this.#local = options.local;
+    this.tun = new MemoryTun(memory);
+    this.udp = new MemoryUdp(memory, options.wire, endpoint);
+    this.loop = new PacketLoop({
+      arena: this.arena,
+      tun: this.tun,
+      udp: this.udp,
+      clock: { nowMs: () => this.nowMs },
+      totals: this.totals,
+      peers: this.peers,
+      offloads: this.offloads,
+    });
+    this.publish(options.peers);
+  }
+
+  /** Replaces the table. Slots are the positions in `peers`. */
+  publish(peers: readonly RigPeer[]): void {
+    const rows = peers.flatMap((peer, position) =>
+      peer.prefixes.map((p) => rowOf(peer, p, position)),
+    );
+    const table = encodeFib(
+      { local: this.#local.map((text) => parsePrefix(text)!), rows },
+      {
+        generation: ++this.#generation,
+        overlayMtu: RIG_OVERLAY_MTU,
+        own: this.#local.map((text) => parseAddress(text.split("/")[0]!)!),
+        underlayFamily: 4,
+        slotOf: (node) => node - 1,
+      },
+    );
+    this.loop.useTable(table, undefined);
+  }
+
+  /** Turns until nothing moves. */
+  settle(): void {
+    for (let turns = 0; turns < TURN_COUNT_MAX; turns++) {
+      if (this.loop.turn() !== TURN.BUSY) return;
+    }
+    throw new Error("the loop never came to rest");
+  }
+
+  /** Drops that happened, by name. */
+  drops(): Record<string, number> {
+    const list: [string, number][] = [];
+    for (const [reason, name] of DROP_NAMES.entries()) {
+      const count = this.totals[DROPS_AT + reason]!;
+      if (count > 0) list.push([name, count]);
+    }
+    return Object.fromEntries(list);
+  }
+
+  total(position: (typeof TOTAL)[keyof typeof TOTAL]): number {
+    return this.totals[position]!;
+  }
+
+  drop(reason: (typeof DROP)[keyof typeof DROP]): number {
+    return this.totals[DROPS_AT + reason]!;
+  }
+
+  /** What the loop wrote to the TUN since the last call. */
+  takeWritten(): Uint8Array<ArrayBuffer>[] {
+    return this.tun.written.splice(0);
+  }
+}
+
+/** Two nodes on one wire: `a` holds 10.0.1.0/24 and fd00:…:1::/64, `b` the ones with 2. */
+export function openRigPair(partialChecksum = true): {
+  wire: MemoryWire;
+  a: PacketRig;
+  b: PacketRig;
+} {
+  const wire = new MemoryWire();
+  const sideA = { prefixes: ["10.0.1.0/24", "fd00:0:0:1::/64"], address: "192.0.2.1" };
+  const sideB = { prefixes: ["10.0.2.0/24", "fd00:0:0:2::/64"], address: "192.0.2.2" };
+  const a = new PacketRig({
+    wire,
+    address: sideA.address,
+    local: sideA.prefixes,
+    peers: [{ ...sideB, partialChecksum }],
+  });
+  const b = new PacketRig({
+    wire,
+    address: sideB.address,
+    local: sideB.prefixes,
+    peers: [{ ...sideA, partialChecksum }],
+  });
+  return { wire, a, b };
+}
+
+function rowOf(peer: RigPeer, prefix: string, position: number): FibRow {
+  return {
+    prefix: parsePrefix(prefix)!,
+    peer: decodeNodeId(peer.node ?? position + 1),
+    endpoint: { address: parseAddress(peer.address)!, port: peer.port ?? RIG_PORT },
+    partialChecksum: peer.partialChecksum ?? true,
+  };
+}
+
+function wordsOf(address: string): number[] {
+  return addressWords(parseAddress(address)!);
+}
