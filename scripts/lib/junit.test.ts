@@ -5,7 +5,8 @@ const REPORT = `<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="bun test" tests="4" failures="1" skipped="2">
   <testsuite name="a.test.ts" file="a.test.ts" tests="4">
     <testsuite name="group &lt;x&gt;" file="a.test.ts" line="2">
-      <testcase name="adds &amp; &quot;quotes&quot;" classname="group &lt;x&gt;" time="0.5" file="a.test.ts" line="2" assertions="0" />
+      <testcase name="adds &amp; &quot;quotes&quot;" classname="group &lt;x&gt;" time="0.5"
+        file="a.test.ts" line="2" assertions="0" />
       <testcase name="fails" classname="group &lt;x&gt;" time="0.1" file="a.test.ts" line="3">
         <failure type="AssertionError" message="a &gt; b">no</failure>
       </testcase>

@@ -2,7 +2,8 @@
  * What a script is doing, said to the person who waits for it.
  *
  * On a terminal a line is rewritten while a step runs; elsewhere (a log, CI) each step gets a line
- * when it ends, and one now and then while it takes long. Colour only on a terminal, and not with NO_COLOR.
+ * when it ends, and one now and then while it takes long. Colour only on a terminal, and not with
+ * NO_COLOR.
  *
  * @module
  */

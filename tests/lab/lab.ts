@@ -256,7 +256,7 @@ export class Lab implements AsyncDisposable {
     ];
   }
 
-  /** Writes the namespace into the record before it exists, so that no crash can leave it behind. */
+  /** Writes the namespace into the record before it exists: no crash can leave it behind. */
   #declare(suffix: string): string {
     const namespace = `${NAMESPACE_PREFIX}${this.id}-${suffix}`;
     this.#record = { ...this.#record, namespaces: [...this.#record.namespaces, namespace] };
