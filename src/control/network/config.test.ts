@@ -96,7 +96,7 @@ describe("parseNetworkConfig: what flannel makes of a config", () => {
       expect(problems(body)).toEqual([]);
       if (!parsed.ok) return;
       const { network, subnetLength, min, max } = parsed.value.pool;
-      expect([network, subnetLength, min, max]).toEqual(pool);
+      expect<(string | number)[]>([network, subnetLength, min, max]).toEqual(pool);
       expect(poolCapacity(parsed.value.pool)).toBe(capacity);
     });
   }

@@ -1,15 +1,17 @@
 /**
- * The network as the store has it, in domain types: what the agent acts on.
+ * The network as the store has it, in domain types: what the agent acts on and the API shows.
  *
  * @module
  */
 import type { Prefix } from "../../base/address.ts";
-import { AssertionError } from "../../base/assert.ts";
 import type { NodeId, Revision } from "../../base/ids.ts";
-import type { KvReader } from "../kv/types.ts";
+import type { KeyValue, KvReader } from "../kv/types.ts";
 import type { ReservationOwner } from "./commands.ts";
-import type { NetworkConfig } from "./config.ts";
-import type { Lease } from "./lease.ts";
+import { type NetworkConfig, parseNetworkConfig } from "./config.ts";
+import { CONFIG_KEY, RESERVATIONS_PREFIX, SUBNETS_PREFIX, subnetOfKey } from "./keys.ts";
+import { decodeLease, type Lease } from "./lease.ts";
+import { decodeJson } from "./record.ts";
+import { decodeReservation } from "./reservations.ts";
 
 export interface StoredConfig {
   readonly config: NetworkConfig;
@@ -30,10 +32,56 @@ export interface NetworkView {
   readonly reservations: ReadonlyMap<Prefix, ReservationOwner>;
 }
 
+/** The config; undefined when there is none, or one that only a newer version understands. */
+export function readConfig(reader: KvReader): StoredConfig | undefined {
+  const pair = reader.get(CONFIG_KEY);
+  if (pair === undefined) return undefined;
+  const parsed = parseNetworkConfig(decodeJson(pair.value));
+  return parsed.ok ? { config: parsed.value, revision: pair.modRevision } : undefined;
+}
+
 /**
  * Reads the network. Given the `previous` view, leases and config that did not change are the same
  * objects, and reading 10,000 leases costs a few milliseconds instead of decoding them all.
+ * Records that only a newer version understands are left out.
  */
 export function readNetwork(reader: KvReader, previous?: NetworkView): NetworkView {
-  throw new AssertionError(`not built yet: ${reader.revision} ${previous?.revision}`);
+  const { revision } = reader;
+  if (previous?.revision === revision) return previous;
+  const leases = new Map<Prefix, Lease>();
+  const byNode = new Map<NodeId, Lease>();
+  const expired = new Map<Prefix, Lease>();
+  for (const pair of reader.list(SUBNETS_PREFIX)) {
+    const lease = knownLease(pair, previous) ?? decodeLease(pair);
+    if (lease === undefined) continue;
+    if (lease.state === "expired") {
+      expired.set(lease.subnet, lease);
+    } else {
+      leases.set(lease.subnet, lease);
+      byNode.set(lease.node, lease);
+    }
+  }
+  const reservations = new Map<Prefix, ReservationOwner>();
+  for (const pair of reader.list(RESERVATIONS_PREFIX)) {
+    const reservation = decodeReservation(pair);
+    if (reservation !== undefined) reservations.set(reservation.subnet, reservation.owner);
+  }
+  const config = knownConfig(reader, previous) ?? readConfig(reader);
+  return { revision, config, leases, byNode, expired, reservations };
+}
+
+function knownLease(pair: KeyValue, previous: NetworkView | undefined): Lease | undefined {
+  if (previous === undefined || pair.modRevision > previous.revision) return undefined;
+  const subnet = subnetOfKey(pair.key, SUBNETS_PREFIX);
+  if (subnet === undefined) return undefined;
+  const lease = previous.leases.get(subnet) ?? previous.expired.get(subnet);
+  return lease?.modRevision === pair.modRevision ? lease : undefined;
+}
+
+function knownConfig(
+  reader: KvReader,
+  previous: NetworkView | undefined,
+): StoredConfig | undefined {
+  const known = previous?.config;
+  return known?.revision === reader.get(CONFIG_KEY)?.modRevision ? known : undefined;
 }

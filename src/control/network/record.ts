@@ -1,0 +1,26 @@
+/**
+ * Records of the network as bytes: JSON text, so that people can read the store.
+ *
+ * @module
+ */
+import { isRecord } from "../kv/plain.ts";
+import type { JsonObject } from "./json.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** `record` as JSON text in UTF-8. */
+export function encodeJson(record: JsonObject): Uint8Array {
+  return encoder.encode(JSON.stringify(record));
+}
+
+/** The object that `bytes` write; undefined when they write none. */
+export function decodeJson(bytes: Uint8Array): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(decoder.decode(bytes));
+    return isRecord(value) ? value : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof TypeError) return undefined;
+    throw error;
+  }
+}
