@@ -10,6 +10,7 @@ import {
   cluster,
   conf,
   configOf,
+  I,
   isGranted,
   N,
   TestCluster,
@@ -82,6 +83,48 @@ describe("§4 membership changes", () => {
     group.propose(1, "c");
     group.settle();
     expect(appliedText(leader)).toBe("ab");
+  });
+
+  test("§4.2.1 a new member counts as alive until it had time to answer", () => {
+    const group = cluster(1);
+    const leader = group.elect(1);
+    group.proposeConf(1, conf("v2"));
+    group.settle();
+    group.tick(10);
+    expect(leader.raft.status().role).toBe("leader");
+    group.tick(10);
+    expect(leader.raft.status().role).toBe("follower");
+  });
+
+  test("a smaller quorum commits at once what it was enough for", () => {
+    const group = cluster(4);
+    const leader = group.elect(1);
+    group.proposeConf(1, conf("r4"));
+    group.takeReady(leader);
+    while (group.writeDisk(leader));
+    group.propose(1, "a");
+    group.takeReady(leader);
+    while (group.writeDisk(leader));
+    const last = leader.log.lastIndex();
+    const { term } = leader.raft.status();
+    const ack = { kind: "append_response", to: N(1), term, rejected: undefined } as const;
+    leader.raft.step({ ...ack, from: N(2), index: last });
+    leader.raft.step({ ...ack, from: N(3), index: I(last - 1) });
+    expect(leader.raft.status().commit).toBe(I(last - 1));
+    group.takeReady(leader);
+    while (group.applyNext(leader));
+    expect(leader.raft.status().commit).toBe(last);
+  });
+
+  test("a transfer to a member that is removed is given up", () => {
+    const group = cluster(4);
+    const leader = group.elect(1);
+    group.partition([1, 2, 3], [4]);
+    group.proposeConf(1, conf("r4"));
+    leader.raft.transferLeadership(N(4));
+    expect(leader.raft.status().leadTransferee).toBe(N(4));
+    group.settle();
+    expect(leader.raft.status()).toMatchObject({ role: "leader", leadTransferee: undefined });
   });
 
   test("§4.2.1 a learner does not campaign, but votes when it is asked", () => {

@@ -13,6 +13,7 @@ import {
   appliedText,
   cluster,
   clusterWithLog,
+  conf,
   configOf,
   createRandom,
   I,
@@ -144,6 +145,17 @@ describe("§3.4 leader election", () => {
       const answer = { kind: "vote_response", round: "vote", to: N(1), term: T(1) } as const;
       node.raft.step({ ...answer, from: id, rejected: false });
     }
+    expect(node.raft.status().role).toBe("candidate");
+  });
+
+  test("the first answer of a voter stands", () => {
+    const group = cluster(3, { preVote: false });
+    const node = group.node(1);
+    node.raft.campaign();
+    answers(group, node);
+    const answer = { kind: "vote_response", round: "vote", to: N(1), from: N(2) } as const;
+    node.raft.step({ ...answer, term: T(1), rejected: true });
+    node.raft.step({ ...answer, term: T(1), rejected: false });
     expect(node.raft.status().role).toBe("candidate");
   });
 
@@ -462,6 +474,18 @@ describe("§3.10 leadership transfer", () => {
     expect(group.propose(1, "a").ok).toBe(true);
   });
 
+  test("the target has a whole election timeout, whenever it is asked", () => {
+    const group = cluster(3);
+    const leader = group.elect(1);
+    group.tick(8);
+    group.partition([1, 3], [2]);
+    leader.raft.transferLeadership(N(2));
+    group.tick(9);
+    expect(leader.raft.status().leadTransferee).toBe(N(2));
+    group.tick(1);
+    expect(leader.raft.status().leadTransferee).toBeUndefined();
+  });
+
   test("not to a learner, nor to a stranger, nor to itself", () => {
     const group = new TestCluster(configOf([1, 2, 3], [4]));
     const leader = group.elect(1);
@@ -526,6 +550,8 @@ describe("§5 log compaction", () => {
     // While it waits for its state, it must not lead.
     node.raft.campaign();
     expect(node.raft.status().role).toBe("follower");
+    // A change of membership that is applied meanwhile is older, and part of that state.
+    expect(node.raft.applyConfChange(conf("v9"))).toEqual(snapshot.confState);
   });
 });
 
@@ -650,6 +676,15 @@ describe("§9.6 pre-vote", () => {
     for (const node of group.nodes.values()) {
       expect(node.raft.status()).toMatchObject({ term, leader: 1 });
     }
+  });
+
+  test("a rehearsal for a lower term is refused with our term, not passed over", () => {
+    const group = clusterWithLog([1], 6);
+    const node = group.node(1);
+    node.raft.step(voteRequest({ round: "pre_vote", term: T(3) }));
+    expect(answers(group, node)).toMatchObject([
+      { kind: "vote_response", round: "pre_vote", term: 6, rejected: true },
+    ]);
   });
 
   test("a refusal of a higher term is adopted; a grant's future term is not", () => {

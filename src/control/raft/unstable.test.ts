@@ -5,15 +5,14 @@
  */
 import { describe, expect, test } from "bun:test";
 import { configOf, I, normalEntry, T } from "./test-cluster.ts";
-import type { TraceEvent } from "./trace.ts";
-import type { Snapshot } from "./types.ts";
+import type { Entry, Snapshot } from "./types.ts";
 import { Unstable } from "./unstable.ts";
 
 const UNLIMITED = { sizeMaxBytes: Number.POSITIVE_INFINITY, usedBytes: 0 };
 
 /** Entries of these terms from `offset` on, of which the first `inProgress` are being written. */
 function unstable(offset: number, terms: readonly number[], inProgress = 0) {
-  const events: TraceEvent["kind"][] = [];
+  const events: string[] = [];
   const part = new Unstable(I(offset), (event) => events.push(event.kind));
   const entries = terms.map((term, i) => normalEntry(term, offset + i));
   if (inProgress > 0) part.truncateAndAppend(entries.slice(0, inProgress));
@@ -22,9 +21,12 @@ function unstable(offset: number, terms: readonly number[], inProgress = 0) {
   return { part, events };
 }
 
+function termsOf(entries: readonly Entry[]): number[] {
+  return entries.map((entry) => entry.term);
+}
+
 function terms(part: Unstable): number[] {
-  const end = I(part.offset + part.count);
-  return part.entries(part.offset, end, UNLIMITED).map((entry) => entry.term);
+  return termsOf(part.entries(part.offset, I(part.offset + part.count), UNLIMITED));
 }
 
 function snapshotAt(index: number, term: number): Snapshot {
@@ -85,7 +87,7 @@ describe("Unstable.truncateAndAppend", () => {
       part.truncateAndAppend(added.map((term, i) => normalEntry(term, from + i)));
       expect(terms(part)).toEqual([...left]);
       expect(part.offset).toBe(I(offset));
-      expect(part.nextEntries().map((entry) => entry.term)).toEqual([...next]);
+      expect(termsOf(part.nextEntries())).toEqual([...next]);
       expect(events).toEqual([...trace]);
     });
   }
@@ -100,7 +102,7 @@ describe("Unstable.truncateAndAppend", () => {
     const handedOut = part.nextEntries();
     part.acceptInProgress();
     part.truncateAndAppend([normalEntry(2, 6)]);
-    expect(handedOut.map((entry) => entry.term)).toEqual([1, 1, 1]);
+    expect(termsOf(handedOut)).toEqual([1, 1, 1]);
   });
 });
 
@@ -141,7 +143,8 @@ describe("Unstable snapshot", () => {
     expect(part.snapshot?.index).toBe(I(9));
     expect(events).toEqual(["stable_entry_is_snapshot"]);
     part.stableSnapshotTo(I(9));
-    expect([part.snapshot, part.lastIndex()]).toEqual([undefined, undefined]);
+    expect(part.snapshot).toBeUndefined();
+    expect(part.lastIndex()).toBeUndefined();
   });
 
   test("entries go on after it", () => {
