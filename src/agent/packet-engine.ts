@@ -1,0 +1,351 @@
+/**
+ * The user-mode data plane as the agent sees it: open it, publish tables, read counters, stop it.
+ *
+ * Owns the TUN, the underlay socket and the Worker whose loop moves the packets between them. The
+ * loop needs this thread for nothing: a busy or stopped control plane leaves packets alone.
+ * Address, MTU, routes and "up" of the TUN link are netlink's business.
+ *
+ * @module
+ */
+import { MessageChannel, Worker } from "node:worker_threads";
+import type { IpAddress } from "../base/address.ts";
+import type { HostError } from "../base/host-error.ts";
+import type { NodeId } from "../base/ids.ts";
+import type { Log } from "../base/log.ts";
+import { PeerSlots } from "../dataplane/fib/peer-slots.ts";
+import type { FibTable } from "../dataplane/fib/row.ts";
+import { encodeFib } from "../dataplane/fib/table.ts";
+import {
+  COUNTER_COUNT,
+  DROP_NAMES,
+  DROPS_AT,
+  PEER,
+  PEER_STRIDE,
+  TOTAL_NAMES,
+} from "../dataplane/forward/counters.ts";
+import {
+  OFFLOAD,
+  OFFLOAD_FAILED_IN_USE,
+  OFFLOAD_NAMES,
+  OFFLOAD_ON,
+} from "../dataplane/forward/offload-state.ts";
+import { type Descriptor, openEventDescriptor, signalEvent } from "../host/sys/descriptor.ts";
+import { errnoName, systemError } from "../host/sys/errno.ts";
+import { openTunDevice, type TunDevice } from "../host/tun/tun-device.ts";
+import { openUdpSocket, type UdpSocket } from "../host/udp/udp-socket.ts";
+import {
+  CONTROL,
+  CONTROL_WORD_COUNT,
+  type TableMessage,
+  type WorkerReport,
+  type WorkerStart,
+} from "./packet-messages.ts";
+
+/** Peers that the first counters have room for; they double when that is not enough. */
+const PEER_SLOT_COUNT_START = 64;
+
+export interface PacketEngineOptions {
+  /** Name of the TUN link. */
+  readonly tunName: string;
+  /** This node's address in the overlay: the source of ICMP errors. */
+  readonly tunAddress: IpAddress;
+  /** Underlay address to bind. */
+  readonly address: IpAddress;
+  /** UDP port to bind. */
+  readonly port: number;
+  /** Largest inner packet in bytes. */
+  readonly overlayMtu: number;
+  readonly log: Log;
+  /** Called once when the TUN is gone (somebody removed the link): stop and open a new engine. */
+  readonly onLost?: (error: HostError) => void;
+}
+
+/** One peer's share; packets are inner packets, bytes are theirs. */
+export interface PeerCounters {
+  readonly peer: NodeId;
+  readonly txPackets: number;
+  readonly txBytes: number;
+  readonly rxPackets: number;
+  readonly rxBytes: number;
+  /** Milliseconds since the last packet from the peer; undefined when there was none. */
+  readonly lastSeenAgoMs: number | undefined;
+}
+
+export interface PacketCounters {
+  /** By the names of TOTAL_NAMES (counters.ts): txPackets, rxBytes, … */
+  readonly totals: Readonly<Record<string, number>>;
+  /** Every reason by its name, zeros too. */
+  readonly drops: Readonly<Record<string, number>>;
+  readonly peers: readonly PeerCounters[];
+}
+
+export interface PacketOffloads {
+  readonly on: readonly string[];
+  readonly off: readonly { readonly name: string; readonly reason: string }[];
+}
+
+export interface PacketEngine {
+  /** Forwards by `table` from now on; nothing is lost in between. */
+  publish(table: FibTable): void;
+  counters(): PacketCounters;
+  /** Which of tso, uso, gso, gro, tcp_join, udp_join are on, and why the others are not. */
+  offloads(): PacketOffloads;
+  /**
+   * Ends the loop and closes its descriptors. The link stays, without carrier, for the next start,
+   * unless `removeTun`.
+   */
+  stop(options: { readonly removeTun: boolean }): Promise<void>;
+}
+
+/**
+ * Opens the TUN and the socket and starts the loop, with an empty table. Throws `HostError` when
+ * the host does not allow it; then nothing stays open.
+ */
+export async function openPacketEngine(options: PacketEngineOptions): Promise<PacketEngine> {
+  // The socket first: when another agent holds the port, its TUN must not be touched.
+  const socket = openUdpSocket({ address: options.address, port: options.port });
+  try {
+    const tun = openTunDevice(options.tunName);
+    try {
+      return await WorkerEngine.start(options, tun, socket);
+    } catch (error) {
+      tun.close();
+      throw error;
+    }
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
+}
+
+class WorkerEngine implements PacketEngine {
+  readonly #options: PacketEngineOptions;
+  readonly #tun: TunDevice;
+  readonly #socket: UdpSocket;
+  readonly #event: Descriptor;
+  readonly #slots = new PeerSlots();
+  readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORD_COUNT * 4));
+  readonly #totals = new Float64Array(new SharedArrayBuffer(COUNTER_COUNT * 8));
+  readonly #offloads = new Int32Array(new SharedArrayBuffer(OFFLOAD_NAMES.length * 4));
+  readonly #channel = new MessageChannel();
+  readonly #worker: Worker;
+  readonly #exited: Promise<void>;
+  /** What the loop counts in; during a growth it is still the old one until the loop took it. */
+  #peers = peerArray(PEER_SLOT_COUNT_START);
+  #grown: { readonly generation: number; readonly peers: Float64Array } | undefined;
+  /** Counters of slots when their present peer got them. */
+  readonly #baselines = new Map<number, Float64Array>();
+  #loopClockOffsetMs = 0;
+
+  private constructor(options: PacketEngineOptions, tun: TunDevice, socket: UdpSocket) {
+    this.#options = options;
+    this.#tun = tun;
+    this.#socket = socket;
+    this.#event = openEventDescriptor();
+    this.#noteOffloads();
+    this.#worker = new Worker(workerUrl(), {
+      workerData: this.#startMessage(),
+      transferList: [this.#channel.port2],
+    });
+    this.#exited = new Promise((resolve) => this.#worker.once("exit", () => resolve()));
+  }
+
+  static async start(
+    options: PacketEngineOptions,
+    tun: TunDevice,
+    socket: UdpSocket,
+  ): Promise<WorkerEngine> {
+    const engine = new WorkerEngine(options, tun, socket);
+    try {
+      await engine.#ready();
+    } catch (error) {
+      engine.#event.close();
+      engine.#channel.port1.close();
+      throw error;
+    }
+    const { on, off } = engine.offloads();
+    options.log.info("packet engine runs", {
+      tun: tun.name,
+      address: options.address,
+      port: socket.port,
+      on: on.join(","),
+      off: off.map(({ name }) => name).join(","),
+    });
+    return engine;
+  }
+
+  publish(table: FibTable): void {
+    const generation = Atomics.load(this.#control, CONTROL.PUBLISHED) + 1;
+    const taken = this.#adoptGrown();
+    const peers = new Set(table.rows.map((row) => row.peer));
+    for (const slot of this.#slots.assign(peers, generation, taken)) {
+      this.#baselines.set(slot, this.#peers.slice(slot * PEER_STRIDE, (slot + 1) * PEER_STRIDE));
+    }
+    const message: TableMessage = {
+      generation,
+      table: encodeFib(table, {
+        generation,
+        overlayMtu: this.#options.overlayMtu,
+        own: [this.#options.tunAddress],
+        underlayFamily: this.#socket.family,
+        slotOf: (peer) => this.#slots.slotOf(peer) ?? 0,
+      }),
+      peers: this.#growPeers(generation),
+    };
+    this.#channel.port1.postMessage(message);
+    Atomics.store(this.#control, CONTROL.PUBLISHED, generation);
+    signalEvent(this.#event.fd);
+  }
+
+  counters(): PacketCounters {
+    this.#adoptGrown();
+    const at = (position: number) => this.#totals[position] ?? 0;
+    return {
+      totals: Object.fromEntries(TOTAL_NAMES.map((name, position) => [name, at(position)])),
+      drops: Object.fromEntries(DROP_NAMES.map((name, reason) => [name, at(DROPS_AT + reason)])),
+      peers: [...this.#slots.entries()].map(([peer, slot]) => this.#peerCounters(peer, slot)),
+    };
+  }
+
+  offloads(): PacketOffloads {
+    const on: string[] = [];
+    const off: { name: string; reason: string }[] = [];
+    for (const [position, name] of OFFLOAD_NAMES.entries()) {
+      const state = Atomics.load(this.#offloads, position);
+      if (state === OFFLOAD_ON) on.push(name);
+      else off.push({ name, reason: offloadReason(state) });
+    }
+    return { on, off };
+  }
+
+  async stop({ removeTun }: { readonly removeTun: boolean }): Promise<void> {
+    Atomics.store(this.#control, CONTROL.STOP, 1);
+    signalEvent(this.#event.fd);
+    await this.#exited;
+    this.#channel.port1.close();
+    if (removeTun) this.#tun.setPersistent(false);
+    this.#tun.close();
+    this.#socket.close();
+    this.#event.close();
+  }
+
+  #startMessage(): WorkerStart {
+    return {
+      tunFd: this.#tun.fd,
+      udpFd: this.#socket.fd,
+      udpFamily: this.#socket.family,
+      eventFd: this.#event.fd,
+      control: sharedBuffer(this.#control),
+      totals: sharedBuffer(this.#totals),
+      peers: sharedBuffer(this.#peers),
+      offloads: sharedBuffer(this.#offloads),
+      tables: this.#channel.port2,
+    };
+  }
+
+  /** Resolves when the loop runs. An exception inside the Worker is our bug and ends the agent. */
+  #ready(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let isReady = false;
+      this.#worker.on("error", (cause: Error) => {
+        const error = new Error("Cannot run the packet loop: its thread failed", { cause });
+        if (!isReady) reject(error);
+        else throw error;
+      });
+      this.#worker.on("message", (report: WorkerReport) => {
+        if (report.kind === "lost") {
+          this.#reportLost(report.errno);
+          return;
+        }
+        isReady = true;
+        this.#loopClockOffsetMs = performance.now() - report.nowMs;
+        resolve();
+      });
+    });
+  }
+
+  #reportLost(errno: number): void {
+    const error = systemError({
+      operation: "read TUN",
+      object: `"${this.#tun.name}"`,
+      errno,
+      reason: "the link was removed",
+      next: "the agent makes it again",
+    });
+    this.#options.log.error(error.message);
+    this.#options.onLost?.(error);
+  }
+
+  #noteOffloads(): void {
+    const { tso, uso, refusedErrno } = this.#tun;
+    this.#offloads[OFFLOAD.TSO] = tso ? OFFLOAD_ON : refusedErrno;
+    this.#offloads[OFFLOAD.USO] = uso ? OFFLOAD_ON : refusedErrno;
+    // A kernel that cannot give UDP super-packets cannot take them either (both Linux 6.2).
+    this.#offloads[OFFLOAD.UDP_JOIN] = uso ? OFFLOAD_ON : refusedErrno;
+    this.#offloads[OFFLOAD.GSO] = this.#socket.gsoErrno;
+    this.#offloads[OFFLOAD.GRO] = this.#socket.groErrno;
+  }
+
+  /** Goes over to grown counters once the loop has. Returns the generation that it has taken. */
+  #adoptGrown(): number {
+    const taken = Atomics.load(this.#control, CONTROL.TAKEN);
+    if (this.#grown !== undefined && taken >= this.#grown.generation) {
+      this.#peers = this.#grown.peers;
+      this.#grown = undefined;
+    }
+    return taken;
+  }
+
+  /** New, larger counters when there are more slots than room; undefined when there is room. */
+  #growPeers(generation: number): SharedArrayBuffer | undefined {
+    const current = this.#grown?.peers ?? this.#peers;
+    let room = current.length / PEER_STRIDE;
+    if (this.#slots.count <= room) return undefined;
+    while (room < this.#slots.count) room *= 2;
+    this.#grown = { generation, peers: peerArray(room) };
+    return sharedBuffer(this.#grown.peers);
+  }
+
+  #peerCounters(peer: NodeId, slot: number): PeerCounters {
+    const baseline = this.#baselines.get(slot);
+    const read = (field: number) =>
+      (this.#peers[slot * PEER_STRIDE + field] ?? 0) - (baseline?.[field] ?? 0);
+    const seenMs = this.#peers[slot * PEER_STRIDE + PEER.SEEN_MS] ?? 0;
+    const rxPackets = read(PEER.RX_PACKETS);
+    const nowMs = performance.now() - this.#loopClockOffsetMs;
+    return {
+      peer,
+      txPackets: read(PEER.TX_PACKETS),
+      txBytes: read(PEER.TX_BYTES),
+      rxPackets,
+      rxBytes: read(PEER.RX_BYTES),
+      lastSeenAgoMs: rxPackets === 0 ? undefined : Math.max(0, nowMs - seenMs),
+    };
+  }
+}
+
+/**
+ * Where the Worker's code is. Run from source it is beside this file; in the compiled executable
+ * (`bun build --compile src/main.ts src/agent/packet-worker.ts`) this module is part of the main
+ * bundle, and the Worker's is named after its path below src/.
+ */
+function workerUrl(): URL {
+  const isSource = import.meta.path.endsWith("/packet-engine.ts");
+  return new URL(isSource ? "./packet-worker.ts" : "./agent/packet-worker.js", import.meta.url);
+}
+
+function offloadReason(state: number): string {
+  const errno = errnoName(state & ~OFFLOAD_FAILED_IN_USE);
+  if ((state & OFFLOAD_FAILED_IN_USE) !== 0) return `it failed in use with ${errno}`;
+  return `the kernel does not offer it (${errno})`;
+}
+
+function peerArray(slotCount: number): Float64Array {
+  return new Float64Array(new SharedArrayBuffer(slotCount * PEER_STRIDE * 8));
+}
+
+function sharedBuffer(array: Int32Array | Float64Array): SharedArrayBuffer {
+  const { buffer } = array;
+  if (!(buffer instanceof SharedArrayBuffer)) throw new TypeError("the array must be shared");
+  return buffer;
+}

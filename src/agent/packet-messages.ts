@@ -1,0 +1,51 @@
+/**
+ * What the agent's thread and the packet loop's thread say to each other.
+ *
+ * The loop blocks in poll(2), so nothing reaches it as an event: the agent posts a message, raises
+ * a number in the shared control words, and wakes the loop through an eventfd. The loop takes the
+ * messages between two batches. Counters and offload states go the other way through shared memory
+ * without any message.
+ *
+ * @module
+ */
+import type { MessagePort } from "node:worker_threads";
+
+/** Words of the shared control array. */
+export const CONTROL = {
+  /** Tables published so far; written by the agent. */
+  PUBLISHED: 0,
+  /** The table that the loop works with; written by the loop. */
+  TAKEN: 1,
+  /** Not 0: the loop shall end; written by the agent. */
+  STOP: 2,
+} as const;
+export const CONTROL_WORD_COUNT = 4;
+
+/** Everything that the loop needs, given to the worker at its start. Descriptors stay the agent's. */
+export interface WorkerStart {
+  readonly tunFd: number;
+  readonly udpFd: number;
+  readonly udpFamily: 4 | 6;
+  readonly eventFd: number;
+  readonly control: SharedArrayBuffer;
+  readonly totals: SharedArrayBuffer;
+  readonly peers: SharedArrayBuffer;
+  readonly offloads: SharedArrayBuffer;
+  /** Brings `TableMessage`s. */
+  readonly tables: MessagePort;
+}
+
+/** A new forwarding table for the loop. */
+export interface TableMessage {
+  readonly generation: number;
+  readonly table: SharedArrayBuffer;
+  /** New counters of the peers, when the old ones have no room for a new slot. */
+  readonly peers: SharedArrayBuffer | undefined;
+}
+
+/** What the worker reports; each at most once, in this order. */
+export type WorkerReport =
+  /** The loop runs. `nowMs` is the time of its clock, whose start is its own. */
+  | { readonly kind: "ready"; readonly nowMs: number }
+  /** The TUN does not work any more and the loop has ended. */
+  | { readonly kind: "lost"; readonly errno: number };

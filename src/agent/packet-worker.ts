@@ -1,0 +1,96 @@
+/**
+ * The packet loop's thread: opens the ports on given descriptors and turns the loop for ever.
+ *
+ * Entry point of a Worker, and the only place that waits. It blocks in poll(2) with nothing to do,
+ * takes new tables between batches, and ends when the control words say so. The event loop of this
+ * thread never runs meanwhile, and need not.
+ *
+ * @module
+ */
+import {
+  type MessagePort,
+  parentPort,
+  receiveMessageOnPort,
+  workerData,
+} from "node:worker_threads";
+import { assert } from "../base/assert.ts";
+import { createArena, PORT_LIMITS } from "../dataplane/forward/arena.ts";
+import { PacketLoop, TURN } from "../dataplane/forward/packet-loop.ts";
+import { clearEvent, POLLIN, POLLOUT, PollSet } from "../host/sys/descriptor.ts";
+import { TunDevicePort } from "../host/tun/tun-port.ts";
+import { UdpSocketPort } from "../host/udp/udp-port.ts";
+import {
+  CONTROL,
+  type TableMessage,
+  type WorkerReport,
+  type WorkerStart,
+} from "./packet-messages.ts";
+
+/** How long to leave a TUN alone that fails without being gone: a link that is being changed. */
+const STALL_MS = 100;
+const WAIT_FOR_EVER = -1;
+
+// Positions in the poll set.
+const TUN = 0;
+const UDP = 1;
+const EVENT = 2;
+
+/** Turns the loop until it is told to stop or the TUN is lost; then the error number, else 0. */
+function run(start: WorkerStart, report: (message: WorkerReport) => void): number {
+  const control = new Int32Array(start.control);
+  const loop = openLoop(start);
+  const poll = new PollSet([start.tunFd, start.udpFd, start.eventFd]);
+  report({ kind: "ready", nowMs: performance.now() });
+  while (Atomics.load(control, CONTROL.STOP) === 0) {
+    if (Atomics.load(control, CONTROL.PUBLISHED) !== Atomics.load(control, CONTROL.TAKEN)) {
+      takeTables(loop, start.tables, control);
+    }
+    const turn = loop.turn();
+    if (turn === TURN.BUSY) continue;
+    if (turn === TURN.LOST) return loop.lostErrno;
+    poll.watch(TUN, turn === TURN.IDLE ? POLLIN : 0);
+    poll.watch(UDP, turn === TURN.BLOCKED ? POLLIN | POLLOUT : POLLIN);
+    poll.wait(turn === TURN.STALLED ? STALL_MS : WAIT_FOR_EVER);
+    if (poll.events(EVENT) !== 0) clearEvent(start.eventFd);
+  }
+  return 0;
+}
+
+function openLoop(start: WorkerStart): PacketLoop {
+  const arena = createArena();
+  const { memory } = arena;
+  const { sendCountMax, pieceCountMax, receiveCountMax } = PORT_LIMITS;
+  return new PacketLoop({
+    arena,
+    tun: new TunDevicePort(start.tunFd, memory, PORT_LIMITS.writePieceCountMax),
+    udp: new UdpSocketPort(memory, {
+      fd: start.udpFd,
+      family: start.udpFamily,
+      sendCountMax,
+      pieceCountMax,
+      receiveCountMax,
+    }),
+    clock: { nowMs: () => performance.now() },
+    totals: new Float64Array(start.totals),
+    peers: new Float64Array(start.peers),
+    offloads: new Int32Array(start.offloads),
+  });
+}
+
+/** Takes every message that waits, in order: a later one may build on an earlier one's counters. */
+function takeTables(loop: PacketLoop, tables: MessagePort, control: Int32Array): void {
+  for (;;) {
+    const received: { message: TableMessage } | undefined = receiveMessageOnPort(tables);
+    if (received === undefined) return;
+    const { generation, table, peers } = received.message;
+    loop.useTable(table, peers === undefined ? undefined : new Float64Array(peers));
+    Atomics.store(control, CONTROL.TAKEN, generation);
+  }
+}
+
+assert(parentPort !== null, "packet-worker.ts runs in a Worker only");
+const parent = parentPort;
+const start: WorkerStart = workerData;
+const errno = run(start, (message) => parent.postMessage(message));
+if (errno !== 0) parent.postMessage({ kind: "lost", errno } satisfies WorkerReport);
+start.tables.close();
