@@ -34,6 +34,8 @@ export interface AgentOptions {
   readonly wrap?: readonly string[];
   /** Folder for what the agent keeps; the host's own when absent. */
   readonly dataDir?: string;
+  /** Value of `--node-name`; the lab's name of the host when absent, not given when "". */
+  readonly nodeName?: string;
   /** Another build of the executable. */
   readonly program?: string;
 }
@@ -119,7 +121,7 @@ export class Host extends Namespace {
       ...["--data-dir", options.dataDir ?? this.dataDir],
       ...["--run-dir", this.runDir],
       ...["--subnet-file", this.subnetFile],
-      ...["--node-name", this.name],
+      ...(options.nodeName === "" ? [] : ["--node-name", options.nodeName ?? this.name]),
       ...(options.args ?? []),
     ];
     const program = options.program ?? OVERLAY_PATH;

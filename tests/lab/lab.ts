@@ -201,6 +201,7 @@ export class Lab implements AsyncDisposable {
   logTails(lines = 25): string {
     const names = new Map(this.#processes.map((child) => [child.logPath, child]));
     return [...names.values()]
+      .filter((child) => child.output() !== "")
       .map((child) => `--- ${child.name} (${child.logPath})\n${child.tail(lines)}`)
       .join("\n");
   }

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { test } from "bun:test";
+import { afterAll, beforeAll, describe, test } from "bun:test";
 import { type Lab, type LabOptions, openLab } from "./lab.ts";
 import { LAB_PROGRAMS } from "./programs.ts";
 import { whichProgram } from "./run.ts";
@@ -34,19 +34,58 @@ export function labTest(
   options: LabTestOptions,
   body: (lab: Lab) => Promise<void>,
 ): void {
-  const obstacle = labObstacle();
-  if (obstacle !== undefined) {
-    test.skip(`${name} [skipped: ${obstacle}]`, () => undefined);
-    return;
-  }
-  const run = async () => {
+  const timeoutMs = options.timeoutMs ?? LAB_TEST_TIMEOUT_MS;
+  testOrSkip(name, timeoutMs, async () => {
     await using lab = await openLab(options);
-    try {
-      await body(lab);
-    } catch (error) {
-      console.error(`Logs of the failed test "${name}":\n${lab.logTails()}`);
-      throw error;
+    await withLogs(name, lab, body);
+  });
+}
+
+/** Declares one test of a group that shares a lab. */
+export type SharedLabTest = (
+  name: string,
+  body: (lab: Lab) => Promise<void>,
+  timeoutMs?: number,
+) => void;
+
+/**
+ * A group of tests that share one lab, for questions that change nothing: it is opened and made
+ * ready by `prepare` before the first, and disposed of after the last.
+ */
+export function labGroup(
+  name: string,
+  options: LabTestOptions & { readonly prepare: (lab: Lab) => Promise<void> },
+  declare: (test: SharedLabTest) => void,
+): void {
+  describe(name, () => {
+    let shared: Lab | undefined;
+    if (labObstacle() === undefined) {
+      beforeAll(async () => {
+        shared = await openLab(options);
+        await withLogs(`${name}, before the first`, shared, options.prepare);
+      }, LAB_TEST_TIMEOUT_MS);
+      afterAll(async () => await shared?.[Symbol.asyncDispose]());
     }
-  };
-  test(name, run, options.timeoutMs ?? LAB_TEST_TIMEOUT_MS);
+    declare((title, body, timeoutMs) => {
+      testOrSkip(title, timeoutMs ?? options.timeoutMs ?? LAB_TEST_TIMEOUT_MS, async () => {
+        if (shared === undefined) throw new Error("The lab of this group could not be opened");
+        await withLogs(title, shared, body);
+      });
+    });
+  });
+}
+
+function testOrSkip(name: string, timeoutMs: number, body: () => Promise<void>): void {
+  const obstacle = labObstacle();
+  if (obstacle === undefined) test(name, body, timeoutMs);
+  else test.skip(`${name} [skipped: ${obstacle}]`, () => undefined);
+}
+
+async function withLogs(name: string, lab: Lab, body: (lab: Lab) => Promise<void>): Promise<void> {
+  try {
+    await body(lab);
+  } catch (error) {
+    console.error(`Logs of the failed test "${name}":\n${lab.logTails()}`);
+    throw error;
+  }
 }
