@@ -43,8 +43,8 @@ export type NetworkState =
 
 export interface NetworkAgentOptions {
   readonly nodeId: NodeId;
-  readonly cluster: Cluster;
-  readonly dataPlane: DataPlane;
+  readonly cluster: Pick<Cluster, "reader" | "execute" | "status" | "onApplied" | "onRole">;
+  readonly dataPlane: Pick<DataPlane, "assigned" | "assign">;
   readonly publicIp: IpAddress;
   /** Subnet that an earlier life of this node left in its files. */
   readonly wantedSubnet: Prefix | undefined;
@@ -152,9 +152,12 @@ export class NetworkAgent {
   #wake(): void {
     this.#dirty = true;
     if (this.#running || this.#closed) return;
-    this.#running = this.#runPasses().finally(() => {
-      this.#running = undefined;
-    });
+    // Begun in a later turn, so that a pass which wakes us is already known to be running.
+    this.#running = Promise.resolve()
+      .then(() => this.#runPasses())
+      .finally(() => {
+        this.#running = undefined;
+      });
   }
 
   async #runPasses(): Promise<void> {

@@ -1,0 +1,252 @@
+/**
+ * The network agent on the real state machine, with a cluster of one that applies at once.
+ *
+ * @module
+ */
+import { expect, test } from "bun:test";
+import { ManualClock } from "../../tests/support/manual-clock.ts";
+import { type Prefix, parseAddress, parsePrefix } from "../base/address.ts";
+import { HostError } from "../base/host-error.ts";
+import { decodeIndex, decodeNodeId, decodeTerm, type NodeId } from "../base/ids.ts";
+import { createSilentLog } from "../base/log.ts";
+import { err, ok } from "../base/result.ts";
+import type { Cluster, ClusterStatus } from "../control/cluster/types.ts";
+import { kvHandlers } from "../control/kv/handlers.ts";
+import { createStateMachine } from "../control/kv/state-machine.ts";
+import type { Command, KvEvent } from "../control/kv/types.ts";
+import { acquireLease, putConfig, releaseLease } from "../control/network/commands.ts";
+import { networkHandlers } from "../control/network/handlers.ts";
+import type { Assignment } from "./data-plane.ts";
+import { NetworkAgent } from "./network-agent.ts";
+
+const SELF = decodeNodeId(11);
+const OTHER = decodeNodeId(12);
+const CONFIG = { Network: "10.0.0.0/16" };
+const HOUR_MS = 3_600_000;
+
+/** A cluster that is always its own leader, and can be told to have none. */
+function openTestCluster() {
+  const machine = createStateMachine({ ...kvHandlers, ...networkHandlers });
+  const listeners = new Set<(events: readonly KvEvent[]) => void>();
+  const executed: Command[] = [];
+  const state = { leaderless: false };
+  let index = 0;
+
+  function apply<Outcome>(command: Command<Outcome>): Outcome {
+    index++;
+    const applied = machine.apply(command, {
+      index: decodeIndex(index),
+      term: decodeTerm(1),
+      proposedAtMs: 0,
+      request: undefined,
+    });
+    for (const listener of listeners) listener(applied.events);
+    return applied.outcome as Outcome;
+  }
+
+  const cluster: Pick<Cluster, "reader" | "execute" | "status" | "onApplied" | "onRole"> = {
+    reader: machine.reader,
+    async execute(command) {
+      if (state.leaderless) return err({ kind: "no_leader", detail: "Nobody leads" });
+      executed.push(command);
+      return ok(apply(command));
+    },
+    status: () => ({ role: "leader", term: decodeTerm(1) }) as ClusterStatus,
+    onApplied(listener) {
+      const each = (events: readonly KvEvent[]) => listener(events, machine.reader.revision);
+      listeners.add(each);
+      return () => listeners.delete(each);
+    },
+    onRole: () => () => undefined,
+  };
+  return {
+    cluster,
+    apply,
+    executed,
+    state,
+  };
+}
+
+function setUp(options: { wanted?: string; conflict?: string; publicIp?: string } = {}) {
+  const clock = new ManualClock();
+  const test = openTestCluster();
+  const assignments: Assignment[] = [];
+  const dataPlane = {
+    assigned: undefined as Assignment | undefined,
+    failure: undefined as HostError | undefined,
+    async assign(assignment: Assignment) {
+      if (this.failure) throw this.failure;
+      this.assigned = assignment;
+      assignments.push(assignment);
+    },
+  };
+  const agent = new NetworkAgent({
+    nodeId: SELF,
+    cluster: test.cluster,
+    dataPlane,
+    publicIp: parseAddress(options.publicIp ?? "192.168.77.11")!,
+    wantedSubnet: options.wanted === undefined ? undefined : parsePrefix(options.wanted),
+    findConflict: () => options.conflict,
+    clock,
+    random: { below: () => 0, bytes: (count) => new Uint8Array(count) },
+    log: createSilentLog(),
+  });
+  const commands = () => test.executed.splice(0).map(({ kind }) => kind);
+  return { ...test, agent, clock, dataPlane, assignments, commands };
+}
+
+/** Lets every promise that waits for nothing but other promises go on. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 500; turn++) await Promise.resolve();
+}
+
+function acquireFor(node: NodeId, publicIp: string) {
+  return acquireLease({
+    node,
+    attributes: {
+      publicIp: parseAddress(publicIp)!,
+      publicIpv6: null,
+      backend: { kind: "udp", port: 8285, partialChecksum: true },
+    },
+  });
+}
+
+test("network agent: waits for a config, then acquires and assigns", async () => {
+  const { agent, apply, assignments, commands } = setUp();
+  agent.start();
+  await settle();
+  expect(agent.state.kind).toBe("no_config");
+  apply(putConfig({ config: CONFIG }));
+  await settle();
+  expect(agent.state.kind).toBe("ready");
+  expect(commands()).toEqual(["acquire_lease"]);
+  expect(assignments.at(-1)).toMatchObject({ network: "10.0.0.0/16", port: 8285, peers: [] });
+});
+
+test("network agent: takes the subnet that its files remember", async () => {
+  const { agent, apply } = setUp({ wanted: "10.0.53.0/24" });
+  apply(putConfig({ config: CONFIG }));
+  agent.start();
+  await settle();
+  expect(agent.state).toEqual({ kind: "ready", subnet: parsePrefix("10.0.53.0/24") as Prefix });
+});
+
+test("network agent: another node's lease becomes a peer, and goes with its release", async () => {
+  const { agent, apply, assignments } = setUp();
+  apply(putConfig({ config: CONFIG }));
+  agent.start();
+  await settle();
+  const outcome = apply(acquireFor(OTHER, "192.168.77.12"));
+  if (outcome.kind !== "acquired") throw new Error(outcome.kind);
+  const { subnet } = outcome.lease;
+  await settle();
+  expect(assignments.at(-1)?.peers).toEqual([
+    { node: OTHER, subnet, publicAddress: parseAddress("192.168.77.12")!, partialChecksum: true },
+  ]);
+  apply(releaseLease({ subnet, node: OTHER }));
+  await settle();
+  expect(assignments.at(-1)?.peers).toEqual([]);
+});
+
+test("network agent: without a leader it keeps trying, and says why", async () => {
+  const { agent, apply, clock, state } = setUp();
+  apply(putConfig({ config: CONFIG }));
+  state.leaderless = true;
+  agent.start();
+  await settle();
+  expect(agent.state).toEqual({ kind: "wanting", reason: "Nobody leads" });
+  state.leaderless = false;
+  await clock.advance(60_000);
+  await settle();
+  expect(agent.state.kind).toBe("ready");
+});
+
+test("network agent: a network that overlaps this machine is not laid over it", async () => {
+  const { agent, apply, assignments } = setUp({ conflict: "10.0.0.0/16 overlaps eth0" });
+  apply(putConfig({ config: CONFIG }));
+  agent.start();
+  await settle();
+  expect(agent.state).toMatchObject({ kind: "blocked", reason: "10.0.0.0/16 overlaps eth0" });
+  expect(assignments).toEqual([]);
+});
+
+test("network agent: a data plane that cannot start is tried again", async () => {
+  const { agent, apply, clock, dataPlane } = setUp();
+  dataPlane.failure = new HostError({ operation: "open", object: "TUN", errno: "EPERM" });
+  apply(putConfig({ config: CONFIG }));
+  agent.start();
+  await settle();
+  expect(agent.state).toMatchObject({ kind: "blocked", reason: "Cannot open TUN: EPERM" });
+  dataPlane.failure = undefined;
+  await clock.advance(60_000);
+  await settle();
+  expect(agent.state.kind).toBe("ready");
+});
+
+test("network agent: renews early after a start, then after a third of the lease's life", async () => {
+  const { agent, apply, clock, commands } = setUp();
+  apply(putConfig({ config: CONFIG }));
+  agent.start();
+  await settle();
+  await clock.advance(5000);
+  await settle();
+  expect(commands()).toEqual(["acquire_lease", "renew_leases"]);
+  await clock.advance(7 * HOUR_MS);
+  await settle();
+  expect(commands()).toEqual([]);
+  await clock.advance(2 * HOUR_MS);
+  await settle();
+  expect(commands()).toEqual(["renew_leases"]);
+});
+
+test("network agent: a lease with an old address is renewed at once with the new one", async () => {
+  const { agent, apply, clock, cluster } = setUp({ publicIp: "192.168.77.99" });
+  apply(putConfig({ config: CONFIG }));
+  apply(acquireFor(SELF, "192.168.77.11"));
+  agent.start();
+  await settle();
+  await clock.advance(1);
+  await settle();
+  const lease = agent.view().byNode.get(SELF);
+  expect<string | undefined>(lease?.attributes.publicIp).toBe("192.168.77.99");
+  expect(cluster.reader.revision).toBe(agent.view().revision);
+});
+
+test("network agent: a lease taken away is acquired again, the same subnet", async () => {
+  const { agent, apply } = setUp();
+  apply(putConfig({ config: CONFIG }));
+  agent.start();
+  await settle();
+  if (agent.state.kind !== "ready") throw new Error(agent.state.kind);
+  const { subnet } = agent.state;
+  apply(releaseLease({ subnet, node: SELF }));
+  await settle();
+  expect(agent.state).toEqual({ kind: "ready", subnet });
+});
+
+test("network agent: the leader expires a lease that nobody renews", async () => {
+  const { agent, apply, clock } = setUp();
+  apply(putConfig({ config: { ...CONFIG, LeaseTTLSeconds: 60 } }));
+  agent.start();
+  await settle();
+  apply(acquireFor(OTHER, "192.168.77.12"));
+  expect(agent.view().byNode.has(OTHER)).toBe(true);
+  for (let second = 0; second < 70; second++) {
+    await clock.advance(1000);
+    await settle();
+  }
+  expect(agent.view().byNode.has(OTHER)).toBe(false);
+  expect(agent.view().byNode.has(SELF)).toBe(true);
+});
+
+test("network agent: after close nothing is renewed or retried", async () => {
+  const { agent, apply, clock, commands } = setUp();
+  apply(putConfig({ config: CONFIG }));
+  agent.start();
+  await settle();
+  await agent.close();
+  commands();
+  await clock.advance(48 * HOUR_MS);
+  await settle();
+  expect(commands()).toEqual([]);
+});
