@@ -164,12 +164,13 @@ export function decodeBits(bits: bigint, family: Family): IpAddress {
 function parseV4(text: string): bigint | undefined {
   const octets = text.split(".");
   if (octets.length !== 4) return undefined;
-  let bits = 0n;
+  // A number until the end: four steps in bigint took three times as long.
+  let value = 0;
   for (const octet of octets) {
     if (!IPV4_OCTET.test(octet) || Number(octet) > 255) return undefined;
-    bits = (bits << 8n) | BigInt(octet);
+    value = value * 256 + Number(octet);
   }
-  return bits;
+  return BigInt(value);
 }
 
 function parseV6(text: string): bigint | undefined {
