@@ -8,7 +8,7 @@ import type { NodeId, Revision } from "../../base/ids.ts";
 import type { KeyValue, KvReader } from "../kv/types.ts";
 import type { ReservationOwner } from "./commands.ts";
 import { type NetworkConfig, parseNetworkConfig } from "./config.ts";
-import { CONFIG_KEY, RESERVATIONS_PREFIX, SUBNETS_PREFIX, subnetOfKey } from "./keys.ts";
+import { CONFIG_KEY, RESERVATIONS_PREFIX, SUBNETS_PREFIX } from "./keys.ts";
 import { decodeLease, type Lease } from "./lease.ts";
 import { decodeJson } from "./record.ts";
 import { decodeReservation } from "./reservations.ts";
@@ -32,12 +32,23 @@ export interface NetworkView {
   readonly reservations: ReadonlyMap<Prefix, ReservationOwner>;
 }
 
+/**
+ * Configs by the pair that holds them. A pair never changes, so this only saves work: parsing took
+ * half of the time of an acquisition.
+ */
+const parsedConfigs = new WeakMap<KeyValue, StoredConfig>();
+
 /** The config; undefined when there is none, or one that only a newer version understands. */
 export function readConfig(reader: KvReader): StoredConfig | undefined {
   const pair = reader.get(CONFIG_KEY);
   if (pair === undefined) return undefined;
+  const known = parsedConfigs.get(pair);
+  if (known !== undefined) return known;
   const parsed = parseNetworkConfig(decodeJson(pair.value));
-  return parsed.ok ? { config: parsed.value, revision: pair.modRevision } : undefined;
+  if (!parsed.ok) return undefined;
+  const stored: StoredConfig = { config: parsed.value, revision: pair.modRevision };
+  parsedConfigs.set(pair, stored);
+  return stored;
 }
 
 /**
@@ -66,22 +77,16 @@ export function readNetwork(reader: KvReader, previous?: NetworkView): NetworkVi
     const reservation = decodeReservation(pair);
     if (reservation !== undefined) reservations.set(reservation.subnet, reservation.owner);
   }
-  const config = knownConfig(reader, previous) ?? readConfig(reader);
-  return { revision, config, leases, byNode, expired, reservations };
+  return { revision, config: readConfig(reader), leases, byNode, expired, reservations };
 }
 
+/** The lease as `previous` has it, found by name alone: parsing a subnet costs as much as all. */
 function knownLease(pair: KeyValue, previous: NetworkView | undefined): Lease | undefined {
   if (previous === undefined || pair.modRevision > previous.revision) return undefined;
-  const subnet = subnetOfKey(pair.key, SUBNETS_PREFIX);
-  if (subnet === undefined) return undefined;
-  const lease = previous.leases.get(subnet) ?? previous.expired.get(subnet);
+  const name = pair.key.slice(SUBNETS_PREFIX.length);
+  const text = name.replace("-", "/");
+  const leases: ReadonlyMap<string, Lease> = previous.leases;
+  const expired: ReadonlyMap<string, Lease> = previous.expired;
+  const lease = leases.get(text) ?? expired.get(text);
   return lease?.modRevision === pair.modRevision ? lease : undefined;
-}
-
-function knownConfig(
-  reader: KvReader,
-  previous: NetworkView | undefined,
-): StoredConfig | undefined {
-  const known = previous?.config;
-  return known?.revision === reader.get(CONFIG_KEY)?.modRevision ? known : undefined;
 }
