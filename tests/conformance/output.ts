@@ -7,6 +7,9 @@
 export const LEVELS = ["DEBUG", "INFO", "WARN", "ERROR", "FATAL", "NONE"] as const;
 export type Level = (typeof LEVELS)[number];
 
+/** A log line and its level. */
+export type LogLine = readonly [level: Level, text: string];
+
 /** The buffer of one environment. At level NONE it takes nothing. */
 export class Output {
   #text = "";
