@@ -120,6 +120,7 @@ class Agent {
       subnetFiles: this.#subnetFiles(),
       ipMasq: config.ipMasq,
       log,
+      onLost: () => this.#session?.network.refresh(),
     });
     const store = new IdentityStore(openIdentityFiles(config.dataDir));
     this.#identityStore = store;

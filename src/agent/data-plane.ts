@@ -38,6 +38,8 @@ export interface DataPlaneOptions {
   readonly subnetFiles: readonly string[];
   readonly ipMasq: boolean;
   readonly log: Log;
+  /** Called when the packet engine lost its link; the next `assign` opens a new one. */
+  readonly onLost: () => void;
 }
 
 /** The data plane of one agent process. Calls of `assign` must not overlap. */
@@ -111,7 +113,18 @@ export class DataPlane {
       address: this.#options.underlay.address,
       port,
       log: this.#options.log,
+      onLost: (error) => this.#lose(error),
     });
+  }
+
+  /** Somebody removed the link under the engine. */
+  #lose(error: HostError): void {
+    const engine = this.#engine;
+    this.#engine = undefined;
+    this.#options.log.warn("packet engine lost its link; opening it again", {
+      reason: error.message,
+    });
+    void engine?.stop({ removeTun: false }).then(this.#options.onLost);
   }
 
   async #writeSubnetFiles({ network, subnet }: Assignment): Promise<void> {

@@ -54,12 +54,88 @@ export interface ActualRoute {
   readonly onlink: boolean;
 }
 
+/** An nf_tables table. Family "inet" sees packets of both IP versions. */
+export interface TableRef {
+  readonly family: "ip" | "ip6" | "inet";
+  readonly name: string;
+}
+
+export interface ChainRef {
+  readonly table: TableRef;
+  readonly name: string;
+}
+
+/** Where a chain is hung into the path of packets; lower priorities run first. */
+export interface ChainHook {
+  readonly type: "filter" | "nat";
+  readonly hook: "forward" | "postrouting";
+  readonly priority: number;
+}
+
+/** One condition of a rule; all conditions must hold. */
+export type FirewallMatch =
+  | {
+      readonly kind: "source" | "target";
+      readonly prefix: Prefix;
+      /** True: the address is not in the prefix. */
+      readonly negate: boolean;
+    }
+  /** The packet's mark has every bit of `bits`. */
+  | { readonly kind: "mark"; readonly bits: number };
+
+export interface FirewallRule {
+  readonly matches: readonly FirewallMatch[];
+  /** "masquerade" takes the outgoing link's address and a port that is fully random. */
+  readonly verdict: "accept" | "masquerade" | "return";
+  /** Kept with the rule and shown by `nft`. Rules of different meaning have different comments. */
+  readonly comment: string;
+}
+
+/** A chain with the policy "accept". */
+export interface FirewallChain {
+  readonly name: string;
+  readonly hook: ChainHook;
+  readonly rules: readonly FirewallRule[];
+}
+
+export interface FirewallTable extends TableRef {
+  readonly chains: readonly FirewallChain[];
+}
+
+/** A rule as it is found: by number, and with what its maker wrote on it. */
+export interface ActualRule {
+  /** Unique within its table, never used again. */
+  readonly handle: number;
+  readonly comment: string | undefined;
+}
+
+export interface ActualChain {
+  readonly chain: ChainRef;
+  /** Undefined for a chain that is only jumped to, or hung in elsewhere than we know. */
+  readonly hook: ChainHook | undefined;
+  readonly rules: readonly ActualRule[];
+}
+
+export interface ActualFirewall {
+  /** Tables among those asked for that exist. */
+  readonly tables: readonly TableRef[];
+  /** Chains among those asked for that exist. */
+  readonly chains: readonly ActualChain[];
+}
+
+export interface FirewallQuery {
+  readonly tables: readonly TableRef[];
+  readonly chains: readonly ChainRef[];
+}
+
 /** What one snapshot has to look at, so that other people's ten thousand routes stay unread. */
 export interface SnapshotQuery {
   /** Only routes of this protocol are read. */
   readonly routeProtocol: number;
   /** Paths below /proc/sys, such as `net/ipv4/ip_forward`. */
   readonly sysctls: readonly string[];
+  /** Absent: the firewall is not looked at. */
+  readonly firewall?: FirewallQuery;
 }
 
 export interface ActualState {
@@ -69,6 +145,7 @@ export interface ActualState {
   readonly routes: readonly ActualRoute[];
   /** Values of the queried paths, without the line end; a path the kernel lacks is absent. */
   readonly sysctls: ReadonlyMap<string, string>;
+  readonly firewall: ActualFirewall;
 }
 
 export interface LinkChanges {
@@ -114,7 +191,12 @@ export type Operation =
   /** Only for a route that is known to be ours: it overwrites whoever's is there. */
   | { readonly kind: "replace_route"; readonly route: RouteSpec }
   | { readonly kind: "delete_route"; readonly route: RouteKey }
-  | { readonly kind: "write_sysctl"; readonly path: string; readonly value: string };
+  | { readonly kind: "write_sysctl"; readonly path: string; readonly value: string }
+  /** In one transaction: no packet sees the table half made. */
+  | { readonly kind: "replace_table"; readonly table: FirewallTable }
+  | { readonly kind: "delete_table"; readonly table: TableRef }
+  | { readonly kind: "append_rule"; readonly chain: ChainRef; readonly rule: FirewallRule }
+  | { readonly kind: "delete_rule"; readonly chain: ChainRef; readonly rule: ActualRule };
 
 /** What the kernel told of a change, by us or by others; enough to see whom it concerns. */
 export type KernelChange =
@@ -129,6 +211,8 @@ export type KernelChange =
   | { readonly kind: "neighbour"; readonly link: LinkIndex }
   /** Forwarding or filtering settings, of one link or (undefined) of all. */
   | { readonly kind: "settings"; readonly link: LinkIndex | undefined }
+  /** Chain undefined: the table itself. */
+  | { readonly kind: "firewall"; readonly table: TableRef; readonly chain: string | undefined }
   /** Events were lost: anything may have changed. */
   | { readonly kind: "overrun" };
 

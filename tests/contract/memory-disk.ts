@@ -141,11 +141,14 @@ export class MemoryDisk implements Disk {
         this.#check("write", path);
         this.#step();
         const copy = bytes.slice();
+        const write = { position, bytes: copy };
         node.visible = overwrite(node.visible, copy, position);
-        node.unsynced.push({ position, bytes: copy });
+        node.unsynced.push(write);
         if (mode !== "durable") return;
         this.#step();
-        persist(node);
+        // O_DSYNC speaks of this write only; earlier ones may still be lost.
+        node.stable = overwrite(node.stable, copy, position);
+        node.unsynced = node.unsynced.filter((other) => other !== write);
       },
       read: async (into, position) => {
         this.#check("read", path);
@@ -156,7 +159,8 @@ export class MemoryDisk implements Disk {
       sync: async () => {
         this.#check("sync", path);
         this.#step();
-        persist(node);
+        node.stable = node.visible.slice();
+        node.unsynced = [];
       },
       close: async () => undefined,
     };
@@ -183,11 +187,6 @@ const NOT_FOUND = { operation: "open", errno: "ENOENT", reason: "it does not exi
 
 function inode(content: Uint8Array): Inode {
   return { visible: content.slice(), stable: content.slice(), unsynced: [] };
-}
-
-function persist(node: Inode): void {
-  node.stable = node.visible.slice();
-  node.unsynced = [];
 }
 
 /** `content` with `bytes` at `position`, longer if need be. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { promises as fs } from "node:fs";
+import { constants, promises as fs } from "node:fs";
 import { tmpdir } from "node:os";
 import { HostError } from "../../base/host-error.ts";
 import { readFileIfAny, writeFileAtomic } from "./atomic-file.ts";
@@ -125,8 +125,10 @@ describe("lockDirectory", () => {
   test("a program that we start does not inherit the lock", async () => {
     const directory = `${root}/inherited`;
     const lock = await lockDirectory(directory);
-    const child = Bun.spawn(["sleep", "60"]);
+    const child = Bun.spawn(["sh", "-c", "echo started; exec sleep 60"], { stdout: "pipe" });
     try {
+      // Until its first word the child may not have got to closing what it must not keep.
+      await child.stdout.getReader().read();
       lock.release();
       (await lockDirectory(directory)).release();
     } finally {
@@ -158,6 +160,7 @@ describe("openDisk", () => {
     expect((await fs.stat(path)).mode & 0o777).toBe(0o600);
     const durable = await disk.open(path, "durable");
     expect(durable.sizeBytes).toBe(15);
+    expect((await openFlags(path)) & constants.O_DSYNC).toBe(constants.O_DSYNC);
     await durable.write(Buffer.from("J"), 10);
     await durable.close();
     expect((await readFileIfAny(path))?.at(10)).toBe(0x4a);
@@ -180,3 +183,14 @@ describe("openDisk", () => {
     expect((await disk.space("/proc/self")).mountPoint).toBe("/proc");
   });
 });
+
+/** The flags with which this process has `path` open, as the kernel knows them. */
+async function openFlags(path: string): Promise<number> {
+  for (const fd of await fs.readdir("/proc/self/fd")) {
+    const target = await fs.readlink(`/proc/self/fd/${fd}`).catch(() => undefined);
+    if (target !== path) continue;
+    const info = await fs.readFile(`/proc/self/fdinfo/${fd}`, "utf8");
+    return Number(`0o${/flags:\s*(\d+)/.exec(info)?.[1]}`);
+  }
+  return 0;
+}

@@ -12,9 +12,16 @@ import { writeSysctl } from "../sysctl/sysctl.ts";
 import { encodeAddressDelete, encodeAddressReplace } from "./address.ts";
 import type { Encode, Exchange, Purpose } from "./exchange.ts";
 import { encodeLinkChange, encodeLinkDelete } from "./link.ts";
+import type { Firewall, FirewallOperation } from "./nftables/firewall.ts";
 import { encodeRouteAdd, encodeRouteDelete, encodeRouteReplace } from "./route.ts";
 
-type NetlinkOperation = Exclude<Operation, { kind: "write_sysctl" }>;
+type RouteOperation = Exclude<Operation, FirewallOperation | { kind: "write_sysctl" }>;
+
+/** The parts of the kernel that operations go to. */
+export interface Parts {
+  readonly exchange: Exchange;
+  readonly firewall: Firewall;
+}
 
 interface Request {
   readonly purpose: Purpose;
@@ -25,11 +32,23 @@ interface Request {
 const GONE: ReadonlySet<string> = new Set(["ENODEV", "EADDRNOTAVAIL", "ESRCH"]);
 
 /** Makes the kernel do `operation`; throws `HostError` with its words when it will not. */
-export function applyOperation(exchange: Exchange, operation: Operation): void {
-  if (operation.kind === "write_sysctl") {
-    writeSysctl(operation.path, operation.value);
-    return;
+export function applyOperation({ exchange, firewall }: Parts, operation: Operation): void {
+  switch (operation.kind) {
+    case "write_sysctl":
+      writeSysctl(operation.path, operation.value);
+      break;
+    case "replace_table":
+    case "delete_table":
+    case "append_rule":
+    case "delete_rule":
+      firewall.apply(operation);
+      break;
+    default:
+      applyRoute(exchange, operation);
   }
+}
+
+function applyRoute(exchange: Exchange, operation: RouteOperation): void {
   const { purpose, encode } = requestFor(operation);
   try {
     exchange.request(purpose, encode);
@@ -39,7 +58,7 @@ export function applyOperation(exchange: Exchange, operation: Operation): void {
   }
 }
 
-function requestFor(operation: NetlinkOperation): Request {
+function requestFor(operation: RouteOperation): Request {
   switch (operation.kind) {
     case "set_link": {
       const change = { index: operation.link.index, ...operation.changes };

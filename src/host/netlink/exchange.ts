@@ -21,8 +21,8 @@ import {
   NLMSG_NOOP,
 } from "./message.ts";
 
-/** A request has a few attributes of 16 bytes; asserted by every encoder. */
-const REQUEST_SIZE_MAX_BYTES = 4096;
+/** A request has a few attributes of 16 bytes, a rule of nf_tables some 500 bytes. */
+const REQUEST_SIZE_MAX_BYTES = 16 * 1024;
 /** The kernel fills at most 32 KiB of a dump into one datagram, however large the buffer. */
 const RECEIVE_SIZE_BYTES = 64 * 1024;
 /** A dump that is torn this often in a row is given up: something changes faster than we read. */
@@ -40,12 +40,20 @@ export interface Purpose {
 /** Writes one request into `out` under `sequence` and returns its length in bytes. */
 export type Encode = (out: DataView, sequence: number) => number;
 
+/** Writes several requests into `out`, all under `sequence`. */
+export type EncodeTransaction = (
+  out: DataView,
+  sequence: number,
+) => { readonly length: number; readonly acknowledgements: number };
+
 /** A conversation with the kernel. Every call throws `HostError` with the kernel's own words. */
 export interface Exchange {
   /** Sends one request that asks for an acknowledgement, and waits for it. */
   request(purpose: Purpose, encode: Encode): void;
   /** Sends one request that is answered by one message; `decode` sees its body. */
   query<T>(purpose: Purpose, encode: Encode, decode: (body: Uint8Array) => T | undefined): T;
+  /** Sends one transaction, and waits for as many acknowledgements as it asks for. */
+  transact(purpose: Purpose, encode: EncodeTransaction): void;
   /**
    * All that `decode` makes of the messages of a dump; what it answers undefined to is left out.
    * A dump that was interrupted by a change is repeated.
@@ -60,9 +68,13 @@ export function createExchange(socket: NetlinkSocket): Exchange {
   const inbox = new Uint8Array(RECEIVE_SIZE_BYTES);
   let sequence = 0;
 
-  function send(encode: Encode): void {
+  function nextSequence(): number {
     sequence = sequence === SEQUENCE_MAX ? 1 : sequence + 1;
-    socket.send(new Uint8Array(out.buffer, 0, encode(out, sequence)));
+    return sequence;
+  }
+
+  function send(encode: Encode): void {
+    socket.send(new Uint8Array(out.buffer, 0, encode(out, nextSequence())));
   }
 
   /** Hands the answers of the running request to `visit` until it returns true. */
@@ -107,6 +119,18 @@ export function createExchange(socket: NetlinkSocket): Exchange {
         if (message.type !== NLMSG_ERROR) return false;
         check(purpose, message);
         return true;
+      });
+    },
+    transact(purpose, encode) {
+      const { acknowledgements, length } = encode(out, nextSequence());
+      let missing = acknowledgements;
+      socket.send(new Uint8Array(out.buffer, 0, length));
+      receive(purpose, (message) => {
+        if (message.type !== NLMSG_ERROR) return false;
+        // The first failure says why; what else is said of this transaction is passed over.
+        check(purpose, message);
+        missing--;
+        return missing === 0;
       });
     },
     query(purpose, encode, decode) {

@@ -47,7 +47,7 @@ function routeInto(link: LinkRef) {
 }
 
 function linkIn(change: KernelChange) {
-  if (change.kind === "overrun") return undefined;
+  if (change.kind === "overrun" || change.kind === "firewall") return undefined;
   return change.kind === "link" ? change.link.index : change.link;
 }
 

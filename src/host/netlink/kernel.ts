@@ -1,8 +1,8 @@
 /**
  * The `Kernel` port on rtnetlink and /proc/sys.
  *
- * One socket for requests, one for events, both of the network namespace in which `openKernel`
- * was called.
+ * One socket for requests and one for events of each of rtnetlink and nf_tables, all of the network
+ * namespace in which `openKernel` was called (the firewall's on its first use).
  *
  * @module
  */
@@ -26,8 +26,10 @@ import { applyOperation } from "./apply.ts";
 import { decodeChange, ROUTE_GROUPS } from "./events.ts";
 import { createExchange, type Exchange } from "./exchange.ts";
 import { decodeLink, encodeLinkDump } from "./link.ts";
+import { decodeFirewallChange, NFNLGRP_NFTABLES } from "./nftables/decode.ts";
+import { EMPTY_FIREWALL, Firewall } from "./nftables/firewall.ts";
 import { decodeRoute, decodeWay, encodeRouteDump, encodeRouteGet } from "./route.ts";
-import { Watch } from "./watch.ts";
+import { Watch, type WatchOptions } from "./watch.ts";
 
 const FAMILIES: readonly Family[] = [4, 6];
 const RT_TABLE_MAIN = 254;
@@ -48,6 +50,7 @@ export function openKernel({ clock, log }: KernelOptions): Kernel {
     for (const listener of listeners) listener(change);
   };
   const exchange = createExchange(openNetlinkSocket("route"));
+  const firewall = new Firewall();
   const watch = new Watch({
     protocol: "route",
     groups: ROUTE_GROUPS,
@@ -56,14 +59,23 @@ export function openKernel({ clock, log }: KernelOptions): Kernel {
     clock,
     log,
   });
+  const firewallWatch = openFirewallWatch({
+    onMessage: (message) => tell(decodeFirewallChange(message)),
+    onOverrun: () => tell({ kind: "overrun" }),
+    clock,
+    log,
+  });
   return {
-    snapshot: (query) => readState(exchange, query),
+    snapshot: (query) => ({
+      ...readState(exchange, query),
+      firewall: query.firewall === undefined ? EMPTY_FIREWALL : firewall.read(query.firewall),
+    }),
     mainRoutes: (family) =>
       readRoutes(exchange, { family, protocol: ANY, table: RT_TABLE_MAIN }).filter(
         (route) => route.table === RT_TABLE_MAIN,
       ),
     wayTo: (target) => readWay(exchange, target),
-    apply: (operation) => applyOperation(exchange, operation),
+    apply: (operation) => applyOperation({ exchange, firewall }, operation),
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -71,12 +83,25 @@ export function openKernel({ clock, log }: KernelOptions): Kernel {
     close() {
       listeners.clear();
       watch.close();
+      firewallWatch?.close();
       exchange.close();
+      firewall.close();
     },
   };
 }
 
-function readState(exchange: Exchange, query: SnapshotQuery): ActualState {
+/** Without nf_tables in the kernel, or without the right to it, there is nothing to hear of. */
+function openFirewallWatch(options: Omit<WatchOptions, "groups" | "protocol">): Watch | undefined {
+  try {
+    return new Watch({ ...options, protocol: "netfilter", groups: [NFNLGRP_NFTABLES] });
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+    options.log.debug("changes of the firewall are not heard of", { reason: error.message });
+    return undefined;
+  }
+}
+
+function readState(exchange: Exchange, query: SnapshotQuery): Omit<ActualState, "firewall"> {
   const protocol = query.routeProtocol;
   const sysctls = new Map<string, string>();
   for (const path of query.sysctls) {

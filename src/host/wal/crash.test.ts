@@ -125,6 +125,73 @@ async function run(disk: MemoryDisk, story: readonly Step[], crashStep: number) 
   return progress;
 }
 
+/** Files that should not be there after a start. */
+function leftovers(disk: MemoryDisk, model: Model): string[] {
+  const newest = model.snapshot?.meta.index ?? 0;
+  return [...disk.files().keys()].filter((path) => {
+    const snapshot = /^\/snapshots\/(\d+)-/.exec(path);
+    return snapshot === null ? path.endsWith(".tmp") : Number(snapshot[1]) > newest;
+  });
+}
+
+/** Room for two of the batches below, not for three. */
+const moveLimits = { segmentSizeBytes: 1800 };
+
+/** A log whose move to its second segment stopped before the first one was ended. */
+async function unfinishedMove(): Promise<Map<string, Uint8Array>> {
+  for (let crashStep = 0; ; crashStep++) {
+    const disk = new MemoryDisk();
+    const store = await openOn(disk, { limits: moveLimits });
+    await store.append({ hardState, entries: testEntries(1, 1, 1) });
+    await store.append(big(2));
+    disk.crashAfter(crashStep);
+    await store.append(big(3)).catch(() => undefined);
+    const files = disk.files();
+    const segments = [...files.keys()].filter((path) => path.endsWith(".wal"));
+    if (segments.length === 2) return files;
+  }
+}
+
+describe("a move cut short", () => {
+  const first = "/wal/0000000000000001-0000000000000001.wal";
+  const second = "/wal/0000000000000002-0000000000000003.wal";
+  const model = afterAppend(
+    afterAppend(EMPTY_MODEL, { hardState, entries: testEntries(1, 1, 1) }),
+    big(2),
+  );
+
+  test("is undone", async () => {
+    const disk = new MemoryDisk(await unfinishedMove());
+    const store = await openOn(disk, { limits: moveLimits });
+    await expectOneOf(store, [model], "undone");
+    expect(disk.files().has(second)).toBe(false);
+    await store.append(big(3));
+    await store.close();
+    const again = await openOn(disk, { limits: moveLimits });
+    await expectOneOf(again, [afterAppend(model, big(3))], "moved again");
+  });
+
+  const damages: { why: string; harm: (files: Map<string, Uint8Array>) => void }[] = [
+    {
+      why: "a batch before it is gone",
+      harm: (files) => files.get(first)!.fill(0, 660),
+    },
+    {
+      why: "the new segment was in use",
+      harm: (files) => files.get(second)!.fill(1, 520, 530),
+    },
+  ];
+  for (const { why, harm } of damages) {
+    test(`is damage when ${why}`, async () => {
+      const files = await unfinishedMove();
+      harm(files);
+      await expect(openOn(new MemoryDisk(files), { limits: moveLimits })).rejects.toThrow(
+        "although segment 2 was begun after it",
+      );
+    });
+  }
+});
+
 describe("a crash after any step", () => {
   for (const { what, steps } of STORIES) {
     for (const { kind, seeds } of CRASHES) {
@@ -141,6 +208,7 @@ describe("a crash after any step", () => {
             const store = await openOn(after, { limits });
             const found = await expectOneOf(store, [model, next], hint);
             expect(store.report.fallback).toBeUndefined();
+            expect(leftovers(after, found)).toEqual([]);
             // A second crash, in the middle of what the start repaired, changes nothing.
             const twice = await openOn(after.afterCrash("power", chance), { limits });
             await expectOneOf(twice, [found], `${hint}, twice`);

@@ -82,7 +82,7 @@ describe("LogState", () => {
         expect(state.copy()).toEqual(state);
       }
     }
-  });
+  }, 60_000);
 
   test("a log that begins with a later segment learns from the entries that it finds", () => {
     const state = new LogState({ ...EMPTY_LOG, lastIndex: 100, lastTerm: 4 });

@@ -75,7 +75,7 @@ describe("recovery of a torn last batch", () => {
       const isDirty = content.findLastIndex((byte) => byte !== 0) >= start;
       expect(report.torn !== undefined).toBe(isDirty && !isWhole);
     }
-  });
+  }, 60_000);
 
   test("only its end arrived, from any byte on: dropped", async () => {
     const { before, after, start, end, short, full } = await logWithLastBatch();
@@ -84,7 +84,7 @@ describe("recovery of a torn last batch", () => {
       content.set(after.subarray(cut, end), cut);
       await expectUsable(diskWith(content), [cut === start ? full : short], `from byte ${cut}`);
     }
-  });
+  }, 60_000);
 
   test("any set of its sectors arrived: dropped unless all did", async () => {
     const { before, after, start, end, short, full } = await logWithLastBatch();
@@ -199,7 +199,7 @@ describe("recovery of damaged files", () => {
       }
     }
     expect(dropped).toBe(Math.ceil(end / 8) * 8 - Math.ceil(start / 8) * 8);
-  });
+  }, 60_000);
 
   test("a sealed log refuses a zeroed sector anywhere in it", async () => {
     const disk = new MemoryDisk();
@@ -285,6 +285,39 @@ describe("recovery of damaged files", () => {
     );
   });
 
+  test("refuses a segment of another history, though it is as long", async () => {
+    const histories = [1, 2].map(async (kind) => {
+      const disk = new MemoryDisk();
+      const store = await openOn(disk);
+      const entry = { ...testEntry(1, 1, 3000), kind };
+      await store.append({ hardState: hard(1, 0), entries: [entry] });
+      await store.append({ entries: [testEntry(2, 1, 3000)] });
+      await store.close();
+      return disk.files();
+    });
+    const [ours, theirs] = await Promise.all(histories);
+    ours!.set(FIRST_SEGMENT, theirs!.get(FIRST_SEGMENT)!);
+    await expect(openOn(new MemoryDisk(ours))).rejects.toThrow(
+      "it does not continue the segment before it",
+    );
+  });
+
+  test("finds a later batch whose commit frame lies across two reads of the tail", async () => {
+    const disk = new MemoryDisk();
+    const limits = { segmentSizeBytes: 3 * 1024 * 1024 };
+    const store = await openOn(disk, { limits });
+    await store.append({ hardState: hard(1, 0), entries: [testEntry(1, 1, 1000)] });
+    // Frames of 40, 32 + 1000 and 48 bytes come before the one that is fitted.
+    const commitAt = 1024 * 1024 - 24;
+    const size = commitAt - (40 + 1032 + 48) - 32;
+    await store.append({ entries: [testEntry(2, 1, size)] });
+    const content = disk.files().get(FIRST_SEGMENT)!;
+    content[600]! ^= 1;
+    await expect(openOn(diskWith(content), { limits })).rejects.toThrow(
+      "although batch 2 was written after it",
+    );
+  });
+
   test("files that are not ours are left alone", async () => {
     const { disk, models } = await busyLog();
     const files = disk.files();
@@ -354,6 +387,48 @@ describe("snapshots that cannot be used", () => {
     const after = disk.files();
     after.set(newest!, files.get(older!)!);
     await expect(openOn(new MemoryDisk(after))).rejects.toThrow("its header does not fit its name");
+  });
+
+  const impostors: { why: string; message: string; fake: (content: Uint8Array) => Uint8Array }[] = [
+    {
+      why: "bytes follow its end",
+      message: "bytes follow its end",
+      fake: (content) => Buffer.concat([content, Uint8Array.of(0)]),
+    },
+    {
+      why: "it is cut off",
+      message: "wrong length",
+      fake: (content) => content.slice(0, -100),
+    },
+  ];
+  for (const { why, message, fake } of impostors) {
+    test(`the newest is not used when ${why}`, async () => {
+      const { disk } = await busyLog();
+      const files = disk.files();
+      const newest = [...files.keys()].find((path) => path.includes("0000006-"))!;
+      files.set(newest, fake(files.get(newest)!));
+      const store = await openOn(new MemoryDisk(files));
+      expect(store.report.fallback?.problem.message).toContain(message);
+      await store.close();
+    });
+  }
+
+  test("the newest is not used when it is another one of the same name", async () => {
+    const disks = [1, 2].map(async (byte) => {
+      const disk = new MemoryDisk();
+      const store = await openOn(disk);
+      await store.append({ hardState: hard(1, 0), entries: testEntries(1, 3, 1) });
+      const header = new Uint8Array(0);
+      await store.saveSnapshot({ index: 2, term: 1, header }, [Uint8Array.of(byte)]);
+      await store.close();
+      return disk.files();
+    });
+    const [ours, theirs] = await Promise.all(disks);
+    const path = [...ours!.keys()].find((name) => name.endsWith(".snap"))!;
+    ours!.set(path, theirs!.get(path)!);
+    await expect(openOn(new MemoryDisk(ours))).rejects.toThrow(
+      "it is not the snapshot that was saved under this name",
+    );
   });
 
   test("damage that appears while the agent runs is found when the snapshot is read", async () => {

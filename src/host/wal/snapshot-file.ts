@@ -142,6 +142,8 @@ interface SnapshotRecord {
 class RecordWriter {
   readonly #file: DiskFile;
   readonly #hash = new Bun.CryptoHasher("sha256");
+  /** Reused from record to record: fresh memory for each MiB would be most of the work. */
+  #buffer = new Uint8Array(0);
   #offset = 0;
   #synced = 0;
   #crc = 0;
@@ -156,7 +158,7 @@ class RecordWriter {
   }
 
   async put(type: number, payload: Uint8Array): Promise<void> {
-    const record = new Uint8Array(RECORD_HEADER_SIZE + payload.length);
+    const record = this.#makeRecord(RECORD_HEADER_SIZE + payload.length);
     const view = new DataView(record.buffer);
     view.setUint32(4, payload.length, true);
     view.setUint32(8, type, true);
@@ -174,6 +176,11 @@ class RecordWriter {
 
   digest(): Uint8Array {
     return new Uint8Array(this.#hash.digest());
+  }
+
+  #makeRecord(size: number): Uint8Array {
+    if (size > this.#buffer.length) this.#buffer = new Uint8Array(size);
+    return this.#buffer.subarray(0, size);
   }
 }
 

@@ -141,6 +141,52 @@ describe("openWal", () => {
   });
 });
 
+describe("a process that is killed", () => {
+  test("leaves everything that it was told is stable", async () => {
+    const root = await fs.mkdtemp(`${tmpdir()}/overlay-wal-killed-`);
+    const source = new URL("./wal.ts", import.meta.url).pathname;
+    const script = `
+      import { openWal } from ${JSON.stringify(source)};
+      const store = await openWal({
+        ...${JSON.stringify({ ...IDENTITY, dir: `${root}/wal`, snapshotDir: `${root}/snap` })},
+        clock: { after: () => () => undefined },
+        random: { bytes: (count) => crypto.getRandomValues(new Uint8Array(count)) },
+        limits: { segmentSizeBytes: 65536 },
+      });
+      const hardState = { term: 1, vote: 0, commit: 0 };
+      for (let index = 1; ; index++) {
+        const payload = new Uint8Array(200).fill(index);
+        const appended = store.append({ hardState, entries: [{ index, term: 1, kind: 0, payload }] });
+        appended.then(() => process.stdout.write(index + "\\n"));
+        if (index % 7 === 0) await appended;
+      }
+    `;
+    try {
+      const writer = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe" });
+      let said = "";
+      for await (const bytes of writer.stdout) {
+        said += new TextDecoder().decode(bytes);
+        // Well into the third segment.
+        if (said.split("\n").length > 600) writer.kill("SIGKILL");
+      }
+      await writer.exited;
+      const acknowledged = Number(said.slice(0, said.lastIndexOf("\n")).split("\n").at(-1));
+      expect(acknowledged).toBeGreaterThanOrEqual(600);
+      const places = { dir: `${root}/wal`, snapshotDir: `${root}/snap` };
+      const store = await openWal({ ...places, ...IDENTITY, clock: quiet, random });
+      const { entries } = store.recovered;
+      expect(entries.length).toBeGreaterThanOrEqual(acknowledged);
+      for (const [position, { index, payload }] of entries.entries()) {
+        expect(index).toBe(position + 1);
+        expect(payload).toEqual(new Uint8Array(200).fill(index));
+      }
+      await store.close();
+    } finally {
+      await fs.rm(root, { recursive: true });
+    }
+  }, 60_000);
+});
+
 describe("group commit", () => {
   test("appends that arrive during a sync share the next batch", async () => {
     const disk = new MemoryDisk();
