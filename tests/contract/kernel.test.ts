@@ -122,6 +122,31 @@ const CONTRACT: Readonly<Record<string, ContractTest>> = {
     expect(kernel.snapshot({ ...QUERY, sysctls: [] }).sysctls.size).toBe(0);
   },
 
+  "replace_table, append_rule, delete_rule, delete_table: what the next look finds"(kernel) {
+    const table = { family: "inet", name: "ovt" } as const;
+    const chain = { table, name: "forward" };
+    const hook = { type: "filter", hook: "forward", priority: 5 } as const;
+    const rule = (comment: string) => ({ matches: [], verdict: "accept" as const, comment });
+    const query = { ...QUERY, firewall: { tables: [table], chains: [chain] } };
+    const look = () => kernel.snapshot(query).firewall;
+    const comments = () => look().chains[0]?.rules.map(({ comment }) => comment);
+    expect(look()).toEqual({ tables: [], chains: [] });
+
+    const chains = [{ name: chain.name, hook, rules: [rule("a"), rule("b")] }];
+    for (let i = 0; i < 2; i++)
+      kernel.apply({ kind: "replace_table", table: { ...table, chains } });
+    expect(look()).toMatchObject({ tables: [table], chains: [{ chain, hook }] });
+    expect(comments()).toEqual(["a", "b"]);
+    expect(kernel.snapshot(QUERY).firewall).toEqual({ tables: [], chains: [] });
+
+    kernel.apply({ kind: "append_rule", chain, rule: rule("c") });
+    const [first] = look().chains[0]?.rules ?? [];
+    for (let i = 0; i < 2; i++) kernel.apply({ kind: "delete_rule", chain, rule: first! });
+    expect(comments()).toEqual(["b", "c"]);
+    for (let i = 0; i < 2; i++) kernel.apply({ kind: "delete_table", table });
+    expect(look()).toEqual({ tables: [], chains: [] });
+  },
+
   async "every change of ours is told"(kernel) {
     const link = linkOf(kernel, "ovt0");
     const address = { link, address: parseAddress("10.0.5.0")!, prefixLength: 32 };
@@ -132,11 +157,13 @@ const CONTRACT: Readonly<Record<string, ContractTest>> = {
     kernel.apply({ kind: "replace_address", address });
     kernel.apply({ kind: "add_route", route });
     kernel.apply({ kind: "write_sysctl", path: FORWARD, value: "1" });
+    const table = { family: "inet", name: "ovt" } as const;
+    kernel.apply({ kind: "replace_table", table: { ...table, chains: [] } });
     const kinds = () => new Set(told.map(({ kind }) => kind));
-    for (let turn = 0; turn < TURNS_MAX && kinds().size < 4; turn++) {
+    for (let turn = 0; turn < TURNS_MAX && kinds().size < 5; turn++) {
       await new Promise((resolve) => setImmediate(resolve));
     }
-    for (const kind of ["link", "address", "route", "settings"] as const) {
+    for (const kind of ["link", "address", "route", "settings", "firewall"] as const) {
       expect(kinds()).toContain(kind);
     }
     expect(told).toContainEqual({
@@ -182,6 +209,7 @@ describe("Kernel contract: in memory", () => {
           addresses: [],
           routes: [],
           sysctls: new Map([[FORWARD, "0"]]),
+          firewall: { tables: [], chains: [] },
         }),
       ),
     );

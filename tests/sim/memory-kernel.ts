@@ -13,10 +13,17 @@ import { HostError } from "../../src/base/host-error.ts";
 import type { LinkIndex } from "../../src/base/ids.ts";
 import type {
   ActualAddress,
+  ActualChain,
+  ActualFirewall,
   ActualLink,
   ActualRoute,
+  ActualRule,
   ActualState,
   AddressSpec,
+  ChainRef,
+  FirewallQuery,
+  FirewallRule,
+  FirewallTable,
   Kernel,
   KernelChange,
   LinkChanges,
@@ -25,10 +32,25 @@ import type {
   RouteKey,
   RouteSpec,
   SnapshotQuery,
+  TableRef,
   Way,
 } from "../../src/host/kernel-ports.ts";
 
-const NOTHING: ActualState = { links: [], addresses: [], routes: [], sysctls: new Map() };
+type FirewallOperation = Extract<
+  Operation,
+  { kind: "replace_table" | "delete_table" | "append_rule" | "delete_rule" }
+>;
+
+const NO_QUERY: FirewallQuery = { tables: [], chains: [] };
+
+/** A kernel without anything. */
+export const NOTHING: ActualState = {
+  links: [],
+  addresses: [],
+  routes: [],
+  sysctls: new Map(),
+  firewall: { tables: [], chains: [] },
+};
 
 export class MemoryKernel implements Kernel {
   /** Everything there is. Tests read it, and set it by `change`. */
@@ -41,6 +63,7 @@ export class MemoryKernel implements Kernel {
   fail: (operation: Operation) => string | undefined = () => undefined;
   /** Makes looking fail. */
   failSnapshot: string | undefined;
+  #nextHandle = 1;
   readonly #listeners = new Set<(change: KernelChange) => void>();
 
   constructor(state: ActualState = NOTHING) {
@@ -51,11 +74,18 @@ export class MemoryKernel implements Kernel {
     this.snapshotCount++;
     if (this.failSnapshot !== undefined) throw failure("list", "links", this.failSnapshot);
     const wanted = new Set(query.sysctls);
+    const firewall = this.state.firewall;
+    const { chains, tables } = query.firewall ?? NO_QUERY;
+    const asked = new Set(chains.map(chainKey));
     return {
       links: this.state.links,
       addresses: this.state.addresses,
       routes: this.state.routes.filter(({ protocol }) => protocol === query.routeProtocol),
       sysctls: new Map([...this.state.sysctls].filter(([path]) => wanted.has(path))),
+      firewall: {
+        tables: firewall.tables.filter((it) => tables.some((table) => sameTable(it, table))),
+        chains: firewall.chains.filter(({ chain }) => asked.has(chainKey(chain))),
+      },
     };
   }
 
@@ -148,8 +178,78 @@ export class MemoryKernel implements Kernel {
         }));
         break;
       default:
+        this.#carryOutFirewall(operation);
+    }
+  }
+
+  #carryOutFirewall(operation: FirewallOperation): void {
+    switch (operation.kind) {
+      case "replace_table":
+        this.#deleteTable(operation.table);
+        this.#addTable(operation.table);
+        break;
+      case "delete_table":
+        this.#deleteTable(operation.table);
+        break;
+      case "append_rule":
+        this.#changeRules(operation.chain, (rules) => [...rules, this.#number(operation.rule)]);
+        break;
+      case "delete_rule":
+        this.#changeRules(operation.chain, (rules) =>
+          rules.filter(({ handle }) => handle !== operation.rule.handle),
+        );
+        break;
+      default:
         unreachable(operation);
     }
+  }
+
+  #number({ comment }: FirewallRule): ActualRule {
+    return { handle: this.#nextHandle++, comment };
+  }
+
+  #addTable(table: FirewallTable): void {
+    const ref = { family: table.family, name: table.name };
+    const added = table.chains.map(
+      ({ hook, name, rules }): ActualChain => ({
+        chain: { table: ref, name },
+        hook,
+        rules: rules.map((rule) => this.#number(rule)),
+      }),
+    );
+    this.#changeFirewall({ table: ref, name: undefined }, ({ chains, tables }) => ({
+      tables: [...tables, ref],
+      chains: [...chains, ...added],
+    }));
+  }
+
+  #deleteTable(gone: TableRef): void {
+    this.#changeFirewall({ table: gone, name: undefined }, ({ chains, tables }) => ({
+      tables: tables.filter((table) => !sameTable(table, gone)),
+      chains: chains.filter(({ chain }) => !sameTable(chain.table, gone)),
+    }));
+  }
+
+  #changeRules(
+    changed: ChainRef,
+    update: (rules: readonly ActualRule[]) => readonly ActualRule[],
+  ): void {
+    this.#changeFirewall(changed, (firewall) => ({
+      ...firewall,
+      chains: firewall.chains.map((it) =>
+        chainKey(it.chain) === chainKey(changed) ? { ...it, rules: update(it.rules) } : it,
+      ),
+    }));
+  }
+
+  #changeFirewall(
+    { name, table }: { readonly table: TableRef; readonly name: string | undefined },
+    update: (firewall: ActualFirewall) => ActualFirewall,
+  ): void {
+    this.change({ kind: "firewall", table, chain: name }, (state) => ({
+      ...state,
+      firewall: update(state.firewall),
+    }));
   }
 
   #setLink(ref: LinkRef, changes: LinkChanges): void {
@@ -219,6 +319,14 @@ export class MemoryKernel implements Kernel {
     if (this.state.links.some((link) => link.index === index)) return;
     throw failure("set up link", name, "no such device");
   }
+}
+
+function sameTable(a: TableRef, b: TableRef): boolean {
+  return a.family === b.family && a.name === b.name;
+}
+
+function chainKey({ name, table }: ChainRef): string {
+  return `${table.family} ${table.name} ${name}`;
 }
 
 function sameAddress(

@@ -10,6 +10,9 @@ import { test } from "bun:test";
 import { enterNewNetwork } from "../../src/host/sys/namespace.ts";
 import { whichProgram } from "../lab/run.ts";
 
+/** Programs are started, on machines that may be busy; no test waits for this to pass. */
+const TIMEOUT_MS = 60_000;
+
 /** Runs a command line in the current namespace; its standard output. Throws when it fails. */
 export function sh(line: string): string {
   const { exitCode, stderr, stdout } = Bun.spawnSync(["sh", "-ec", line]);
@@ -28,10 +31,11 @@ export function networkTest(
     test.skip(`${name} [skipped: ${obstacle}]`, () => undefined);
     return;
   }
-  test(name, async () => {
+  const run = async () => {
     using _ = enterNewNetwork();
     await body();
-  });
+  };
+  test(name, run, TIMEOUT_MS);
 }
 
 function networkObstacle(programs: readonly string[]): string | undefined {

@@ -12,7 +12,7 @@ import { openKernel } from "./kernel.ts";
 const QUERY = { routeProtocol: 85, sysctls: ["net/ipv4/ip_forward", "net/ipv4/no_such"] };
 const NETWORK = parsePrefix("10.0.0.0/16")!;
 const MAKE_TUN = "ip tuntap add overlay0 mode tun";
-const EVENTS_MAX_MS = 4000;
+const EVENTS_MAX_MS = 20_000;
 
 function open(): Kernel {
   return openKernel({ clock: openSystemClock(), log: createSilentLog() });

@@ -86,38 +86,43 @@ describe("Firewall on a real kernel", () => {
     expect(chain).toContain('comment "overlay: test"');
   });
 
-  firewallTest("a table comes back as hook and comments in order; replaced, it is new", (firewall) => {
-    const [a, b] = [rule("return", [], "overlay: a"), rule("return", [], "overlay: b")];
-    const comments = () =>
-      firewall.read(QUERY).chains.map(({ hook, rules }) => [hook, rules.map((it) => it.comment)]);
-    firewall.apply({ kind: "replace_table", table: table(a, b) });
-    expect(firewall.read(QUERY).tables).toEqual([TABLE]);
-    expect(comments()).toEqual([[HOOK, ["overlay: a", "overlay: b"]]]);
-    firewall.apply({ kind: "replace_table", table: table(b) });
-    expect(comments()).toEqual([[HOOK, ["overlay: b"]]]);
-    for (let i = 0; i < 2; i++) firewall.apply({ kind: "delete_table", table: TABLE });
-    expect(sh("nft list ruleset")).toBe("");
-  });
+  firewallTest(
+    "a table comes back as hook and comments in order; replaced, it is new",
+    (firewall) => {
+      const [a, b] = [rule("return", [], "overlay: a"), rule("return", [], "overlay: b")];
+      const comments = () =>
+        firewall.read(QUERY).chains.map(({ hook, rules }) => [hook, rules.map((it) => it.comment)]);
+      firewall.apply({ kind: "replace_table", table: table(a, b) });
+      expect(firewall.read(QUERY).tables).toEqual([TABLE]);
+      expect(comments()).toEqual([[HOOK, ["overlay: a", "overlay: b"]]]);
+      firewall.apply({ kind: "replace_table", table: table(b) });
+      expect(comments()).toEqual([[HOOK, ["overlay: b"]]]);
+      for (let i = 0; i < 2; i++) firewall.apply({ kind: "delete_table", table: TABLE });
+      expect(sh("nft list ruleset")).toBe("");
+    },
+  );
 
-  firewallTest("a rule of ours in a chain of others: appended, deleted, theirs untouched", (firewall) => {
-    sh(THEIRS);
-    const before = sh("nft list ruleset");
-    const ours = rule("accept", [from("10.0.0.0/16")], "overlay: from 10.0.0.0/16: accept");
-    firewall.apply({ kind: "append_rule", chain: FORWARD, rule: ours });
-    const rules = firewall.read(QUERY).chains[0]?.rules ?? [];
-    expect(rules.map(({ comment }) => comment)).toEqual([undefined, ours.comment]);
-    expect(shown("ip filter FORWARD")).toEqual(["ip saddr 10.0.0.0/16 accept"]);
-    for (let i = 0; i < 2; i++) {
-      firewall.apply({ kind: "delete_rule", chain: FORWARD, rule: rules[1]! });
-    }
-    expect(sh("nft list ruleset")).toBe(before);
-  });
+  firewallTest(
+    "a rule of ours in a chain of others: appended, deleted, theirs untouched",
+    (firewall) => {
+      sh(THEIRS);
+      const before = sh("nft list ruleset");
+      const ours = rule("accept", [from("10.0.0.0/16")], "overlay: from 10.0.0.0/16: accept");
+      firewall.apply({ kind: "append_rule", chain: FORWARD, rule: ours });
+      const rules = firewall.read(QUERY).chains[0]?.rules ?? [];
+      expect(rules.map(({ comment }) => comment)).toEqual([undefined, ours.comment]);
+      expect(shown("ip filter FORWARD")).toEqual(["ip saddr 10.0.0.0/16 accept"]);
+      for (let i = 0; i < 2; i++) {
+        firewall.apply({ kind: "delete_rule", chain: FORWARD, rule: rules[1]! });
+      }
+      expect(sh("nft list ruleset")).toBe(before);
+    },
+  );
 
   firewallTest("what cannot be done says so, and nothing of it is done", (firewall) => {
     sh(THEIRS);
     const chain = { table: FORWARD.table, name: "NOWHERE" };
-    const append = () =>
-      firewall.apply({ kind: "append_rule", chain, rule: rule("accept", []) });
+    const append = () => firewall.apply({ kind: "append_rule", chain, rule: rule("accept", []) });
     expect(append).toThrow(
       "Cannot add firewall rule to ip filter NOWHERE: no such file or directory (ENOENT)",
     );
