@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { MemoryKernel } from "../../tests/sim/memory-kernel.ts";
+import { readlinkSync } from "node:fs";
+import { MemoryKernel, NOTHING } from "../../tests/sim/memory-kernel.ts";
 import { ManualClock } from "../../tests/support/manual-clock.ts";
 import { networkTest, sh } from "../../tests/support/network-test.ts";
 import { parseAddress, parsePrefix } from "../base/address.ts";
@@ -36,13 +37,14 @@ function desiredFor(subnet: string, network = "10.0.0.0/16"): DesiredState {
     peers: [],
     host: { underlayAddress: parseAddress("192.168.1.5")!, underlayMtu: 1500 },
     port: 8285,
+    ipMasq: true,
   });
 }
 
 const DESIRED = desiredFor("10.0.53.0/24");
 
 function setUp(links: readonly ActualLink[] = [TUN]) {
-  const kernel = new MemoryKernel({ links, addresses: [], routes: [], sysctls: new Map() });
+  const kernel = new MemoryKernel({ ...NOTHING, links });
   const clock = new ManualClock();
   const lines: string[] = [];
   const log = createLog({
@@ -72,7 +74,13 @@ describe("setDesired", () => {
     const { clock, kernel, operations, reconciler } = setUp();
     reconciler.setDesired(DESIRED);
     await settle(clock, reconciler);
-    expect(operations()).toEqual(["set_link", "replace_address", "write_sysctl", "add_route"]);
+    expect(operations()).toEqual([
+      "set_link",
+      "replace_address",
+      "write_sysctl",
+      "replace_table",
+      "add_route",
+    ]);
     expect(kernel.snapshotCount).toBe(2);
     expect(reconciler.unmet()).toEqual([]);
   });
@@ -83,7 +91,7 @@ describe("setDesired", () => {
     reconciler.setDesired(DESIRED);
     await clock.advance(10);
     expect(kernel.snapshotCount).toBe(1);
-    expect(operations().length).toBe(4);
+    expect(operations().length).toBe(5);
     expect(kernel.state.addresses.map(({ address }) => String(address))).toEqual(["10.0.53.0"]);
   });
 
@@ -252,6 +260,24 @@ describe("unmet", () => {
   });
 });
 
+/** A namespace at the other end of a cable from the current one; ends with `using`. */
+function startNeighbour(name: string, here: string, there: string) {
+  const child = Bun.spawn(["unshare", "--net", "sleep", "60"]);
+  const inside = `nsenter --net=/proc/${child.pid}/ns/net`;
+  const own = readlinkSync("/proc/thread-self/ns/net");
+  // The child is in its namespace only some time after it was started.
+  while (readlinkSync(`/proc/${child.pid}/ns/net`) === own) sh("true");
+  sh(`ip link add ovt${name} type veth peer name eth0 netns ${child.pid}
+      ip addr add ${here} dev ovt${name}; ip link set ovt${name} up
+      ${inside} ip addr add ${there} dev eth0; ${inside} ip link set eth0 up`);
+  return {
+    gateway: here.slice(0, here.indexOf("/")),
+    sh: (line: string) => sh(`${inside} ${line}`),
+    tryPing: (target: string) => sh(`${inside} ping -c 1 -W 1 ${target} || true`),
+    [Symbol.dispose]: () => child.kill("SIGKILL"),
+  };
+}
+
 describe("remove and close", () => {
   test("remove: what is ours goes, and what comes later is left alone", async () => {
     const { clock, kernel, operations, reconciler } = setUp();
@@ -265,7 +291,7 @@ describe("remove and close", () => {
     await clock.advance(100);
     expect(removed).toBe(true);
     await removal;
-    expect(operations()).toEqual(["delete_route", "delete_address", "delete_link"]);
+    expect(operations()).toEqual(["delete_route", "delete_table", "delete_address", "delete_link"]);
     expect(kernel.state.links).toEqual([]);
     expect(kernel.state.sysctls.get("net/ipv4/ip_forward")).toBe("1");
 
@@ -290,14 +316,45 @@ describe("remove and close", () => {
 });
 
 describe("with the real kernel", () => {
-  networkTest("set up, damaged by `ip`, put right, moved, removed", async () => {
+  networkTest("--ip-masq: containers reach the outside under the node's address, each other under their own", async () => {
+    using pod = startNeighbour("pod", "10.0.53.1/24", "10.0.53.2/24");
+    using far = startNeighbour("far", "10.0.7.1/24", "10.0.7.2/24");
+    using _ = startNeighbour("out", "192.0.2.1/24", "192.0.2.2/24");
+    // The outside knows no way to the containers: it can only answer the node.
+    for (const inside of [pod, far]) inside.sh(`ip route add default via ${inside.gateway}`);
+    sh("ip link set lo up; ip tuntap add overlay0 mode tun; sysctl -qw net.ipv4.ip_forward=1");
+    const kernel = openKernel({ clock: openSystemClock(), log: createSilentLog() });
+    const reconciler = openReconciler({
+      kernel,
+      clock: openSystemClock(),
+      log: createSilentLog(),
+    });
+    const answered = (ping: string) => ping.includes(" 0% packet loss");
+    try {
+      expect(answered(pod.tryPing("192.0.2.2"))).toBe(false);
+      reconciler.setDesired(DESIRED);
+      await reconciler.settled();
+      expect(reconciler.unmet()).toEqual([]);
+      expect(answered(pod.tryPing("192.0.2.2"))).toBe(true);
+      expect(answered(pod.tryPing("10.0.7.2"))).toBe(true);
+      const rules = sh("nft list chain inet overlay postrouting");
+      expect(rules).toMatch(/saddr 10\.0\.53\.0\/24 .*packets 1 .* return/);
+      expect(rules).toMatch(/daddr != 224\.0\.0\.0\/4 counter packets 1 .* masquerade/);
+    } finally {
+      reconciler.close();
+      kernel.close();
+    }
+  }, ["ip", "nft", "ping", "nsenter", "unshare"]);
+
+  const story = "set up, damaged by `ip` and `nft`, put right, moved, removed";
+  networkTest(story, async () => {
     sh("ip link set lo up; ip tuntap add overlay0 mode tun");
     const kernel = openKernel({ clock: openSystemClock(), log: createSilentLog() });
     const clock = openSystemClock();
     const reconciler = openReconciler({ kernel, clock, log: createSilentLog() });
     /** Waits until the kernel shows `wanted`; the events of the kernel drive the reconciler. */
     const shows = async (line: string, wanted: string) => {
-      const limitMs = clock.nowMs() + 4 * SECOND_MS;
+      const limitMs = clock.nowMs() + 20 * SECOND_MS;
       while (!sh(line).includes(wanted)) {
         if (clock.nowMs() > limitMs) throw new Error(`"${line}" never showed "${wanted}"`);
         await new Promise((resolve) => setImmediate(resolve));
@@ -316,6 +373,11 @@ describe("with the real kernel", () => {
       sh("ip addr flush dev overlay0; ip addr add 10.99.0.1/24 dev overlay0");
       await shows("ip -o addr show overlay0 | wc -l", "1");
       await shows("ip addr show overlay0", "inet 10.0.53.0/32");
+      sh("nft flush ruleset");
+      await shows("nft list ruleset", "masquerade fully-random");
+      sh(`nft add table ip filter
+          nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'`);
+      await shows("nft list ruleset", "ip daddr 10.0.0.0/16 counter packets 0 bytes 0 accept");
       sh("sysctl -qw net.ipv4.ip_forward=0");
       await shows("sysctl -n net.ipv4.ip_forward", "1");
       sh("ip link del overlay0; ip tuntap add overlay0 mode tun");
@@ -333,6 +395,7 @@ describe("with the real kernel", () => {
       await reconciler.remove();
       expect(sh("ip -o link | wc -l").trim()).toBe("1");
       expect(sh("ip route")).toBe("198.51.100.0/24 dev lo scope link \n");
+      expect(sh("nft list ruleset")).not.toContain("overlay");
       expect(kernel.snapshot({ routeProtocol: OURS.routeProtocol, sysctls: [] }).routes).toEqual(
         [],
       );
@@ -340,5 +403,5 @@ describe("with the real kernel", () => {
       reconciler.close();
       kernel.close();
     }
-  });
+  }, ["ip", "nft"]);
 });

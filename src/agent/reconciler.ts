@@ -20,6 +20,7 @@ import type { Log } from "../base/log.ts";
 import { type DesiredState, EMPTY_STATE } from "../dataplane/backends/desired-state.ts";
 import { OURS } from "../dataplane/backends/ownership.ts";
 import { diff } from "../dataplane/reconcile/diff.ts";
+import { firewallQuery } from "../dataplane/reconcile/firewall.ts";
 import {
   concerns,
   type Interest,
@@ -233,7 +234,9 @@ class KernelReconciler implements Reconciler {
     // Before looking, so that a change in between is heard of.
     this.#interest = { ...interestOf(desired, OURS), indexes: this.#interest.indexes };
     const sysctls = desired.sysctls.map(({ path }) => path);
-    const actual = this.#kernel.snapshot({ routeProtocol: OURS.routeProtocol, sysctls });
+    const firewall = firewallQuery(desired.firewall, OURS);
+    const query = { routeProtocol: OURS.routeProtocol, sysctls, firewall };
+    const actual = this.#kernel.snapshot(query);
     this.#interest = withIndexes(this.#interest, actual.links);
     return actual;
   }

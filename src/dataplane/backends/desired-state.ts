@@ -7,6 +7,7 @@
  * @module
  */
 import type { Family, IpAddress, Prefix } from "../../base/address.ts";
+import type { ChainRef, FirewallRule, FirewallTable } from "../../host/kernel-ports.ts";
 import type { FibTable } from "../fib/row.ts";
 
 /** The routing table that packets meet first (RT_TABLE_MAIN, include/uapi/linux/rtnetlink.h). */
@@ -49,11 +50,25 @@ export interface DesiredSysctl {
   readonly value: string;
 }
 
+/** Rules in a chain that another program has made, at its end. */
+export interface GuestRules {
+  readonly chain: ChainRef;
+  readonly rules: readonly FirewallRule[];
+}
+
+export interface DesiredFirewall {
+  /** Our own table, whole; undefined for none. */
+  readonly table: FirewallTable | undefined;
+  /** Only where the chain exists. */
+  readonly guests: readonly GuestRules[];
+}
+
 export interface DesiredState {
   readonly links: readonly DesiredLink[];
   readonly addresses: readonly DesiredAddress[];
   readonly routes: readonly DesiredRoute[];
   readonly sysctls: readonly DesiredSysctl[];
+  readonly firewall: DesiredFirewall;
   /** For the packet engine, not for the kernel. */
   readonly fib: FibTable;
 }
@@ -64,5 +79,6 @@ export const EMPTY_STATE: DesiredState = {
   addresses: [],
   routes: [],
   sysctls: [],
+  firewall: { table: undefined, guests: [] },
   fib: { local: [], rows: [] },
 };

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { parseAddress, parsePrefix } from "../../base/address.ts";
 import { decodeNodeId } from "../../base/ids.ts";
+import { planFirewall } from "./firewall.ts";
 import { planUdp, type UdpPlanInput } from "./udp.ts";
 
 const prefix = (text: string) => parsePrefix(text)!;
@@ -15,6 +16,7 @@ const INPUT: UdpPlanInput = {
 };
 
 test("planUdp: a node alone has its link, its address, the network's route and forwarding", () => {
+  const { subnet } = INPUT.lease;
   expect(planUdp(INPUT)).toEqual({
     links: [{ kind: "tun", name: "overlay0", mtu: 1472, txQueueLength: 1000, gsoMaxSize: 62_000 }],
     addresses: [{ link: "overlay0", address: address("10.0.53.0"), prefixLength: 32 }],
@@ -29,6 +31,7 @@ test("planUdp: a node alone has its link, its address, the network's route and f
       },
     ],
     sysctls: [{ path: "net/ipv4/ip_forward", value: "1" }],
+    firewall: planFirewall({ network: INPUT.network, subnet, masquerade: false }),
     fib: { local: [prefix("10.0.53.0/24")], rows: [] },
   });
 });
@@ -61,6 +64,13 @@ test("planUdp: peers are rows of the FIB and nothing in the kernel", () => {
   ]);
   const { fib: _, ...alone } = planUdp(INPUT);
   expect(kernel).toEqual(alone);
+});
+
+test("planUdp: --ip-masq adds a table of our own, and nothing else", () => {
+  const { firewall, ...rest } = planUdp({ ...INPUT, ipMasq: true });
+  expect(String(firewall.table?.name)).toBe("overlay");
+  const { firewall: _, ...alone } = planUdp(INPUT);
+  expect(rest).toEqual(alone);
 });
 
 describe("planUdp: overlay MTU", () => {

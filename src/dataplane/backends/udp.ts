@@ -17,6 +17,7 @@ import {
 import { assert } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
 import { DEFAULT_METRIC, type DesiredState, MAIN_TABLE } from "./desired-state.ts";
+import { planFirewall } from "./firewall.ts";
 import { overlayMtu } from "./overhead.ts";
 import { OVERLAY_LINK } from "./ownership.ts";
 
@@ -55,10 +56,13 @@ export interface UdpPlanInput {
   };
   /** UDP port of every node: a flannel lease has no field for another. */
   readonly port: number;
+  /** `--ip-masq`; absent means no. */
+  readonly ipMasq?: boolean;
 }
 
 /** What a node with `lease` in `network` needs, given its peers and its underlay. */
-export function planUdp({ lease, network, peers, host, port }: UdpPlanInput): DesiredState {
+export function planUdp(input: UdpPlanInput): DesiredState {
+  const { lease, network, peers, host, port, ipMasq = false } = input;
   const family = addressFamily(network);
   assert(addressFamily(lease.subnet) === family, "lease and network must be of one family");
   const underlayFamily = addressFamily(host.underlayAddress);
@@ -90,6 +94,7 @@ export function planUdp({ lease, network, peers, host, port }: UdpPlanInput): De
       },
     ],
     sysctls: [{ path: FORWARDING_SYSCTL[family], value: "1" }],
+    firewall: planFirewall({ network, subnet: lease.subnet, masquerade: ipMasq }),
     fib: {
       local: [lease.subnet],
       rows: peers.map((peer) => ({

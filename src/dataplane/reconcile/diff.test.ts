@@ -1,10 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { MemoryKernel } from "../../../tests/sim/memory-kernel.ts";
+import { MemoryKernel, NOTHING } from "../../../tests/sim/memory-kernel.ts";
 import { parseAddress, parsePrefix } from "../../base/address.ts";
 import { decodeLinkIndex } from "../../base/ids.ts";
 import type {
   ActualAddress,
+  ActualChain,
   ActualLink,
   ActualRoute,
   ActualState,
@@ -79,6 +80,7 @@ const right: ActualState = {
   addresses: [at(ETH0, "192.168.1.5"), at(OVERLAY0, "10.0.53.0")],
   routes: [route()],
   sysctls: new Map([["net/ipv4/ip_forward", "1"]]),
+  firewall: NOTHING.firewall,
 };
 
 const wantedRoute = {
@@ -103,6 +105,8 @@ const deleteRoute = (change: Partial<ActualRoute> = {}): Operation => {
   return { kind: "delete_route", route: key };
 };
 
+const FORWARD: ActualChain = { chain: OURS.guestChains[0]!, hook: undefined, rules: [] };
+
 interface Row {
   readonly why: string;
   readonly desired?: DesiredState;
@@ -115,7 +119,7 @@ const TABLE: readonly Row[] = [
   { why: "nothing to do when everything is right", actual: right, operations: [] },
   {
     why: "from a fresh link to everything, in order",
-    actual: { links: [eth0, fresh], addresses: [], routes: [], sysctls: new Map() },
+    actual: { ...NOTHING, links: [eth0, fresh] },
     operations: [
       {
         kind: "set_link",
@@ -242,6 +246,21 @@ const TABLE: readonly Row[] = [
     operations: [{ kind: "write_sysctl", path: "net/ipv4/ip_forward", value: "1" }],
   },
   {
+    why: "firewall rules come before the route that brings packets, and go after it",
+    actual: {
+      ...right,
+      routes: [],
+      firewall: { tables: [OURS.firewallTable], chains: [FORWARD] },
+    },
+    operations: [
+      ...desired.firewall.guests[0]!.rules.map((rule): Operation => {
+        return { kind: "append_rule", chain: FORWARD.chain, rule };
+      }),
+      { kind: "add_route", route: wantedRoute },
+      { kind: "delete_table", table: OURS.firewallTable },
+    ],
+  },
+  {
     why: "after leaving: routes, addresses and the link go; settings stay",
     desired: EMPTY_STATE,
     actual: right,
@@ -291,6 +310,7 @@ test("diff: from any state, its operations lead to where it finds nothing to do"
   fc.assert(
     fc.property(anyState, fc.boolean(), (start, leaving) => {
       const kernel = new MemoryKernel({
+        ...NOTHING,
         links: [eth0, ...(start.link ? [{ ...ready, ...start.link }] : [])],
         addresses: start.link ? start.addresses.map((text) => at(OVERLAY0, text)) : [],
         routes: start.routes,

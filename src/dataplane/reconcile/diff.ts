@@ -6,8 +6,8 @@
  * before it loses the old one, and the kernel does not flush the routes of a link whose last
  * address went for a moment. What is not ours (`ownership`) is never touched.
  *
- *     links up and sized -> addresses -> settings -> routes added and replaced
- *                        -> stale routes -> stale addresses -> stale links
+ *     links up and sized -> addresses -> settings -> firewall -> routes added and replaced
+ *       -> stale routes -> stale firewall rules -> stale addresses -> stale links
  *
  * Pure: no kernel, no clock.
  *
@@ -25,6 +25,7 @@ import type {
 } from "../../host/kernel-ports.ts";
 import type { DesiredLink, DesiredRoute, DesiredState } from "../backends/desired-state.ts";
 import type { Ownership } from "../backends/ownership.ts";
+import { diffFirewall } from "./firewall.ts";
 
 /** Something wanted that no operation can bring about now, in the words of an error message. */
 export interface Obstacle {
@@ -46,13 +47,16 @@ export function diff(desired: DesiredState, actual: ActualState, ownership: Owne
   const links = diffLinks(desired.links, byName, obstacles);
   const addresses = diffAddresses(desired, actual, ownedLinks(actual.links, ownership));
   const routes = diffRoutes(desired, actual, { byName, ownership, obstacles });
+  const firewall = diffFirewall(desired.firewall, actual.firewall, ownership);
   return {
     operations: [
       ...links,
       ...addresses.wanted,
       ...diffSysctls(desired, actual),
+      ...firewall.wanted,
       ...routes.wanted,
       ...routes.stale,
+      ...firewall.stale,
       ...addresses.stale,
       ...staleLinks(desired, actual.links, ownership),
     ],

@@ -65,6 +65,16 @@ const TABLE: readonly { change: KernelChange; relevant: boolean; why: string }[]
     why: "forwarding of all links",
   },
   { change: { kind: "settings", link: theirs }, relevant: false, why: "settings of another link" },
+  {
+    change: { kind: "firewall", table: OURS.firewallTable, chain: undefined },
+    relevant: true,
+    why: "our firewall table",
+  },
+  {
+    change: { kind: "firewall", table: { family: "ip", name: "nat" }, chain: "DOCKER" },
+    relevant: false,
+    why: "a firewall chain of others",
+  },
   { change: { kind: "overrun" }, relevant: true, why: "nobody knows what happened" },
 ];
 

@@ -12,6 +12,7 @@ import type { LinkIndex } from "../../base/ids.ts";
 import type { KernelChange, LinkRef } from "../../host/kernel-ports.ts";
 import type { DesiredState } from "../backends/desired-state.ts";
 import type { Ownership } from "../backends/ownership.ts";
+import { concernsFirewall } from "./firewall.ts";
 
 export interface Interest {
   /** Names of links that are ours or that a wanted route leads through. */
@@ -20,7 +21,7 @@ export interface Interest {
   readonly indexes: ReadonlySet<LinkIndex>;
   /** Where wanted routes lead: another program's route may stand in the way of one, or go. */
   readonly destinations: ReadonlySet<Prefix>;
-  readonly routeProtocol: number;
+  readonly ownership: Ownership;
 }
 
 /** What matters to `desired`, as long as none of its links is known to exist. */
@@ -33,7 +34,7 @@ export function interestOf(desired: DesiredState, ownership: Ownership): Interes
     ]),
     indexes: new Set(),
     destinations: new Set(desired.routes.map(({ destination }) => destination)),
-    routeProtocol: ownership.routeProtocol,
+    ownership,
   };
 }
 
@@ -54,12 +55,14 @@ export function concerns(change: KernelChange, interest: Interest): boolean {
       return interest.indexes.has(change.link);
     case "route":
       return (
-        change.protocol === interest.routeProtocol ||
+        change.protocol === interest.ownership.routeProtocol ||
         interest.destinations.has(change.destination) ||
         (change.link !== undefined && interest.indexes.has(change.link))
       );
     case "settings":
       return change.link === undefined || interest.indexes.has(change.link);
+    case "firewall":
+      return concernsFirewall(change, interest.ownership);
     case "overrun":
       return true;
     default:
