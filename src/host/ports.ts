@@ -67,17 +67,23 @@ export interface RecoveredLog {
 /**
  * The write-ahead log and snapshots of one node in one cluster.
  *
- * Calls are carried out in order. A rejected promise of `append` or `saveSnapshot` means that the
- * disk can no longer be trusted: the caller must end the process and never retry (fsync errors
- * are reported once, then the kernel may call the pages clean).
+ * Calls take effect in order, except that appends need not wait for a snapshot of what the log
+ * holds already. A rejected promise of `append` or `saveSnapshot` means that the disk can no longer
+ * be trusted: the caller must end the process and never retry (fsync errors are reported once, then
+ * the kernel may call the pages clean).
+ *
+ * Asserts on what the thesis rules out: a gap, an entry that a snapshot covers, a term above the
+ * current one, a term, vote in a term or commit that goes back, a snapshot that is not newer.
  */
 export interface LogStore {
   readonly recovered: RecoveredLog;
-  /** Resolves when the batch is on stable storage. */
+  /** Resolves when the batch is on stable storage. Payloads are borrowed until then. */
   append(batch: LogBatch): Promise<void>;
   /**
    * Writes a snapshot out of `chunks` (each at most 1 MiB) and resolves when it is on stable
-   * storage under its final name. The log keeps its entries until `compact`.
+   * storage under its final name. The log keeps its entries until `compact`, unless it does not
+   * hold the entry at `meta.index` and `meta.term`: then the snapshot takes the place of all of
+   * them. What `chunks` itself throws is passed on, and changes nothing.
    */
   saveSnapshot(
     meta: StoredSnapshotMeta,

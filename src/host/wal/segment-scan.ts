@@ -147,12 +147,14 @@ export class SegmentScan {
   async #readFrame(): Promise<WalFrame | undefined> {
     const left = this.#file.sizeBytes - this.#offset;
     if (left < FRAME_HEADER_SIZE) return this.#halt({ kind: "blank" });
-    let found = await this.#window.load(this.#offset, FRAME_HEADER_SIZE);
+    const at = this.#offset;
+    let found =
+      this.#window.peek(at, FRAME_HEADER_SIZE) ?? (await this.#window.load(at, FRAME_HEADER_SIZE));
     const length = found.view.getUint32(found.offset + 4, true);
     const size = frameSize(length);
     if (isBlank(found)) return this.#halt({ kind: "blank" });
     if (size > left) return this.#halt({ kind: "checksum" });
-    found = await this.#window.load(this.#offset, size);
+    found = this.#window.peek(at, size) ?? (await this.#window.load(at, size));
     const crc = crc32c(found.bytes, found.offset + 4, size - 4, this.#crc);
     if (found.view.getUint32(found.offset, true) !== crc) return this.#halt({ kind: "checksum" });
     const { bytes, view, offset } = found;
@@ -223,20 +225,24 @@ class FileWindow {
     this.#view = new DataView(this.#bytes.buffer);
   }
 
+  /** What `load` would give, without waiting; undefined when it is not in the buffer. */
+  peek(position: number, length: number): WindowPart | undefined {
+    if (position < this.#start || position + length > this.#end) return undefined;
+    return { bytes: this.#bytes, view: this.#view, offset: position - this.#start };
+  }
+
   /** `length` bytes from `position`, which must lie inside the file; zeros where it is shorter. */
   async load(position: number, length: number): Promise<WindowPart> {
-    if (position < this.#start || position + length > this.#end) {
-      if (length > this.#bytes.length) {
-        this.#bytes = new Uint8Array(length);
-        this.#view = new DataView(this.#bytes.buffer);
-      }
-      const count = Math.min(this.#bytes.length, this.#file.sizeBytes - position);
-      const got = await this.#file.read(this.#bytes.subarray(0, count), position);
-      this.#bytes.fill(0, got);
-      this.#start = position;
-      this.#end = position + this.#bytes.length;
+    if (length > this.#bytes.length) {
+      this.#bytes = new Uint8Array(length);
+      this.#view = new DataView(this.#bytes.buffer);
     }
-    return { bytes: this.#bytes, view: this.#view, offset: position - this.#start };
+    const count = Math.min(this.#bytes.length, this.#file.sizeBytes - position);
+    const got = await this.#file.read(this.#bytes.subarray(0, count), position);
+    this.#bytes.fill(0, got);
+    this.#start = position;
+    this.#end = position + this.#bytes.length;
+    return { bytes: this.#bytes, view: this.#view, offset: 0 };
   }
 }
 
