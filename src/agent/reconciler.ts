@@ -51,6 +51,7 @@ export interface UnmetOperation {
   readonly reason: string;
 }
 
+/** Keeps the kernel as desired, for as long as it is open. */
 export interface Reconciler {
   /**
    * Makes the kernel agree with `state` from now on. Undefined: nothing is known of what is
@@ -67,6 +68,7 @@ export interface Reconciler {
   close(): void;
 }
 
+/** What the reconciler drives and is driven by. */
 export interface ReconcilerOptions {
   readonly kernel: Kernel;
   readonly clock: Clock;

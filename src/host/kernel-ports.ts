@@ -15,6 +15,7 @@ export interface LinkRef {
   readonly name: string;
 }
 
+/** A link as it is. */
 export interface ActualLink extends LinkRef {
   /** The kernel's word: "tun", "vxlan", "bridge", "veth"; undefined for a plain device. */
   readonly kind: string | undefined;
@@ -29,6 +30,7 @@ export interface ActualLink extends LinkRef {
   readonly mac: MacAddress | undefined;
 }
 
+/** An address on a link. */
 export interface ActualAddress {
   readonly link: LinkIndex;
   readonly address: IpAddress;
@@ -39,6 +41,7 @@ export interface ActualAddress {
   readonly secondary: boolean;
 }
 
+/** A route, or the first way of one that has several. */
 export interface ActualRoute {
   readonly destination: Prefix;
   readonly table: number;
@@ -60,6 +63,7 @@ export interface TableRef {
   readonly name: string;
 }
 
+/** An nf_tables chain by its name. */
 export interface ChainRef {
   readonly table: TableRef;
   readonly name: string;
@@ -83,6 +87,7 @@ export type FirewallMatch =
   /** The packet's mark has every bit of `bits`. */
   | { readonly kind: "mark"; readonly bits: number };
 
+/** "What matches all of this is treated so." */
 export interface FirewallRule {
   readonly matches: readonly FirewallMatch[];
   /** "masquerade" takes the outgoing link's address and a port that is fully random. */
@@ -98,6 +103,7 @@ export interface FirewallChain {
   readonly rules: readonly FirewallRule[];
 }
 
+/** A table with all that is to be in it. */
 export interface FirewallTable extends TableRef {
   readonly chains: readonly FirewallChain[];
 }
@@ -109,6 +115,7 @@ export interface ActualRule {
   readonly comment: string | undefined;
 }
 
+/** A chain as it is, whoever made it. */
 export interface ActualChain {
   readonly chain: ChainRef;
   /** Undefined for a chain that is only jumped to, or hung in elsewhere than we know. */
@@ -116,6 +123,7 @@ export interface ActualChain {
   readonly rules: readonly ActualRule[];
 }
 
+/** The answer to a `FirewallQuery`. */
 export interface ActualFirewall {
   /** Tables among those asked for that exist. */
   readonly tables: readonly TableRef[];
@@ -123,6 +131,7 @@ export interface ActualFirewall {
   readonly chains: readonly ActualChain[];
 }
 
+/** Which tables and chains to look for; others stay unread. */
 export interface FirewallQuery {
   readonly tables: readonly TableRef[];
   readonly chains: readonly ChainRef[];
@@ -138,6 +147,7 @@ export interface SnapshotQuery {
   readonly firewall?: FirewallQuery;
 }
 
+/** One look at the kernel. */
 export interface ActualState {
   readonly links: readonly ActualLink[];
   readonly addresses: readonly ActualAddress[];
@@ -148,6 +158,7 @@ export interface ActualState {
   readonly firewall: ActualFirewall;
 }
 
+/** What to set of a link; what is absent stays. */
 export interface LinkChanges {
   readonly up?: boolean;
   readonly mtu?: number;
@@ -155,6 +166,7 @@ export interface LinkChanges {
   readonly gsoMaxSize?: number;
 }
 
+/** An address to set or delete. */
 export interface AddressSpec {
   readonly link: LinkRef;
   readonly address: IpAddress;

@@ -25,6 +25,7 @@ export interface Conflict {
   readonly link: string | undefined;
 }
 
+/** The network, and the machine that it would be laid over. */
 export interface ConflictInput {
   readonly network: Prefix;
   /** Our lease in `network`, if there is one: what lies inside it is the containers' own. */

@@ -27,12 +27,14 @@ export interface DesiredLink {
   readonly gsoMaxSize: number;
 }
 
+/** An address that a link should have. */
 export interface DesiredAddress {
   readonly link: string;
   readonly address: IpAddress;
   readonly prefixLength: number;
 }
 
+/** A unicast route that should be there. */
 export interface DesiredRoute {
   readonly destination: Prefix;
   readonly link: string;
@@ -56,6 +58,7 @@ export interface GuestRules {
   readonly rules: readonly FirewallRule[];
 }
 
+/** Firewall rules that should be there. */
 export interface DesiredFirewall {
   /** Our own table, whole; undefined for none. */
   readonly table: FirewallTable | undefined;
@@ -63,6 +66,7 @@ export interface DesiredFirewall {
   readonly guests: readonly GuestRules[];
 }
 
+/** All that should exist. What is ours and not in it should not. */
 export interface DesiredState {
   readonly links: readonly DesiredLink[];
   readonly addresses: readonly DesiredAddress[];

@@ -34,6 +34,7 @@ const MARK_KUBERNETES_MASQUERADE = 0x4000;
 /** RFC 5771 and RFC 4291 §2.7. */
 const MULTICAST: Readonly<Record<Family, string>> = { 4: "224.0.0.0/4", 6: "ff00::/8" };
 
+/** What the rules of one node depend on. */
 export interface FirewallPlanInput {
   readonly network: Prefix;
   /** Our own lease. */

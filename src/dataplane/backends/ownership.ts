@@ -19,12 +19,14 @@ export const OVERLAY_LINK = "overlay0";
 /** How the comment of each of our firewall rules starts. */
 export const RULE_MARK = "overlay: ";
 
+/** A link that is ours wherever it is found. */
 export interface OwnedLink {
   readonly name: string;
   /** The kernel's word. A link of this name and another kind is somebody else's. */
   readonly kind: string;
 }
 
+/** The marks of what is ours. */
 export interface Ownership {
   readonly links: readonly OwnedLink[];
   /** RTPROT_* number on every route that we make. */

@@ -45,6 +45,7 @@ export interface UdpPeer {
   readonly partialChecksum: boolean;
 }
 
+/** What the plan of one node depends on. */
 export interface UdpPlanInput {
   readonly lease: { readonly subnet: Prefix };
   readonly network: Prefix;

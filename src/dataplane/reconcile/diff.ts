@@ -35,6 +35,7 @@ export interface Obstacle {
   readonly reason: string;
 }
 
+/** What can be done, in order, and what cannot. */
 export interface Difference {
   readonly operations: readonly Operation[];
   readonly obstacles: readonly Obstacle[];

@@ -14,6 +14,7 @@ import type { DesiredState } from "../backends/desired-state.ts";
 import type { Ownership } from "../backends/ownership.ts";
 import { concernsFirewall } from "./firewall.ts";
 
+/** What a change must touch to matter. */
 export interface Interest {
   /** Names of links that are ours or that a wanted route leads through. */
   readonly names: ReadonlySet<string>;

@@ -15,7 +15,7 @@
  */
 import { assert } from "../../base/assert.ts";
 
-export const NLA_HEADER_SIZE = 4;
+const NLA_HEADER_SIZE = 4;
 const NLA_F_NESTED = 0x8000;
 const NLA_TYPE_MASK = 0x3fff;
 
@@ -44,6 +44,7 @@ export function putBytes(out: DataView, offset: number, type: number, value: Uin
   return end;
 }
 
+/** One byte. */
 export function putU8(out: DataView, offset: number, type: number, value: number): number {
   return putBytes(out, offset, type, Uint8Array.of(value));
 }

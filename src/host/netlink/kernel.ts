@@ -37,6 +37,7 @@ const ANY = 0;
 /** How the kernel says that no route leads there; any other failure is one. */
 const NO_WAY: ReadonlySet<string> = new Set(["ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL"]);
 
+/** What the kernel port needs beside the kernel. */
 export interface KernelOptions {
   readonly clock: Clock;
   readonly log: Log;

@@ -17,6 +17,7 @@ import { decodeDatagram, type Message } from "./message.ts";
 /** Pause before events are asked for again after they could not be had. */
 const REOPEN_DELAY_MS = 1000;
 
+/** Which events, and who gets them. */
 export interface WatchOptions {
   readonly protocol: NetlinkProtocol;
   readonly groups: readonly number[];

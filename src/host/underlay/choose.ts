@@ -53,6 +53,7 @@ export interface UnderlayFacts {
   readonly lease: Prefix | undefined;
 }
 
+/** The link that carries packets between nodes. */
 export interface UnderlayChoice {
   readonly name: string;
   readonly index: LinkIndex;

@@ -29,11 +29,13 @@ import {
   encodeTableReplace,
 } from "./request.ts";
 
+/** The operations that go to nf_tables. */
 export type FirewallOperation = Extract<
   Operation,
   { kind: "replace_table" | "delete_table" | "append_rule" | "delete_rule" }
 >;
 
+/** What is said of a firewall that nobody asked about. */
 export const EMPTY_FIREWALL: ActualFirewall = { tables: [], chains: [] };
 
 const GONE: ReadonlySet<string> = new Set(["ENOENT"]);
