@@ -73,7 +73,7 @@ export interface RecoveredLog {
  * the kernel may call the pages clean).
  *
  * Asserts on what the thesis rules out: a gap, an entry that a snapshot covers, a term above the
- * current one, a term, vote in a term or commit that goes back, a snapshot that is not newer.
+ * current one, a current term or commit that goes back, a second vote in a term.
  */
 export interface LogStore {
   readonly recovered: RecoveredLog;
@@ -83,7 +83,8 @@ export interface LogStore {
    * Writes a snapshot out of `chunks` (each at most 1 MiB) and resolves when it is on stable
    * storage under its final name. The log keeps its entries until `compact`, unless it does not
    * hold the entry at `meta.index` and `meta.term`: then the snapshot takes the place of all of
-   * them. What `chunks` itself throws is passed on, and changes nothing.
+   * them. What `chunks` itself throws is passed on, and changes nothing. A snapshot that is not
+   * newer than the last one is covered by that: it resolves without being read.
    */
   saveSnapshot(
     meta: StoredSnapshotMeta,

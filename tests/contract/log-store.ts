@@ -304,6 +304,22 @@ function testSnapshots({ given, givenStops }: Given): void {
     expect(again.recovered.hardState).toEqual(hard(1, 0, 30));
   });
 
+  given("a snapshot that comes after a newer one is not read", async (store, device) => {
+    await store.append({ hardState: hard(2, 0, 5), entries: testEntries(1, 9, 1) });
+    const newer = store.saveSnapshot(meta(20, 2), body(1));
+    function* unread() {
+      yield new Uint8Array(1);
+      throw new Error("it was read");
+    }
+    await Promise.all([newer, store.saveSnapshot(meta(5, 1), unread()), store.compact(20)]);
+    await store.append({ entries: [testEntry(21, 2)] });
+    await store.close();
+    const again = await device.open();
+    expect(again.recovered.snapshot).toEqual(meta(20, 2));
+    expect(ids(again)).toEqual([[21, 2]]);
+    await again.close();
+  });
+
   given("an error of the chunk source changes nothing", async (store, device) => {
     await store.append({ hardState: hard(1, 0, 9), entries: testEntries(1, 9, 1) });
     await store.saveSnapshot(meta(3, 1), body(1));

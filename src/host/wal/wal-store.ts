@@ -227,7 +227,8 @@ class FileLogStore implements WalStore {
 
   async #save(meta: StoredSnapshotMeta, chunks: SnapshotChunks): Promise<void> {
     const { snapshots } = this.#parts;
-    assert(meta.index > snapshots.newestIndex, "a snapshot must be newer than the last one");
+    // A newer one came from the leader while this one was being asked for: it covers this one.
+    if (meta.index <= snapshots.newestIndex) return;
     const mark: SnapshotMark = await snapshots.write(meta, chunks);
     const resets = this.#accepted.termAt(meta.index) !== meta.term;
     const frame: WalFrame = { kind: "snapshot_mark", mark, resets };
