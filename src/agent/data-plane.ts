@@ -95,9 +95,9 @@ export class DataPlane {
   }
 
   #plan({ network, subnet, port, peers }: Assignment): DesiredState {
-    const { address, mtu } = this.#options.underlay;
-    const host = { underlayAddress: address, underlayMtu: mtu };
-    return planUdp({ lease: { subnet }, network, peers, host, port });
+    const { underlay, ipMasq } = this.#options;
+    const host = { underlayAddress: underlay.address, underlayMtu: underlay.mtu };
+    return planUdp({ lease: { subnet }, network, peers, host, port, ipMasq });
   }
 
   /** The engine is bound to one subnet and port; another one needs a new engine. */
