@@ -32,11 +32,11 @@ export const FAKE_STATUS: StatusView = {
   lease: { subnet: "10.0.53.0/24", gateway: "10.0.53.1", expiresInSeconds: 86_340 },
   dataplane: {
     backend: "udp",
-    engine: "tun",
+    engine: "user",
     encryption: "none",
     mtu: 1472,
     interface: "overlay0",
-    counters: { tx_packets: 1200, rx_packets: 1100, drop_no_route: 3 },
+    counters: { txPackets: 1200, rxPackets: 1100, drop_no_route: 3 },
   },
   peers: [
     {

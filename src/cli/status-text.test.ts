@@ -1,0 +1,113 @@
+/**
+ * The status as a person sees it.
+ *
+ * @module
+ */
+import { describe, expect, test } from "bun:test";
+import { FAKE_STATUS } from "../admin/service.fake.ts";
+import type { StatusView } from "../admin/service.ts";
+import { formatStatus, type StatusLayout } from "./status-text.ts";
+
+const LAYOUT: StatusLayout = { columns: 80, color: false, allPeers: false };
+
+function manyPeers(count: number): StatusView["peers"] {
+  return Array.from({ length: count }, (_, at) => ({
+    ...FAKE_STATUS.peers[0]!,
+    name: `a-node-with-a-long-name-${at + 1}`,
+    subnet: `10.0.${100 + at}.0/24`,
+    endpoint: `192.168.100.${100 + at}:8285`,
+    lossPercent: at === 30 ? 12.4 : null,
+  }));
+}
+
+describe("formatStatus", () => {
+  test("a healthy node, whole", () => {
+    expect(formatStatus(FAKE_STATUS, LAYOUT)).toBe(
+      [
+        "web1: all is well",
+        "",
+        "Node        web1 (0a1b2c3d4e5f60), voter, running, overlay 1.2.3",
+        "Cluster     2 members, 1 voter, leader web1, term 7, quorum",
+        "            id 00112233445566778899aabbccddeeff, generation 1",
+        "Network     10.0.0.0/16, subnets /24",
+        "Lease       10.0.53.0/24, gateway 10.0.53.1, expires in 23 h 59 min",
+        "Data plane  udp on overlay0, MTU 1472, not encrypted, engine user",
+        "Packets     1,200 sent, 1,100 received, 3 dropped (no route 3)",
+        "",
+        "PEER  SUBNET        ENDPOINT        PATH      RTT  LOSS  RECEIVED     SENT",
+        "web2  10.0.91.0/24  192.0.2.2:8285  udp   0.42 ms   0 %    123 MB  2.05 kB",
+      ].join("\n"),
+    );
+  });
+
+  test("what is wrong comes first, in words, wrapped", () => {
+    const warnings = ["No lease yet", `${"long ".repeat(20)}end`];
+    const lines = formatStatus({ ...FAKE_STATUS, warnings }, LAYOUT).split("\n");
+    expect(lines.slice(0, 2)).toEqual(["web1: 2 things are wrong", "- No lease yet"]);
+    expect(lines[2]).toStartWith("- long");
+    expect(lines[3]).toStartWith("  long");
+    expect(lines[4]).toBe("");
+    const one = formatStatus({ ...FAKE_STATUS, warnings: ["x"] }, LAYOUT);
+    expect(one).toStartWith("web1: 1 thing is wrong\n- x\n\n");
+  });
+
+  test("a node without anything says what there is not", () => {
+    const text = formatStatus(
+      {
+        ...FAKE_STATUS,
+        cluster: { ...FAKE_STATUS.cluster, leader: null, quorum: false },
+        network: null,
+        lease: null,
+        dataplane: null,
+        peers: [],
+      },
+      LAYOUT,
+    );
+    for (const part of ["no leader", "NO QUORUM", "Network     none yet", "Lease       none yet"]) {
+      expect(text).toContain(part);
+    }
+    expect(text).not.toContain("PEER");
+  });
+
+  test("fifty peers are one screen: the worst, a count, no line over 80", () => {
+    const text = formatStatus({ ...FAKE_STATUS, peers: manyPeers(50) }, LAYOUT);
+    const lines = text.split("\n");
+    expect(lines.length).toBeLessThanOrEqual(24);
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+    expect(lines[11]).toContain("12 %");
+    expect(lines.at(-1)).toBe('and 40 more; "overlay status --all" shows them');
+    const all = formatStatus(
+      { ...FAKE_STATUS, peers: manyPeers(50) },
+      { ...LAYOUT, allPeers: true },
+    );
+    expect(all.split("\n")).toHaveLength(lines.length + 39);
+  });
+
+  test("peers follow each other as numbers do", () => {
+    const layout = { ...LAYOUT, columns: Number.POSITIVE_INFINITY };
+    const text = formatStatus({ ...FAKE_STATUS, peers: manyPeers(10) }, layout);
+    expect(text.indexOf("name-2 ")).toBeLessThan(text.indexOf("name-10 "));
+  });
+
+  test("names from elsewhere cannot color or move the terminal", () => {
+    const evil = "\u001b[2Jweb\n2";
+    const text = formatStatus(
+      {
+        ...FAKE_STATUS,
+        node: { ...FAKE_STATUS.node, name: evil, state: evil },
+        cluster: { ...FAKE_STATUS.cluster, leader: { id: "", name: evil } },
+        network: { Network: evil },
+        peers: [{ ...FAKE_STATUS.peers[0]!, name: evil, endpoint: evil }],
+        warnings: [evil],
+      },
+      LAYOUT,
+    );
+    expect(text).not.toContain("\u001b");
+  });
+
+  test("color is for the headline and the labels", () => {
+    const text = formatStatus(FAKE_STATUS, { ...LAYOUT, color: true });
+    expect(text).toStartWith("\u001b[32mweb1: all is well\u001b[39m");
+    expect(text).toContain("\u001b[1mNode        \u001b[22m");
+  });
+});

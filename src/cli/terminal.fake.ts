@@ -1,0 +1,46 @@
+/**
+ * A terminal that keeps what is printed, for tests that run commands in this process.
+ *
+ * @module
+ */
+import type { Terminal } from "./terminal.ts";
+
+export interface FakeTerminal extends Terminal {
+  /** Standard output so far. */
+  readonly printed: () => string;
+  /** Standard error so far. */
+  readonly told: () => string;
+}
+
+export interface FakeTerminalOptions extends Partial<Terminal> {
+  /** What comes on standard input. */
+  readonly input?: string;
+}
+
+/** A pipe without environment, unless `options` say otherwise. */
+export function createFakeTerminal(options: FakeTerminalOptions = {}): FakeTerminal {
+  const { input = "", ...overrides } = options;
+  let out = "";
+  let err = "";
+  return {
+    env: {},
+    columns: Number.POSITIVE_INFINITY,
+    isTerminal: false,
+    color: false,
+    canAsk: false,
+    print: async (text) => {
+      out += `${text}\n`;
+    },
+    tell: async (text) => {
+      err += `${text}\n`;
+    },
+    ask: async () => undefined,
+    readInput: async (sizeBytesMax) => {
+      const bytes = Buffer.from(input);
+      return bytes.length > sizeBytesMax ? undefined : bytes;
+    },
+    printed: () => out,
+    told: () => err,
+    ...overrides,
+  };
+}

@@ -1,0 +1,86 @@
+/**
+ * What commands read from and write to: standard streams, as far as they are a terminal.
+ *
+ * Data goes to standard output, everything said to a person to standard error. Writes are awaited,
+ * so that nothing is lost when the process ends right after; a reader that has gone (`| head`) is
+ * not an error.
+ *
+ * @module
+ */
+import type { Environment } from "../agent/config.ts";
+import { HostError } from "../base/host-error.ts";
+
+export interface Terminal {
+  readonly env: Environment;
+  /** Width to lay out for; infinite when standard output is not a terminal. */
+  readonly columns: number;
+  /** Whether standard output is a terminal. */
+  readonly isTerminal: boolean;
+  readonly color: boolean;
+  /** Whether a person can be asked. */
+  readonly canAsk: boolean;
+  /** Writes `text` and a line end to standard output. */
+  print(text: string): Promise<void>;
+  /** Writes `text` and a line end to standard error. */
+  tell(text: string): Promise<void>;
+  /** The line that a person answers, or undefined when the input ends. Only if `canAsk`. */
+  ask(question: string): Promise<string | undefined>;
+  /** Standard input to its end, or undefined when it is longer than `sizeBytesMax`. */
+  readInput(sizeBytesMax: number): Promise<Uint8Array | undefined>;
+}
+
+/** The terminal of this process. */
+export function openTerminal(env: Environment): Terminal {
+  const { stdin, stdout, stderr } = process;
+  // Told to whoever waits for the write; the event alone would end the process.
+  for (const stream of [stdout, stderr]) stream.on("error", () => undefined);
+  const isTerminal = stdout.isTTY === true;
+  const isPlain = (env["NO_COLOR"] ?? "") !== "" || env["TERM"] === "dumb";
+  return {
+    env,
+    columns: isTerminal ? stdout.columns : Number.POSITIVE_INFINITY,
+    isTerminal,
+    color: isTerminal && !isPlain,
+    canAsk: stdin.isTTY === true && stderr.isTTY === true,
+    print: (text) => writeLine(stdout, text),
+    tell: (text) => writeLine(stderr, text),
+    ask,
+    readInput,
+  };
+}
+
+function writeLine(stream: NodeJS.WriteStream, text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(`${text}\n`, (error) => {
+      const errno = error && "code" in error ? String(error.code) : undefined;
+      if (!error || errno === "EPIPE") return resolve();
+      const object = stream === process.stdout ? "standard output" : "standard error";
+      const detail = { operation: "write", object, cause: error };
+      return reject(new HostError(errno === undefined ? detail : { ...detail, errno }));
+    });
+  });
+}
+
+async function ask(question: string): Promise<string | undefined> {
+  const { createInterface } = await import("node:readline");
+  // Line editing is left to the kernel's terminal: no raw mode to restore when we are killed.
+  const { stdin: input, stderr: output } = process;
+  const lines = createInterface({ input, output, terminal: false });
+  const answer = await new Promise<string | undefined>((resolve) => {
+    lines.once("close", () => resolve(undefined));
+    lines.question(question, resolve);
+  });
+  lines.close();
+  return answer;
+}
+
+async function readInput(sizeBytesMax: number): Promise<Uint8Array | undefined> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of Bun.stdin.stream()) {
+    sizeBytes += chunk.length;
+    if (sizeBytes > sizeBytesMax) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
