@@ -37,7 +37,7 @@ const EVENT_DELAY_MIN_MS = 20;
 /** How slowly we answer a program that keeps undoing our work. */
 const EVENT_DELAY_MAX_MS = 5_000;
 const RETRY_DELAY_MIN_MS = 250;
-/** For ever, whether anything happened or not: events may be missing, and some changes have none. */
+/** Whether anything happened or not: events may be missing, and some changes have none. */
 const FULL_PASS_INTERVAL_MS = 60_000;
 /** Then other work gets its turn: some 5 ms of system calls. */
 const APPLY_SLICE_OPERATIONS = 256;

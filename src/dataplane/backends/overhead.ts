@@ -12,7 +12,7 @@ const IPV6_HEADER_SIZE = 40;
 /** RFC 768. */
 const UDP_HEADER_SIZE = 8;
 
-/** In front of each inner packet on an IPv4 underlay: 28 bytes. The datagram has no other header. */
+/** In front of each inner packet on an IPv4 underlay: 28 bytes. There is no header of ours. */
 export const ENCAPSULATION_OVERHEAD_V4 = IPV4_HEADER_SIZE + UDP_HEADER_SIZE;
 /** On an IPv6 underlay: 48 bytes. */
 export const ENCAPSULATION_OVERHEAD_V6 = IPV6_HEADER_SIZE + UDP_HEADER_SIZE;

@@ -21,7 +21,7 @@ import { planFirewall } from "./firewall.ts";
 import { overlayMtu } from "./overhead.ts";
 import { OVERLAY_LINK } from "./ownership.ts";
 
-/** Room for a burst of 64 KiB super-packets while the engine is busy; the kernel's default is 500. */
+/** Room for a burst of super-packets while the engine is busy; the kernel's default is 500. */
 const TX_QUEUE_LENGTH_PACKETS = 1000;
 /**
  * A super-packet leaves as one send with a copy of the inner headers for each segment. Those

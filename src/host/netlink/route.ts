@@ -114,7 +114,7 @@ export function encodeRouteAdd(out: DataView, route: RouteSpec, sequence: number
   return encodeRoute(out, route, { flags: NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, sequence });
 }
 
-/** Writes the request that puts `route` in the place of the one with its key. @returns its length. */
+/** Writes the request that puts `route` in place of the one with its key. @returns its length. */
 export function encodeRouteReplace(out: DataView, route: RouteSpec, sequence: number): number {
   return encodeRoute(out, route, { flags: NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence });
 }

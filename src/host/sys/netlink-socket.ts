@@ -163,7 +163,7 @@ function setNetlinkOption(socket: Descriptor, option: number, value: number): vo
   checkCall(result, "set", `option ${option} of a netlink socket to ${value}`);
 }
 
-/** Buffer sizes are wishes: whether the kernel granted one decides nothing but how much it takes. */
+/** Buffer sizes are wishes; whether the kernel granted this one is all that can be said. */
 function setSocketOption(socket: Descriptor, option: number, value: number): boolean {
   const memory = kernelBytes(4);
   memory.view.setInt32(0, value, true);
