@@ -7,9 +7,9 @@
  * edit, so the frozen view costs nothing to take and never changes. Without a frozen view writes
  * copy nothing, and a new value for a known key does not even go through the tree.
  *
- *     branch  bounds    [ b1, b2 ]           children[i] holds keys k with bounds[i-1] <= k < bounds[i]
- *             children  [ c0, c1, c2 ]
- *     leaf    keys      [ k0, k1, ... ]      cells[i] holds the value of keys[i]
+ *     branch  bounds    [ b1, b2 ]        children[i] holds the keys from bounds[i-1] on,
+ *             children  [ c0, c1, c2 ]    below bounds[i]
+ *     leaf    keys      [ k0, k1, ... ]   cells[i] holds the value of keys[i]
  *     index   key -> its cell in the live tree
  *
  * A descent costs about 17 comparisons of strings (1.5 µs among 100,000 keys), the index one

@@ -130,6 +130,15 @@ describe("due", () => {
     expect(world.pass(5000)).toEqual([]);
   });
 
+  test("a lease that is made while all others are far from their end", () => {
+    const world = new World();
+    world.lead();
+    world.pass(3000);
+    world.acquire(1);
+    expect(world.pass(TTL_MS - 1000)).toEqual([]);
+    expect(world.pass(1000)).toHaveLength(1);
+  });
+
   test("a new leader gives every lease its whole time again, once", () => {
     const world = new World();
     world.acquire(1);

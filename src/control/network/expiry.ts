@@ -158,8 +158,6 @@ export class LeaseClock {
       this.#timers.delete(subnet);
       return;
     }
-    const known = this.#timers.get(subnet);
-    if (known?.epoch === epoch) return;
     const timer: Timer = {
       node,
       epoch,

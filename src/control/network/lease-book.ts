@@ -39,9 +39,12 @@ const NO_BYTES = new Uint8Array(0);
 
 export class LeaseBook {
   readonly #writer: KvWriter;
+  readonly #rememberedMax: number;
 
-  constructor(writer: KvWriter) {
+  /** `rememberedMax` is for tests: every replica must use the same. */
+  constructor(writer: KvWriter, rememberedMax = REMEMBERED_LEASES_MAX) {
     this.#writer = writer;
+    this.#rememberedMax = rememberedMax;
   }
 
   /** The lease of `subnet`, held or expired. */
@@ -136,7 +139,7 @@ export class LeaseBook {
     this.#count({ held: -1, expired: 1 });
     this.#writer.put(expiredKey(lease.subnet, this.#writer.changeRevision), NO_BYTES);
     const expired = this.#write({ ...lease, state: "expired" });
-    if (this.usage().expired > REMEMBERED_LEASES_MAX) {
+    if (this.usage().expired > this.#rememberedMax) {
       const [oldest] = this.expired();
       assert(oldest !== undefined, "counted expired leases must be there");
       this.remove(oldest);

@@ -129,7 +129,7 @@ function parseLeaseBackend(value: Readonly<Record<string, unknown>>): LeaseBacke
   return kind === "other" && type !== "udp" ? parseBackend(type, data) : undefined;
 }
 
-/** A backend of flannel's form. flannel's own udp leases have no data: the port is the usual one. */
+/** A backend of flannel's form. flannel's udp leases have no data: the port is the usual one. */
 function parseBackend(type: unknown, data: unknown): LeaseBackend | undefined {
   if (typeof type !== "string" || type === "") return undefined;
   if (type.length > BACKEND_TYPE_LENGTH_MAX || !type.isWellFormed()) return undefined;

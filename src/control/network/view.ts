@@ -82,7 +82,7 @@ export function readNetwork(reader: KvReader, previous?: NetworkView): NetworkVi
 
 /** The lease as `previous` has it, found by name alone: parsing a subnet costs as much as all. */
 function knownLease(pair: KeyValue, previous: NetworkView | undefined): Lease | undefined {
-  if (previous === undefined || pair.modRevision > previous.revision) return undefined;
+  if (previous === undefined) return undefined;
   const name = pair.key.slice(SUBNETS_PREFIX.length);
   const text = name.replace("-", "/");
   const leases: ReadonlyMap<string, Lease> = previous.leases;
