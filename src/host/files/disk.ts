@@ -19,7 +19,7 @@ import { HostError } from "../../base/host-error.ts";
  */
 export type OpenMode = "read" | "create" | "durable";
 
-/** An open file. All errors are `HostError`; after a failed write or sync its content is unknown. */
+/** An open file. Throws `HostError` only; after a failed write or sync its content is unknown. */
 export interface DiskFile {
   readonly path: string;
   /** Size in bytes when it was opened. */

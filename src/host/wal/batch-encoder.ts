@@ -1,5 +1,5 @@
 /**
- * Turns frames into the bytes of one batch: the frames, then the commit frame that makes them count.
+ * Turns frames into the bytes of one batch: the frames, then the commit frame that closes it.
  *
  * Keeps one buffer and reuses it; a batch's bytes are borrowed until the next one.
  *

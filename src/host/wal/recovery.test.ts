@@ -183,7 +183,7 @@ describe("recovery of damaged files", () => {
     expect(counts.harmless).toBeGreaterThan(500);
   }, 60_000);
 
-  test("a flipped bit in the last batch of a log that was not sealed drops it at most", async () => {
+  test("a flipped bit in the last batch of a log without a seal drops it at most", async () => {
     const { after, start, end, short, full } = await logWithLastBatch();
     let dropped = 0;
     for (let at = SECTOR_SIZE; at < after.length; at++) {

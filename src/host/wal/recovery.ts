@@ -215,7 +215,7 @@ class Recovery {
     this.#files = this.#files.slice(0, -1);
   }
 
-  /** Whether `file` is an empty segment that waits for the batch after `end` to end its forerunner. */
+  /** Whether `file` is an empty segment that waits for one more batch after `end`. */
   async #isUnusedAfter(file: SegmentFile, end: ScanEnd): Promise<boolean> {
     const handle = await this.#place.disk.open(file.path, "read");
     try {
@@ -238,7 +238,8 @@ class Recovery {
     const expected = end.batch + 1;
     const { latestBatch } = tail;
     if (latestBatch !== undefined && latestBatch !== expected) {
-      const reason = `${describeStop(end)} in batch ${expected}, although batch ${latestBatch} was written after it`;
+      const later = `although batch ${latestBatch} was written after it`;
+      const reason = `${describeStop(end)} in batch ${expected}, ${later}`;
       throw damaged(byteOf(file, end.stopOffset), reason);
     }
     const handle = await disk.open(file.path, "durable");

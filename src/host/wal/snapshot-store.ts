@@ -61,7 +61,8 @@ const NAME_PATTERN = /^(\d{16})-(\d{16})\.snap$/;
 
 /** The file name of a snapshot, without its directory. */
 export function formatSnapshotName({ index, term }: SnapshotId): string {
-  return `${String(index).padStart(NAME_DIGITS, "0")}-${String(term).padStart(NAME_DIGITS, "0")}.snap`;
+  const [first, second] = [index, term].map((part) => String(part).padStart(NAME_DIGITS, "0"));
+  return `${first}-${second}.snap`;
 }
 
 /** What the file name `text` says; undefined when it is not a snapshot's. */

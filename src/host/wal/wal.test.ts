@@ -156,7 +156,8 @@ describe("a process that is killed", () => {
       const hardState = { term: 1, vote: 0, commit: 0 };
       for (let index = 1; ; index++) {
         const payload = new Uint8Array(200).fill(index);
-        const appended = store.append({ hardState, entries: [{ index, term: 1, kind: 0, payload }] });
+        const entries = [{ index, term: 1, kind: 0, payload }];
+        const appended = store.append({ hardState, entries });
         appended.then(() => process.stdout.write(index + "\\n"));
         if (index % 7 === 0) await appended;
       }
