@@ -35,7 +35,7 @@ export interface RaftConfig {
   readonly inflightSizeMaxBytes: number;
   /** Payload that a leader takes in before it must commit some of it; beyond, proposals drop. */
   readonly uncommittedSizeMaxBytes: number;
-  /** Committed entries handed out for applying and not yet reported as applied. */
+  /** Committed entries handed out for applying and not yet reported as applied. Above 0. */
   readonly committedSizeMaxBytes: number;
   /** `lease_based` needs `checkQuorum` and clocks that do not drift; production uses `safe`. */
   readonly readOnly: ReadOnlyMode;
@@ -62,6 +62,7 @@ export function assertConfig(config: RaftConfig): void {
   assert(config.heartbeatTicks > 0, "heartbeat ticks must be greater than 0");
   assert(config.electionTicks > config.heartbeatTicks, "election ticks must exceed heartbeat's");
   assert(config.inflightCountMax > 0, "inflight count must be greater than 0");
+  assert(config.committedSizeMaxBytes > 0, "committed size must be greater than 0");
   assert(
     config.inflightSizeMaxBytes >= config.messageSizeMaxBytes,
     "inflight size must be at least the message size",

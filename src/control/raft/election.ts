@@ -12,7 +12,7 @@ import { quorumVote, type VoteResult } from "./quorum.ts";
 import { broadcastAppend } from "./replicate.ts";
 import { becomeCandidate, becomeFollower, becomeLeader, becomePreCandidate } from "./role.ts";
 import type { CampaignRefusal } from "./trace.ts";
-import type { VoteResponse, VoteRound } from "./types.ts";
+import type { EntryId, VoteResponse, VoteRound } from "./types.ts";
 
 /** Why there is an election: its time has come, or the leader asked for it. */
 export type CampaignReason = "timeout" | "transfer";
@@ -42,6 +42,14 @@ export function handleVoteResponse(core: Core, candidate: Candidate, response: V
   const round: VoteRound = candidate.kind === "candidate" ? "vote" : "pre_vote";
   // While a candidate, answers to the rehearsal may still come in.
   if (response.round !== round) return;
+  if (response.commit !== undefined) {
+    maybeLearnCommit(core, response.commit);
+    if (core.log.hasUnappliedConfChange()) {
+      // Not the membership of today any more: apply it, then try again.
+      becomeFollower(core, core.term, undefined);
+      return;
+    }
+  }
   switch (poll(core, candidate, response)) {
     case "won":
       if (round === "pre_vote") campaign(core, "vote", "timeout");
@@ -52,6 +60,17 @@ export function handleVoteResponse(core: Core, candidate: Candidate, response: V
       return;
     case "pending":
   }
+}
+
+/**
+ * Takes over what another node knows to be committed, if our log holds it. Changes take effect
+ * when they are applied, so a node that lost its vote by a change knows of it before others do.
+ * It cannot lead any more; and when its log is longer than ours it refuses us, whose membership of
+ * yesterday demands its vote: without its word nobody could ever lead again.
+ */
+function maybeLearnCommit(core: Core, commit: EntryId): void {
+  if (commit.index > core.log.committed && core.log.matches(commit))
+    core.log.commitTo(commit.index);
 }
 
 function refusal(core: Core): CampaignRefusal | undefined {

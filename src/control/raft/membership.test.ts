@@ -205,6 +205,43 @@ describe("§4 membership changes", () => {
     expect(leader.confState).toMatchObject({ voters: [1, 4, 5], votersOutgoing: [] });
   });
 
+  test("a node that lost its vote tells the candidate that still asks for it", () => {
+    const group = cluster(2, { stepDownOnRemoval: false, checkQuorum: false });
+    const old = group.elect(2);
+    // Node 2 demotes itself, applies that, and has more entries than node 1.
+    group.proposeConf(2, conf("l2", "explicit"));
+    group.settle();
+    group.proposeConf(2, conf(""));
+    group.takeReady(old);
+    while (group.deliverNext());
+    answers(group, group.node(1)).forEach((message) => {
+      group.deliver(message);
+    });
+    group.partition([1], [2]);
+    group.settle();
+    expect(old.confState.voters).toEqual([N(1)]);
+    group.propose(2, "x");
+    group.settle();
+    const other = group.node(1);
+    expect(other.confState.votersOutgoing).toEqual([1, 2].map(N));
+    expect(old.log.lastIndex()).toBeGreaterThan(other.log.lastIndex());
+    group.heal();
+    other.raft.forgetLeader();
+    group.crash(old);
+    group.restart(old);
+    other.raft.campaign();
+    for (const node of [other, old]) {
+      for (const message of answers(group, node)) group.deliver(message);
+    }
+    // What it was told to be committed, it applies before it campaigns again.
+    const { role, commit, applied } = other.raft.status();
+    expect([role, commit > applied]).toEqual(["follower", true]);
+    group.settle();
+    group.elect(1);
+    expect(other.confState).toEqual(configOf([1], [2]));
+    expect(other.raft.status().role).toBe("leader");
+  });
+
   test("§4.3 a joint configuration is left by itself when that was asked for", () => {
     const group = cluster(1);
     const leader = group.elect(1);

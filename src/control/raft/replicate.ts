@@ -73,7 +73,10 @@ function maybeSendSnapshot(core: Core, to: NodeId, progress: Progress): boolean 
     core.trace?.({ kind: "snapshot_not_sent", to, reason: "unavailable" });
     return false;
   }
-  assert(snapshot.index > 0, "a compacted log needs a snapshot");
+  assert(
+    snapshot.index > 0 && snapshot.index + 1 >= core.log.firstIndex(),
+    "a compacted log needs a snapshot that it continues",
+  );
   if (!isMember(snapshot.confState, to)) {
     // It was taken before that member joined, which would refuse it: wait for a newer one.
     core.trace?.({ kind: "snapshot_not_sent", to, reason: "outdated" });

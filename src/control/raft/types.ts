@@ -111,6 +111,11 @@ export interface VoteResponse extends Envelope {
   readonly kind: "vote_response";
   readonly round: VoteRound;
   readonly rejected: boolean;
+  /**
+   * Of a refuser that does not vote any more, as it knows: what it knows to be committed. It may
+   * be the change that took its vote, and the candidate may be waiting for that vote for ever.
+   */
+  readonly commit?: EntryId;
 }
 
 /** AppendEntries (§3.5). `previous` is the entry that must precede `entries`. */

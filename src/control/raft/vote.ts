@@ -6,8 +6,10 @@
  *
  * @module
  */
+import { assert } from "../../base/assert.ts";
+import { isVoter } from "./conf-change.ts";
 import { type Core, castVote, leaderOf, sendAfterAppend } from "./core.ts";
-import type { VoteRequest } from "./types.ts";
+import type { EntryId, VoteRequest } from "./types.ts";
 
 /**
  * Whether a request of a higher term is passed over, since a leader was heard from lately: a node
@@ -69,5 +71,13 @@ function answer(core: Core, request: VoteRequest, granted: boolean): void {
     // and neither are we. A refusal tells our own.
     term: granted ? request.term : core.term,
     rejected: !granted,
+    ...(granted || isVoter(core.membership, core.id) ? {} : { commit: committedId(core) }),
   });
+}
+
+function committedId(core: Core): EntryId {
+  const index = core.log.committed;
+  const term = core.log.term(index);
+  assert(term !== undefined, "the term of what is committed must be known");
+  return { term, index };
 }
