@@ -13,6 +13,7 @@ import {
   I,
   isGranted,
   N,
+  T,
   TestCluster,
   voteRequest,
 } from "./test-cluster.ts";
@@ -240,6 +241,23 @@ describe("§4 membership changes", () => {
     group.elect(1);
     expect(other.confState).toEqual(configOf([1], [2]));
     expect(other.raft.status().role).toBe("leader");
+  });
+
+  test("a candidate that learns of a committed change applies it before it goes on", () => {
+    const group = cluster(5, { preVote: false });
+    const node = group.node(1);
+    node.log.append([{ kind: "conf_change", term: T(1), index: I(2), change: conf("r5") }]);
+    group.restart(node);
+    node.raft.campaign();
+    answers(group, node);
+    const refusal = { kind: "vote_response", round: "vote", to: N(1), rejected: true } as const;
+    const commit = { term: T(1), index: I(2) };
+    const { term } = node.raft.status();
+    // Not what our log holds: no news.
+    node.raft.step({ ...refusal, from: N(4), term, commit: { ...commit, term: T(9) } });
+    expect(node.raft.status()).toMatchObject({ role: "candidate", commit: 1 });
+    node.raft.step({ ...refusal, from: N(5), term, commit });
+    expect(node.raft.status()).toMatchObject({ role: "follower", commit: 2, applied: 1 });
   });
 
   test("§4.3 a joint configuration is left by itself when that was asked for", () => {
