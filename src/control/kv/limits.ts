@@ -37,5 +37,14 @@ export const OUTCOME_SIZE_MAX_BYTES = 64 * KIB;
 /** Clients whose last sequences are known. The one that was silent longest is forgotten first. */
 export const CLIENTS_REMEMBERED_MAX = 16_384;
 
+/** Revisions whose events are kept for watches and for reading the past. */
+export const HISTORY_REVISIONS_MAX = 10_000;
+/** The same in bytes of keys and values, those before and after each change. */
+export const HISTORY_SIZE_MAX_BYTES = 16 * MIB;
+/** Revisions that one step of a watch looks at: a slow prefix must not hold up the loop. */
+export const WATCH_STEP_REVISIONS_MAX = 1000;
+/** Bytes of keys and values after which a step of a watch ends; a revision is never cut. */
+export const WATCH_STEP_SIZE_BYTES = 256 * KIB;
+
 /** Aim for one part of a snapshot, bytes of plain data; also the piece of a larger value. */
 export const SNAPSHOT_PART_SIZE_BYTES = 256 * KIB;

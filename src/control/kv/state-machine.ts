@@ -12,6 +12,7 @@
  */
 import { assert } from "../../base/assert.ts";
 import { decodeIndex, decodeRevision, type Index } from "../../base/ids.ts";
+import { History } from "./history.ts";
 import { RequestTable } from "./requests.ts";
 import { type FrozenState, readSnapshot, writeSnapshot } from "./snapshot.ts";
 import { Store } from "./store.ts";
@@ -57,6 +58,7 @@ class KvStateMachine implements StateMachine {
   #requests = new RequestTable();
   /** Invariant: never goes back, except by `restore`. */
   #appliedIndex = decodeIndex(0);
+  readonly history = new History();
   /** Reads whichever store is the current one, so that it outlives a restore. */
   readonly reader: KvReader;
 
@@ -85,6 +87,7 @@ class KvStateMachine implements StateMachine {
     }
     const outcome = this.#handle(command, context);
     const events = this.#store.commit();
+    if (events.length > 0) this.history.append({ revision: this.#store.revision, events });
     if (request !== undefined) this.#requests.remember(request, outcome);
     return { outcome, revision: this.#store.revision, events };
   }
@@ -116,6 +119,7 @@ class KvStateMachine implements StateMachine {
     this.#appliedIndex = index;
     this.#store = store;
     this.#requests = requests;
+    this.history.reset(store.revision);
     return undefined;
   }
 

@@ -65,6 +65,20 @@ export type KvEvent =
       readonly previous: KeyValue;
     };
 
+/** All events of one revision: whoever is told of one is told of all, together. */
+export interface RevisionEvents {
+  readonly revision: Revision;
+  readonly events: readonly KvEvent[];
+}
+
+/** The events of the last revisions. Kept by each node for itself: a restore empties it. */
+export interface KvHistory {
+  /** The events of this and all later revisions are known. */
+  readonly oldestRevision: Revision;
+  /** The events from `revision` on, ascending, without a gap; undefined when some are forgotten. */
+  from(revision: Revision): Iterable<RevisionEvents> | undefined;
+}
+
 /** What one applied entry did. */
 export interface Applied {
   /** The command's outcome, or the remembered one when the request was applied before. */
@@ -106,6 +120,7 @@ export type CommandHandler = (writer: KvWriter, command: Command, context: Apply
 /** The replicated state machine as its driver sees it. */
 export interface StateMachine {
   readonly reader: KvReader;
+  readonly history: KvHistory;
   /** Index of the last applied entry; 0 at first. */
   readonly appliedIndex: Index;
   /** Applies the entry at `context.index`, which must follow `appliedIndex`. */
