@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { AdminServer } from "../admin/server.ts";
 import { openAdminServer } from "../admin/server.ts";
@@ -44,6 +45,7 @@ import { openReconciler, type Reconciler } from "./reconciler.ts";
 import { openSession, type Session } from "./session.ts";
 import { describeConflict, findUnderlay, localConflicts, networkConflicts } from "./underlay.ts";
 
+const RUN_DIRECTORY_MODE = 0o755;
 const ADMIN_TOKEN_SIZE = 32;
 const ADMIN_TOKEN_MODE = 0o600;
 
@@ -108,6 +110,7 @@ class Agent {
   async start(): Promise<void> {
     const { config, clock, log } = this.#options;
     this.#lock = await lockDirectory(config.dataDir);
+    await makeRunDirectory(config.runDir);
     const kernel = openKernel({ clock, log });
     this.#kernel = kernel;
     const wantedSubnet = await this.#rememberedSubnet();
@@ -349,6 +352,17 @@ class Agent {
     const token = Buffer.from(this.#options.random.bytes(ADMIN_TOKEN_SIZE)).toString("hex");
     await writeFileAtomic(path, `${token}\n`, { mode: ADMIN_TOKEN_MODE });
     return token;
+  }
+}
+
+/** Readable by everybody: `subnet.env` is in it. Who may use the socket, its own mode says. */
+async function makeRunDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: RUN_DIRECTORY_MODE });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const next = "check --run-dir and its permissions";
+    throw new HostError({ operation: "create directory", object: path, reason, next, cause });
   }
 }
 
