@@ -114,7 +114,9 @@ async function runTests(
   const failed = outcomes.filter((each) => each.kind === "failed");
   const names = failed.map((each) => `${each.file}: ${each.name}`);
   // A file that cannot be loaded, or an error between tests, is in no test's account.
-  if (code !== 0 && failed.length === 0) names.push(`${suite.name}: ended with code ${code}`);
+  const errors = lines.map((line) => /^ *(\d+) errors?$/.exec(line)?.[1]).find(Boolean);
+  if (errors !== undefined) names.push(`${suite.name}: ${errors} errors outside of tests`);
+  else if (code !== 0 && failed.length === 0) names.push(`${suite.name}: ended with code ${code}`);
   return {
     passed: outcomes.filter((each) => each.kind === "passed").length,
     failed: names,
