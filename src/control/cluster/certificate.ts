@@ -23,6 +23,15 @@ export function pinOf(certificate: X509Certificate): string {
   return encodeBase32(createHash("sha256").update(spki).digest());
 }
 
+/** SHA-256 of the public key in the PEM certificate `pem`, hexadecimal; "" when it is none. */
+export function keyHashOf(pem: string): string {
+  const key = parseCertificate(pem)?.publicKey;
+  if (key === undefined) return "";
+  return createHash("sha256")
+    .update(key.export({ type: "spki", format: "der" }))
+    .digest("hex");
+}
+
 /** The node that `certificate` names, if it names one. */
 export function nodeOf(certificate: X509Certificate): NodeId | undefined {
   // One attribute a line; a value cannot hold a line end without being escaped.

@@ -1,26 +1,68 @@
 /**
  * One node's part of the cluster, put together: consensus driver, peer connections, membership,
- * join server. Composition only; the logic is in the files beside this one.
+ * join. Composition and the small methods of `Cluster`; the logic is in the files beside this one.
  *
  * @module
  */
+import type { TLSSocket } from "node:tls";
+import { assert } from "../../base/assert.ts";
 import type { HostError } from "../../base/host-error.ts";
+import { formatNodeId, type NodeId } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
+import { err, ok, type Result } from "../../base/result.ts";
 import type { Clock, LogStore, Random } from "../../host/ports.ts";
-import type { StateMachine } from "../kv/types.ts";
+import type { Command, KvReader, StateMachine } from "../kv/types.ts";
+import { CaKey } from "./ca-key.ts";
+import { parseCertificate, pinOf } from "./certificate.ts";
+import { handOver, leaveCluster } from "./departure.ts";
+import { Doorkeeper } from "./doorkeeper.ts";
+import { Driver } from "./driver.ts";
 import type { Identity, IdentityStore } from "./identity.ts";
-import type { Cluster, HostPort, MemberInfo } from "./types.ts";
+import { type Listener, openListener } from "./listener.ts";
+import { findMember, listMembers, removeMember } from "./member-table.ts";
+import { createPeerCounters, type PeerCounters } from "./peer-counters.ts";
+import { PeerDirectory } from "./peer-directory.ts";
+import type { Recovered } from "./recovery.ts";
+import { RoleKeeper, roleIn } from "./role-keeper.ts";
+import { SelfKeeper } from "./self-keeper.ts";
+import { recoverNode } from "./startup.ts";
+import { createToken, formatToken } from "./token.ts";
+import { findToken, listTokens, newToken, publicToken, replaceToken } from "./token-table.ts";
+import { PeerTransport } from "./transport.ts";
+import type {
+  Cluster,
+  ClusterCounters,
+  ClusterFailure,
+  ClusterStatus,
+  CreatedToken,
+  CreateTokenOptions,
+  ExecuteOptions,
+  HostPort,
+  LeaveFailure,
+  Member,
+  MemberInfo,
+  MemberRecord,
+  RemoveMemberFailure,
+  RevokeTokenFailure,
+  RoleChange,
+  TokenInfo,
+} from "./types.ts";
+
+/** Two people revoke at once, or a join counts a use meanwhile: look again so often. */
+const TOKEN_ATTEMPTS_MAX = 5;
+/** How long closing waits for connections that do not end. */
+const CLOSE_TIMEOUT_MS = 1_000;
 
 export interface ClusterOptions {
   readonly identity: Identity;
   readonly identityStore: IdentityStore;
-  /** Opened at `clusterPaths(identity.clusterId)`; closed by the cluster. */
+  /** Opened at `clusterPaths(identity.clusterId)`; closed by `Cluster.close`. */
   readonly logStore: LogStore;
   /** Empty; it is filled from snapshot and log. */
   readonly machine: StateMachine;
   readonly clock: Clock;
   readonly random: Random;
-  /** Where the cluster port listens. Port 0: any free one. */
+  /** Where the cluster port listens; "::" for both families. Port 0: any free one. */
   readonly listen: HostPort;
   /** What the members table is to say about this node. Port 0: the one listened on. */
   readonly self: MemberInfo;
@@ -32,8 +74,283 @@ export interface ClusterOptions {
 /**
  * Starts this node's part of the cluster: recovers the state, listens, connects to its peers.
  * Resolves when the recovered state is applied; there may be no leader yet. Throws `HostError`
- * when the port is taken or the stored state is not usable.
+ * when the port is taken or the stored state is not usable; the log store is then the caller's.
  */
-export async function openCluster(_options: ClusterOptions): Promise<Cluster> {
-  throw new Error("not implemented yet");
+export async function openCluster(options: ClusterOptions): Promise<Cluster> {
+  const { identity, listen, clock } = options;
+  const recovered = await recoverNode(options);
+  const counters = createPeerCounters();
+  let cluster: RunningCluster | undefined;
+  const listener = await openListener({
+    listen,
+    keys: identity.keys,
+    clock,
+    counters,
+    onPeer: (socket) => (cluster === undefined ? socket.destroy() : cluster.acceptPeer(socket)),
+    onJoin: (socket) => (cluster === undefined ? socket.destroy() : cluster.acceptJoin(socket)),
+  });
+  cluster = new RunningCluster(options, { recovered, counters, listener });
+  return cluster;
+}
+
+class RunningCluster implements Cluster {
+  readonly reader: KvReader;
+  readonly #options: ClusterOptions;
+  readonly #listener: Listener;
+  readonly #counters: PeerCounters;
+  readonly #directory: PeerDirectory;
+  readonly #transport: PeerTransport;
+  readonly #driver: Driver;
+  readonly #caKey: CaKey;
+  readonly #door: Doorkeeper;
+  readonly #roles: RoleKeeper;
+  readonly #self: SelfKeeper;
+  #isClosing = false;
+
+  constructor(
+    options: ClusterOptions,
+    parts: {
+      readonly recovered: Recovered;
+      readonly counters: PeerCounters;
+      readonly listener: Listener;
+    },
+  ) {
+    const { identity, identityStore, machine, clock, random, log } = options;
+    const { nodeId, clusterId, generation, keys } = identity;
+    const { recovered, counters } = parts;
+    const cluster = { clusterId, generation };
+    this.#options = options;
+    this.#listener = parts.listener;
+    this.#counters = counters;
+    this.reader = machine.reader;
+    // The driver does not exist yet when the directory is first asked.
+    let confState = recovered.confState;
+    this.#directory = new PeerDirectory({
+      nodeId,
+      reader: machine.reader,
+      known: identity.peers,
+      clock,
+      log,
+      confState: () => confState,
+      save: (peers) => identityStore.savePeers(peers),
+    });
+    this.#transport = new PeerTransport({
+      ...{ nodeId, cluster, keys, clock, random, log, counters },
+      addressOf: (node) => this.#directory.addressOf(node),
+      standing: (node) => this.#directory.standing(node),
+    });
+    this.#driver = new Driver({
+      ...{ nodeId, cluster, recovered, machine, clock, random, log },
+      logStore: options.logStore,
+      transport: this.#transport,
+      answer: (from, method, body) => this.#door.answer(from, method, body),
+      onFatal: options.onFatal,
+    });
+    const driver = this.#driver;
+    const transport = this.#transport;
+    this.#caKey = new CaKey({
+      ...{ driver, transport, clock, log, ca: keys.ca, key: keys.caKey },
+      save: (key) => identityStore.saveCaKey(key),
+    });
+    const ports = { driver, transport, cluster, clock, random, log, counters };
+    this.#door = new Doorkeeper({ ...ports, ca: keys.ca, caKey: this.#caKey });
+    this.#roles = new RoleKeeper({ driver, clock, log });
+    const info = withPort(options.self, parts.listener.port);
+    this.#self = new SelfKeeper({ driver, clock, log, certificate: keys.certificate, info });
+    driver.onMembership((state) => {
+      confState = state;
+      this.#membersChanged();
+    });
+    driver.onApplied((events) => {
+      if (this.#directory.changed(events)) this.#membersChanged();
+    });
+    driver.onRole((change) => this.#roleChanged(change));
+  }
+
+  get port(): number {
+    return this.#listener.port;
+  }
+
+  acceptPeer(socket: TLSSocket): void {
+    this.#transport.accept(socket);
+  }
+
+  acceptJoin(socket: TLSSocket): void {
+    if (this.#isClosing) socket.destroy();
+    else this.#door.accept(socket);
+  }
+
+  execute<Outcome>(
+    command: Command<Outcome>,
+    options?: ExecuteOptions,
+  ): Promise<Result<Outcome, ClusterFailure>> {
+    return this.#driver.execute(command, options);
+  }
+
+  readBarrier(timeoutMs?: number): Promise<Result<void, ClusterFailure>> {
+    return this.#driver.readBarrier(timeoutMs);
+  }
+
+  status(): ClusterStatus {
+    const driver = this.#driver;
+    const { nodeId, clusterId, generation } = this.#options.identity;
+    const { role, term, leader, commit, applied } = driver.status();
+    return {
+      ...{ nodeId, clusterId, generation, role, term, leader, commit, applied },
+      memberRole: roleIn(driver.confState, nodeId),
+      revision: this.reader.revision,
+      hasQuorum: driver.hasQuorum(),
+      voterCount: driver.confState.voters.length,
+      removed: driver.isRemoved,
+    };
+  }
+
+  members(): readonly Member[] {
+    const driver = this.#driver;
+    const { progress } = driver.status();
+    const { leader } = driver.role;
+    return listMembers(this.reader).map((member) => ({
+      ...publicMember(member),
+      role: roleIn(driver.confState, member.id),
+      leader: member.id === leader,
+      self: member.id === driver.nodeId,
+      live: this.#isLive(member.id),
+      match: progress?.get(member.id)?.match,
+    }));
+  }
+
+  counters(): ClusterCounters {
+    const named = Object.entries(this.#counters).map(([name, value]: [string, number]) => [
+      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      value,
+    ]);
+    return { ...Object.fromEntries(named), refused_messages: this.#driver.refusedCount };
+  }
+
+  async createToken(options: CreateTokenOptions): Promise<Result<CreatedToken, ClusterFailure>> {
+    const { identity, clock, random } = this.#options;
+    const ca = parseCertificate(identity.keys.ca);
+    assert(ca !== undefined, "the CA was checked when the identity was loaded");
+    const token = createToken(pinOf(ca), random);
+    const stored = newToken(token.secret, { ...options, wallMs: clock.wallMs() });
+    const result = await this.execute(replaceToken(stored));
+    if (!result.ok) return result;
+    const isNew = result.value.kind === "done" && result.value.succeeded;
+    assert(isNew, "a random secret must not be taken");
+    return ok({ ...publicToken(stored), token: formatToken(token) });
+  }
+
+  tokens(): readonly TokenInfo[] {
+    return listTokens(this.reader).map(publicToken);
+  }
+
+  async revokeToken(id: string): Promise<Result<TokenInfo, RevokeTokenFailure>> {
+    for (let attempt = 0; attempt < TOKEN_ATTEMPTS_MAX; attempt++) {
+      const barrier = await this.readBarrier();
+      if (!barrier.ok) return barrier;
+      const token = findToken(this.reader, id);
+      if (token === undefined) {
+        const detail = `Cannot revoke token "${id}": there is none; see "overlay token list"`;
+        return err({ kind: "not_found", detail });
+      }
+      const revoked = { ...token, revoked: true };
+      const result = await this.execute(replaceToken(revoked));
+      if (!result.ok) return result;
+      if (result.value.kind === "done" && result.value.succeeded) return ok(publicToken(revoked));
+    }
+    const detail = `Cannot revoke token "${id}": it is being used at the moment; try again`;
+    return err({ kind: "overloaded", detail });
+  }
+
+  async removeMember(id: NodeId): Promise<Result<MemberRecord, RemoveMemberFailure>> {
+    const name = formatNodeId(id);
+    if (id === this.#driver.nodeId) {
+      const detail = `Cannot remove member ${name}: it is this node; use "overlay leave"`;
+      return err({ kind: "member_refused", detail });
+    }
+    for (;;) {
+      const barrier = await this.readBarrier();
+      if (!barrier.ok) return barrier;
+      const member = findMember(this.reader, id);
+      if (member === undefined) {
+        const detail = `Cannot remove member ${name}: there is none; see "overlay member list"`;
+        return err({ kind: "not_found", detail });
+      }
+      const result = await this.execute(removeMember(member, this.#options.clock.wallMs()));
+      if (!result.ok) return result;
+      // Otherwise its record changed meanwhile: take out what is there now.
+      if (result.value.kind === "done" && result.value.succeeded) return ok(publicMember(member));
+    }
+  }
+
+  leave(): Promise<Result<void, LeaveFailure>> {
+    return leaveCluster(this.#driver, this.#options.clock);
+  }
+
+  updateSelf(info: Partial<MemberInfo>): Promise<Result<void, ClusterFailure>> {
+    const { address, ...rest } = info;
+    const change = address === undefined ? rest : withPort({ ...rest, address }, this.port);
+    return this.#self.update(change);
+  }
+
+  onApplied(listener: Parameters<Cluster["onApplied"]>[0]): () => void {
+    return this.#driver.onApplied(listener);
+  }
+
+  onRole(listener: (change: RoleChange) => void): () => void {
+    return this.#driver.onRole(listener);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    const { clock, logStore } = this.#options;
+    await handOver(this.#driver, clock);
+    this.#self.stop();
+    this.#roles.stop();
+    this.#caKey.stop();
+    this.#directory.stop();
+    await this.#driver.stop();
+    this.#door.close();
+    this.#transport.close();
+    const { promise: timeout, resolve } = Promise.withResolvers<void>();
+    const cancel = clock.after(CLOSE_TIMEOUT_MS, resolve);
+    await Promise.race([this.#listener.close(), timeout]);
+    cancel();
+    await logStore.close();
+  }
+
+  #isLive(id: NodeId): boolean | undefined {
+    const driver = this.#driver;
+    if (driver.isLeader() || id === driver.nodeId) return driver.isLive(id);
+    return id === driver.role.leader ? true : undefined;
+  }
+
+  #membersChanged(): void {
+    this.#transport.membersChanged();
+    this.#poke();
+  }
+
+  #roleChanged(change: RoleChange): void {
+    const { log } = this.#options;
+    const { term, leader, role } = change;
+    if (leader === this.#driver.nodeId) log.info("this node leads the cluster", { term });
+    else if (leader !== undefined) log.info("leader found", { term, leader: formatNodeId(leader) });
+    else if (role === "follower") log.info("no leader", { term });
+    this.#poke();
+  }
+
+  #poke(): void {
+    this.#self.poke();
+    this.#caKey.poke();
+  }
+}
+
+function withPort<Info extends { readonly address: HostPort }>(info: Info, port: number): Info {
+  const { address } = info;
+  return address.port === 0 ? { ...info, address: { ...address, port } } : info;
+}
+
+function publicMember(member: MemberRecord): MemberRecord {
+  const { id, name, address, publicIp, underlayPrefixes, joinedAtMs } = member;
+  return { id, name, address, publicIp, underlayPrefixes, joinedAtMs };
 }

@@ -6,7 +6,7 @@ import { createStateMachine } from "../kv/state-machine.ts";
 import { systemTxn } from "../kv/txn.ts";
 import type { ConfChangeSingle } from "../raft/types.ts";
 import type { Driver } from "./driver.ts";
-import { SimCluster } from "./sim-cluster.ts";
+import { SimCluster } from "./sim-cluster.fake.ts";
 
 const [A, B, C, D] = [1, 2, 3, 4].map(decodeNodeId) as [
   ReturnType<typeof decodeNodeId>,

@@ -1,43 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { decodeNodeId } from "../../base/ids.ts";
-import { type IdentityFiles, IdentityStore, type JoinGrant } from "./identity.ts";
+import { IdentityStore, type JoinGrant } from "./identity.ts";
 import { createRequest, signRequest } from "./pki.ts";
-import { createSimRandom, SimClock } from "./sim-cluster.ts";
-
-/** Files in memory; can be told to fail at the nth write, as a crash would. */
-class MemoryFiles implements IdentityFiles {
-  readonly files = new Map<string, { content: Uint8Array; mode: number }>();
-  writesLeft = Number.POSITIVE_INFINITY;
-
-  read(path: string): Promise<Uint8Array | undefined> {
-    return Promise.resolve(this.files.get(path)?.content);
-  }
-
-  writeAtomic(path: string, content: Uint8Array, mode: number): Promise<void> {
-    if (this.writesLeft-- <= 0) return Promise.reject(new Error("crashed"));
-    this.files.set(path, { content, mode });
-    return Promise.resolve();
-  }
-
-  list(path: string): Promise<readonly string[]> {
-    const names = new Set<string>();
-    for (const file of this.files.keys()) {
-      if (file.startsWith(`${path}/`)) names.add(file.slice(path.length + 1).split("/")[0]!);
-    }
-    return Promise.resolve([...names]);
-  }
-
-  removeTree(path: string): Promise<void> {
-    for (const file of [...this.files.keys()]) {
-      if (file === path || file.startsWith(`${path}/`)) this.files.delete(file);
-    }
-    return Promise.resolve();
-  }
-
-  put(path: string, text: string): void {
-    this.files.set(path, { content: new TextEncoder().encode(text), mode: 0o644 });
-  }
-}
+import { MemoryFiles } from "./real-node.fake.ts";
+import { createSimRandom, SimClock } from "./sim-cluster.fake.ts";
 
 const clock = new SimClock();
 const random = createSimRandom(3);

@@ -56,10 +56,38 @@ export const FAIL_OVER_RETRY_MAX_MS = 300;
 /** Tries until the election timeout, one to two seconds, takes over. */
 export const FAIL_OVER_ATTEMPTS_MAX = 6;
 
+/** A TCP and TLS handshake within one data center takes milliseconds, over a bad path a second. */
+export const CONNECT_TIMEOUT_MS = 3_000;
+/** The wait after a failed connect, doubled each time up to the maximum, plus up to half again. */
+export const RECONNECT_MIN_MS = 50;
+export const RECONNECT_MAX_MS = 2_000;
+/** Bytes that wait on one connection; beyond, new frames are dropped and the core told so. */
+export const SEND_QUEUE_MAX_BYTES = 16 * MIB;
+/** Snapshot chunks stop at this fill until the peer has read: bulk must not pile up in memory. */
+export const BULK_QUEUE_MAX_BYTES = 1 * MIB;
+/** How often connections are looked at for silence. */
+export const LINK_CHECK_MS = 1_000;
+/** What was sent is unanswered for so long: ask whether the peer is there. */
+export const LINK_DOUBT_MS = 1_500;
+/** Nothing came back for ten heartbeats: the path or the peer is gone, TCP would retry for long. */
+export const LINK_SILENCE_MS = 3_000;
+/** An open connection without traffic says something in this interval. */
+export const LINK_KEEP_ALIVE_MS = 15_000;
+/** An incoming connection that says nothing for three keep-alives is half open. */
+export const INCOMING_IDLE_MS = 3 * LINK_KEEP_ALIVE_MS;
+/** Two for each peer in use, two more while they are replaced. */
+export const INCOMING_PER_PEER_MAX = 4;
+/** A snapshot that makes no progress for so long is given up; the core will ask again. */
+export const SNAPSHOT_STALL_MS = 10_000;
+/** Calls of this node that wait for an answer, for each peer. */
+export const CALLS_PENDING_MAX = 20_000;
+
 /** Asserts how the limits hang together; called when a node starts. */
 export function assertLimits(): void {
   assert(ELECTION_TICKS > 3 * HEARTBEAT_TICKS, "three heartbeats must fit an election timeout");
   assert(TRAILING_ENTRIES < SNAPSHOT_ENTRIES, "trailing entries must be fewer than a snapshot's");
   assert(INFLIGHT_SIZE_MAX_BYTES >= MESSAGE_SIZE_MAX_BYTES, "a message must fit the window");
+  assert(LINK_DOUBT_MS < LINK_SILENCE_MS, "doubt must come before silence");
+  assert(LINK_SILENCE_MS > HEARTBEAT_TICKS * TICK_MS, "silence must be longer than a heartbeat");
   assert(FAIL_OVER_DELAY_MAX_MS < ELECTION_TIMEOUT_MS, "fail-over must beat the timeout");
 }

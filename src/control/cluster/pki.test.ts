@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { decodeNodeId, parseClusterId } from "../../base/ids.ts";
 import { isKeyOf, nodeOf, parseCertificate, pinOf, problemOf } from "./certificate.ts";
 import { type CertifiedKey, createCa, createRequest, signRequest } from "./pki.ts";
-import { createSimRandom, SimClock } from "./sim-cluster.ts";
+import { createSimRandom, SimClock } from "./sim-cluster.fake.ts";
 
 const clusterId = parseClusterId("00112233445566778899aabbccddeeff")!;
 const nodeId = decodeNodeId(0x0123456789abc);

@@ -74,7 +74,7 @@ export async function createCa(options: {
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   });
-  return { certificate: certificate.toString("pem"), key: await exportKey(keys.privateKey) };
+  return { certificate: pemOf(certificate), key: await exportKey(keys.privateKey) };
 }
 
 /** A new key of a node, with the request to certify it. */
@@ -86,7 +86,7 @@ export async function createRequest(nodeId: NodeId): Promise<RequestedKey> {
     keys,
     signingAlgorithm: ALGORITHM,
   });
-  return { csr: csr.toString("pem"), key: await exportKey(keys.privateKey) };
+  return { csr: pemOf(csr), key: await exportKey(keys.privateKey) };
 }
 
 /** The certificate (PEM) for the key of the request, in the name of `nodeId`. */
@@ -118,7 +118,7 @@ export async function signRequest(options: SignOptions): Promise<Result<string, 
       await x509.AuthorityKeyIdentifierExtension.create(ca.publicKey),
     ],
   });
-  return ok(certificate.toString("pem"));
+  return ok(pemOf(certificate));
 }
 
 /** The public key of `csr` if its owner signed it with the private one, and it is of our kind. */
@@ -134,6 +134,11 @@ async function verifiedKey(csr: string): Promise<CryptoKey | undefined> {
   } catch {
     return undefined; // The request is a stranger's: whatever is wrong with it, it is refused.
   }
+}
+
+/** With a line end, so that certificates can be put one after the other. */
+function pemOf(object: { toString(format: "pem"): string }): string {
+  return `${object.toString("pem").trimEnd()}\n`;
 }
 
 async function loadLibrary(): Promise<typeof import("@peculiar/x509")> {

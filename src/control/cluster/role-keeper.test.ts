@@ -6,7 +6,7 @@ import { createStateMachine } from "../kv/state-machine.ts";
 import { systemTxn } from "../kv/txn.ts";
 import { findMember, putMember, removeMember } from "./member-table.ts";
 import { RoleKeeper } from "./role-keeper.ts";
-import { SimCluster } from "./sim-cluster.ts";
+import { SimCluster } from "./sim-cluster.fake.ts";
 
 const [A, B, C, D] = [decodeNodeId(1), decodeNodeId(2), decodeNodeId(3), decodeNodeId(4)];
 

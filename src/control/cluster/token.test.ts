@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { decodeBase32, encodeBase32 } from "./base32.ts";
-import { createSimRandom } from "./sim-cluster.ts";
+import { createSimRandom } from "./sim-cluster.fake.ts";
 import { createToken, formatToken, hashSecret, isSecretOf, parseToken, tokenId } from "./token.ts";
 
 const pin = encodeBase32(new Uint8Array(32).fill(7));

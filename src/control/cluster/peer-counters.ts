@@ -1,0 +1,46 @@
+/**
+ * What happened on the cluster port, counted: refusals by reason, losses, volumes.
+ *
+ * @module
+ */
+
+/** Running totals since the start. Written by the transport and the listener, read for metrics. */
+export interface PeerCounters {
+  /** Handshakes that failed: no TLS 1.3, no known protocol, too slow. */
+  handshakesFailed: number;
+  /** Connections without a certificate of this cluster. */
+  refusedCertificates: number;
+  /** Connections of nodes that are no members (any more). */
+  refusedNodes: number;
+  /** Frames that were malformed, of another cluster, generation or node. */
+  refusedFrames: number;
+  /** Messages that were not sent: no connection, or its queue was full. */
+  droppedMessages: number;
+  sentFrames: number;
+  receivedFrames: number;
+  sentSnapshots: number;
+  receivedSnapshots: number;
+  /** Connections for a join, and those of them that were let in. */
+  joinRequests: number;
+  joinsGranted: number;
+  /** Wrong tokens, those refused for trying too often included. */
+  joinTokensRefused: number;
+}
+
+/** All zero. */
+export function createPeerCounters(): PeerCounters {
+  return {
+    handshakesFailed: 0,
+    refusedCertificates: 0,
+    refusedNodes: 0,
+    refusedFrames: 0,
+    droppedMessages: 0,
+    sentFrames: 0,
+    receivedFrames: 0,
+    sentSnapshots: 0,
+    receivedSnapshots: 0,
+    joinRequests: 0,
+    joinsGranted: 0,
+    joinTokensRefused: 0,
+  };
+}

@@ -1,0 +1,311 @@
+/**
+ * The way to other members over mutual TLS 1.3: messages, calls, snapshots.
+ *
+ * Each direction has its own connections. To each peer there is one for messages and calls and,
+ * while it is needed, a second one for snapshots, so that heartbeats never wait behind megabytes.
+ * Where a peer is comes from the members table, looked up at each connect.
+ *
+ * @module
+ */
+import type { TLSSocket } from "node:tls";
+import { formatNodeId, type NodeId } from "../../base/ids.ts";
+import type { Log } from "../../base/log.ts";
+import { err, ok, type Result } from "../../base/result.ts";
+import type { Clock, Random } from "../../host/ports.ts";
+import type { PeerMessage } from "../raft/types.ts";
+import { isRecord, type PlainRecord } from "./codec.ts";
+import { decodePeerFrame, encodePeerFrame } from "./frame.ts";
+import {
+  BULK_QUEUE_MAX_BYTES,
+  CALLS_PENDING_MAX,
+  LINK_CHECK_MS,
+  SNAPSHOT_STALL_MS,
+} from "./limits.ts";
+import { messageToRecord } from "./message-codec.ts";
+import type { PeerCounters } from "./peer-counters.ts";
+import { PeerIntake, type Standing } from "./peer-intake.ts";
+import { type LinkKeys, PeerLink } from "./peer-link.ts";
+import type { CallFailure, PeerReceiver, SnapshotTransfer, Transport } from "./peer-port.ts";
+import type { ClusterRef } from "./recovery.ts";
+import { SNAPSHOT_CHUNK_SIZE_BYTES } from "./snapshot-codec.ts";
+import type { HostPort } from "./types.ts";
+
+export interface PeerTransportOptions {
+  readonly nodeId: NodeId;
+  readonly cluster: ClusterRef;
+  readonly keys: LinkKeys;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly counters: PeerCounters;
+  readonly addressOf: (node: NodeId) => HostPort | undefined;
+  readonly standing: (node: NodeId) => Standing;
+}
+
+interface PendingCall {
+  readonly resolve: (result: Result<PlainRecord, CallFailure>) => void;
+  readonly cancel: () => void;
+}
+
+interface Peer {
+  readonly main: PeerLink;
+  readonly bulk: PeerLink;
+  /** Calls that wait for their answer, by id. */
+  readonly calls: Map<number, PendingCall>;
+  /** The snapshot under way: told whether it arrived. */
+  snapshot: { readonly id: number; readonly settle: (arrived: boolean) => void } | undefined;
+}
+
+/** Of a refusal's reason and sentence. */
+const TEXT_LENGTH_MAX = 500;
+
+type Call = Parameters<Transport["call"]>[0];
+
+/** Connections to and from all members. */
+export class PeerTransport implements Transport {
+  readonly #options: PeerTransportOptions;
+  readonly #peers = new Map<NodeId, Peer>();
+  readonly #intake: PeerIntake;
+  readonly #cancelChecks: () => void;
+  #receiver: PeerReceiver | undefined;
+  #lastId = 0;
+  #isClosed = false;
+
+  constructor(options: PeerTransportOptions) {
+    this.#options = options;
+    const { nodeId, cluster, clock, log, counters, standing } = options;
+    this.#intake = new PeerIntake({
+      nodeId,
+      cluster,
+      clock,
+      log,
+      counters,
+      standing,
+      receiver: () => this.#receiver,
+      heard: (node) => this.#heard(node),
+    });
+    this.#cancelChecks = clock.every(LINK_CHECK_MS, () => this.#check());
+  }
+
+  attach(receiver: PeerReceiver): void {
+    this.#receiver = receiver;
+  }
+
+  /** Takes over an incoming connection of the members' protocol. */
+  accept(socket: TLSSocket): void {
+    if (this.#isClosed) socket.destroy();
+    else this.#intake.accept(socket);
+  }
+
+  /** The members table or membership changed. */
+  membersChanged(): void {
+    this.#intake.recheck();
+    for (const [node, peer] of this.#peers) {
+      if (this.#options.standing(node) !== "removed") continue;
+      this.#peers.delete(node);
+      this.#closePeer(peer);
+    }
+  }
+
+  send(message: PeerMessage): void {
+    const { counters } = this.#options;
+    const frame = this.#frame(message.to, { k: "raft", m: messageToRecord(message) });
+    if (!this.#isClosed && this.#peer(message.to).main.send(frame)) {
+      counters.sentFrames += 1;
+      return;
+    }
+    counters.droppedMessages += 1;
+    this.#receiver?.unreachable(message.to);
+  }
+
+  call(call: Call): Promise<Result<PlainRecord, CallFailure>> {
+    const { target, method, body, timeoutMs } = call;
+    if (this.#isClosed) return Promise.resolve(err({ kind: "unreachable" }));
+    const peer = this.#peer(target);
+    const id = ++this.#lastId;
+    const frame = this.#frame(target, { k: "call", i: id, m: method, b: body });
+    if (peer.calls.size >= CALLS_PENDING_MAX || !peer.main.send(frame)) {
+      return Promise.resolve(err({ kind: "unreachable" }));
+    }
+    this.#options.counters.sentFrames += 1;
+    return new Promise((resolve) => {
+      const cancel = this.#options.clock.after(timeoutMs, () => {
+        peer.calls.delete(id);
+        resolve(err({ kind: "timeout" }));
+      });
+      peer.calls.set(id, { resolve, cancel });
+    });
+  }
+
+  async sendSnapshot(transfer: SnapshotTransfer): Promise<boolean> {
+    const node = transfer.message.to;
+    if (this.#isClosed) return false;
+    const peer = this.#peer(node);
+    if (peer.snapshot !== undefined) return false;
+    const id = ++this.#lastId;
+    const { promise, resolve: settle } = Promise.withResolvers<boolean>();
+    peer.snapshot = { id, settle };
+    let cancelStall = () => {};
+    const progressed = () => {
+      cancelStall();
+      cancelStall = this.#options.clock.after(SNAPSHOT_STALL_MS, () => settle(false));
+    };
+    progressed();
+    try {
+      const sent = this.#sendBody({ transfer, peer, id, progressed });
+      // Whichever is first: the answer (or the link's end), or a body that cannot be sent.
+      const failed = sent.then((isSent) => (isSent ? promise : false));
+      const arrived = await Promise.race([promise, failed]);
+      if (arrived) this.#options.counters.sentSnapshots += 1;
+      return arrived;
+    } finally {
+      cancelStall();
+      settle(false);
+      peer.snapshot = undefined;
+      peer.bulk.rest();
+    }
+  }
+
+  /** Closes every connection. What was handed in before still leaves where it can. */
+  close(): void {
+    this.#isClosed = true;
+    this.#receiver = undefined;
+    this.#cancelChecks();
+    this.#intake.close();
+    for (const peer of this.#peers.values()) this.#closePeer(peer);
+    this.#peers.clear();
+  }
+
+  async #sendBody(work: {
+    readonly transfer: SnapshotTransfer;
+    readonly peer: Peer;
+    readonly id: number;
+    readonly progressed: () => void;
+  }): Promise<boolean> {
+    const { transfer, peer, id, progressed } = work;
+    const { message, body } = transfer;
+    const send = (record: PlainRecord) => peer.bulk.send(this.#frame(message.to, record));
+    if (!send({ k: "snapshot", i: id, m: messageToRecord(message) })) return false;
+    let offset = 0;
+    for await (const part of body) {
+      for (let at = 0; at < part.length; at += SNAPSHOT_CHUNK_SIZE_BYTES) {
+        if (peer.snapshot?.id !== id) return false;
+        const chunk = part.subarray(at, at + SNAPSHOT_CHUNK_SIZE_BYTES);
+        if (!send({ k: "chunk", i: id, o: offset, d: chunk })) return false;
+        offset += chunk.length;
+        await peer.bulk.drained(BULK_QUEUE_MAX_BYTES);
+        progressed();
+      }
+    }
+    return send({ k: "done", i: id, z: offset });
+  }
+
+  #peer(node: NodeId): Peer {
+    const known = this.#peers.get(node);
+    if (known !== undefined) return known;
+    const peer: Peer = {
+      main: this.#link(node, "main"),
+      bulk: this.#link(node, "bulk"),
+      calls: new Map(),
+      snapshot: undefined,
+    };
+    this.#peers.set(node, peer);
+    return peer;
+  }
+
+  #link(node: NodeId, use: "main" | "bulk"): PeerLink {
+    const { keys, clock, random, addressOf, log } = this.#options;
+    return new PeerLink({
+      peer: node,
+      keys,
+      clock,
+      random,
+      address: () => addressOf(node),
+      hello: () => this.#frame(node, { k: "hello", u: use }),
+      ping: () => this.#frame(node, { k: "ping" }),
+      onFrame: (bytes) => this.#received(node, bytes),
+      onDown: (reason) => {
+        log.debug("connection lost", { peer: formatNodeId(node), use, reason });
+        this.#lost(node, use);
+      },
+    });
+  }
+
+  #lost(node: NodeId, use: "main" | "bulk"): void {
+    const peer = this.#peers.get(node);
+    if (peer === undefined) return;
+    if (use === "bulk") {
+      peer.snapshot?.settle(false);
+      return;
+    }
+    this.#failCalls(peer);
+    this.#receiver?.unreachable(node);
+  }
+
+  /** A frame on a connection that this node opened: an answer of some kind. */
+  #received(node: NodeId, bytes: Uint8Array): void {
+    const { cluster, nodeId, counters } = this.#options;
+    const frame = decodePeerFrame({ cluster, from: node, to: nodeId }, bytes);
+    const peer = this.#peers.get(node);
+    if ("problem" in frame) counters.refusedFrames += 1;
+    if ("problem" in frame || peer === undefined) return;
+    counters.receivedFrames += 1;
+    this.#heard(node);
+    const { record } = frame;
+    if (record["k"] === "answer") this.#answered(peer, record);
+    else if (record["k"] === "expelled") this.#receiver?.expelled();
+    else if (record["k"] === "got" && peer.snapshot?.id === record["i"])
+      peer.snapshot?.settle(true);
+  }
+
+  #answered(peer: Peer, record: PlainRecord): void {
+    const id = record["i"];
+    const call = typeof id === "number" ? peer.calls.get(id) : undefined;
+    if (typeof id !== "number" || call === undefined) return;
+    peer.calls.delete(id);
+    call.cancel();
+    const { b: body, r: reason, d: detail } = record;
+    if (isRecord(body)) call.resolve(ok(body));
+    else call.resolve(err({ kind: "refused", reason: asText(reason), detail: asText(detail) }));
+  }
+
+  #heard(node: NodeId): void {
+    const peer = this.#peers.get(node);
+    peer?.main.heard();
+    peer?.bulk.heard();
+  }
+
+  #check(): void {
+    const nowMs = this.#options.clock.nowMs();
+    this.#intake.check(nowMs);
+    for (const peer of this.#peers.values()) {
+      peer.main.check(nowMs);
+      peer.bulk.check(nowMs);
+    }
+  }
+
+  #closePeer(peer: Peer): void {
+    peer.main.close();
+    peer.bulk.close();
+    this.#failCalls(peer);
+    peer.snapshot?.settle(false);
+  }
+
+  #failCalls(peer: Peer): void {
+    for (const { resolve, cancel } of peer.calls.values()) {
+      cancel();
+      resolve(err({ kind: "unreachable" }));
+    }
+    peer.calls.clear();
+  }
+
+  #frame(to: NodeId, body: PlainRecord): Uint8Array {
+    const { cluster, nodeId } = this.#options;
+    return encodePeerFrame({ cluster, from: nodeId, to }, body);
+  }
+}
+
+/** What a peer says in words, cut to what a log line or an answer may hold. */
+function asText(value: unknown): string {
+  return typeof value === "string" ? value.slice(0, TEXT_LENGTH_MAX) : "";
+}
