@@ -27,6 +27,8 @@ const LIMITS: HistoryLimits = {
 export class History implements KvHistory {
   readonly #limits: HistoryLimits;
   #entries: RevisionEvents[] = [];
+  /** Sizes of the entries: an old entry is long out of the processor's caches. */
+  #sizes: number[] = [];
   /** Those before it are forgotten; they are cut off now and then. */
   #start = 0;
   #oldest = 1;
@@ -48,8 +50,10 @@ export class History implements KvHistory {
   append(entry: RevisionEvents): void {
     const count = this.#entries.length - this.#start;
     assert(entry.revision === this.#oldest + count, "revisions must follow each other");
+    const sizeBytes = eventsSize(entry.events);
     this.#entries.push(entry);
-    this.#sizeBytes += eventsSize(entry.events);
+    this.#sizes.push(sizeBytes);
+    this.#sizeBytes += sizeBytes;
     while (
       this.#entries.length - this.#start > this.#limits.revisionsMax ||
       this.#sizeBytes > this.#limits.sizeMaxBytes
@@ -61,6 +65,7 @@ export class History implements KvHistory {
   /** Forgets everything; the next events are those of the revision after `revision`. */
   reset(revision: Revision): void {
     this.#entries = [];
+    this.#sizes = [];
     this.#start = 0;
     this.#oldest = revision + 1;
     this.#sizeBytes = 0;
@@ -78,11 +83,12 @@ export class History implements KvHistory {
   }
 
   #forgetOldest(): void {
-    this.#sizeBytes -= eventsSize(this.#entries[this.#start]!.events);
+    this.#sizeBytes -= this.#sizes[this.#start]!;
     this.#start += 1;
     this.#oldest += 1;
     if (this.#start > this.#limits.revisionsMax) {
       this.#entries = this.#entries.slice(this.#start);
+      this.#sizes = this.#sizes.slice(this.#start);
       this.#start = 0;
     }
   }
