@@ -102,7 +102,7 @@ async function putConfig(cli: Cli, argument: string, options: SetOptions): Promi
   });
   const action = dryRun ? "plan the network config" : "set the network config";
   return cli.show(action, answer, options, ({ revision, config, plan }) => {
-    const network = safe(String(config["Network"] ?? ""));
+    const network = safe(String(config["Network"] ?? config["IPv6Network"] ?? "the config"));
     const room = `${network}, room for ${formatPlural(plan.capacity, "subnet")}`;
     const head = dryRun
       ? `Would set ${room} (nothing changed, still at revision ${revision})`

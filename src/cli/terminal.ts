@@ -29,21 +29,28 @@ export interface Terminal {
   readInput(sizeBytesMax: number): Promise<Uint8Array | undefined>;
 }
 
-/** The terminal of this process. */
+/**
+ * The terminal of this process. The streams are touched when they are first needed: the runtime
+ * makes them then, at a cost of memory that the agent, which only logs, need not pay.
+ */
 export function openTerminal(env: Environment): Terminal {
-  const { stdin, stdout, stderr } = process;
-  // Told to whoever waits for the write; the event alone would end the process.
-  for (const stream of [stdout, stderr]) stream.on("error", () => undefined);
-  const isTerminal = stdout.isTTY === true;
   const isPlain = (env["NO_COLOR"] ?? "") !== "" || env["TERM"] === "dumb";
   return {
     env,
-    columns: isTerminal ? stdout.columns : Number.POSITIVE_INFINITY,
-    isTerminal,
-    color: isTerminal && !isPlain,
-    canAsk: stdin.isTTY === true && stderr.isTTY === true,
-    print: (text) => writeLine(stdout, text),
-    tell: (text) => writeLine(stderr, text),
+    get columns() {
+      return process.stdout.isTTY === true ? process.stdout.columns : Number.POSITIVE_INFINITY;
+    },
+    get isTerminal() {
+      return process.stdout.isTTY === true;
+    },
+    get color() {
+      return process.stdout.isTTY === true && !isPlain;
+    },
+    get canAsk() {
+      return process.stdin.isTTY === true && process.stderr.isTTY === true;
+    },
+    print: (text) => writeLine(process.stdout, text),
+    tell: (text) => writeLine(process.stderr, text),
     ask,
     readInput,
   };
@@ -51,6 +58,8 @@ export function openTerminal(env: Environment): Terminal {
 
 function writeLine(stream: NodeJS.WriteStream, text: string): Promise<void> {
   return new Promise((resolve, reject) => {
+    // Told to whoever waits for this write; without a listener the event would end the process.
+    if (stream.listenerCount("error") === 0) stream.on("error", () => undefined);
     stream.write(`${text}\n`, (error) => {
       const errno = error && "code" in error ? String(error.code) : undefined;
       if (!error || errno === "EPIPE") return resolve();
