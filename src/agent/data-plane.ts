@@ -81,10 +81,11 @@ export class DataPlane {
 
   /** Takes back all that this node made: links, routes, files. */
   async remove(): Promise<void> {
-    await this.#options.reconciler.remove();
+    // The engine first: it must not find its link gone, nor open it again.
     await this.#engine?.stop({ removeTun: true });
     this.#engine = undefined;
     this.#assigned = undefined;
+    await this.#options.reconciler.remove();
     for (const path of this.#options.subnetFiles) await removeFile(path);
   }
 
