@@ -40,7 +40,7 @@ export interface PacketNodeReport {
     readonly peer: number;
     readonly txPackets: number;
     readonly rxPackets: number;
-    readonly lastSeenAgoMs?: number;
+    readonly lastSeenAgoMs?: number | undefined;
   }[];
   readonly off: readonly { readonly name: string; readonly reason: string }[];
   /** Resident memory in bytes. */

@@ -124,14 +124,21 @@ export class PacketPair implements AsyncDisposable {
     };
   }
 
-  /** Starts a node and waits until it forwards. Rejects with what it printed when it does not. */
-  async startNode(side: PairSide, config = this.config(side)): Promise<PacketNode> {
+  /**
+   * Starts a node and waits until it forwards; `wrap` goes in front of its command. Rejects with
+   * what it printed when it does not start.
+   */
+  async startNode(
+    side: PairSide,
+    config = this.config(side),
+    wrap: readonly string[] = [],
+  ): Promise<PacketNode> {
     const path = join(this.#folder, `${side.namespace.name}.json`);
     writeFileSync(path, JSON.stringify(config));
-    const child = side.namespace.start([process.execPath, NODE_PROGRAM, path]);
+    const child = side.namespace.start([...wrap, process.execPath, NODE_PROGRAM, path]);
     const node = new PacketNode(child, path);
     await waitFor(() => node.lines().includes("ready") || !child.running, {
-      what: `${child.name} to be ready`,
+      describe: `${child.name} to be ready`,
       timeoutMs: WAIT_MS,
     });
     if (!child.running) throw new Error(node.lines().join("\n"));
@@ -141,7 +148,8 @@ export class PacketPair implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const child of this.#processes.reverse()) if (child.running) await child.kill();
-    for (const { namespace } of [this.a, this.b]) await run(["ip", "netns", "delete", namespace.id]);
+    for (const { namespace } of [this.a, this.b])
+      await run(["ip", "netns", "delete", namespace.id]);
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
@@ -158,14 +166,16 @@ export class PacketNode {
 
   /** What it printed so far. */
   lines(): string[] {
-    return readFileSync(this.process.logPath, "utf8").split("\n").filter((line) => line !== "");
+    return readFileSync(this.process.logPath, "utf8")
+      .split("\n")
+      .filter((line) => line !== "");
   }
 
   /** Its counters and state now. */
   async report(): Promise<PacketNodeReport> {
     const before = this.lines().length;
     this.process.signal("SIGUSR1");
-    await waitFor(() => this.lines().length > before, { what: "a report", timeoutMs: WAIT_MS });
+    await waitFor(() => this.lines().length > before, { describe: "a report", timeoutMs: WAIT_MS });
     return JSON.parse(this.lines()[before]!);
   }
 
@@ -184,4 +194,6 @@ async function raiseTun(namespace: Namespace, config: PacketNodeConfig): Promise
   const sizes = ["mtu", String(overlayMtu), "gso_max_size", String(TUN_GSO_MAX_SIZE)];
   await namespace.mustRun(["ip", "link", "set", tunName, ...sizes, "txqueuelen", "1000", "up"]);
   await namespace.mustRun(["ip", "route", "replace", "10.88.0.0/16", "dev", tunName]);
+  // ICMP errors come back with the host's own address as their source.
+  await namespace.sysctl(`net.ipv4.conf.${tunName}.accept_local`, 1);
 }

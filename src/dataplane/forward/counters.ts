@@ -137,13 +137,13 @@ export class LoopCounters {
     peers[at + PEER.TX_BYTES] = peers[at + PEER.TX_BYTES]! + bytes;
   }
 
-  /** Counts one packet received from the peer with `slot` at `nowMs` of the loop's clock. */
-  received(slot: number, bytes: number, nowMs: number): void {
-    this.add(TOTAL.RX_PACKETS, 1);
+  /** Counts packets received from the peer with `slot` at `nowMs` of the loop's clock. */
+  received(slot: number, packets: number, bytes: number, nowMs: number): void {
+    this.add(TOTAL.RX_PACKETS, packets);
     this.add(TOTAL.RX_BYTES, bytes);
     const at = slot * PEER_STRIDE;
     const peers = this.#peers;
-    peers[at + PEER.RX_PACKETS] = peers[at + PEER.RX_PACKETS]! + 1;
+    peers[at + PEER.RX_PACKETS] = peers[at + PEER.RX_PACKETS]! + packets;
     peers[at + PEER.RX_BYTES] = peers[at + PEER.RX_BYTES]! + bytes;
     peers[at + PEER.SEEN_MS] = nowMs;
   }

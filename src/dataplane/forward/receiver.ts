@@ -54,6 +54,11 @@ export class Receiver {
   #passedVersion = 0;
   #passedMessage = 0;
   #passedSlot = 0;
+  /** Packets of one peer that are not in the counters yet. */
+  #runSlot = 0;
+  #runPackets = 0;
+  #runBytes = 0;
+  #nowMs = 0;
 
   constructor(parts: ReceiverParts) {
     this.#memory = parts.arena.memory;
@@ -71,14 +76,16 @@ export class Receiver {
     if (count <= 0) return count;
     this.#counters.add(TOTAL.RX_MESSAGES, count);
     this.#passedIp = -1;
-    for (let message = 0; message < count; message++) this.#split(fib, message, nowMs);
+    this.#nowMs = nowMs;
+    for (let message = 0; message < count; message++) this.#split(fib, message);
+    this.#flushRun();
     this.#joiner.flush();
     this.#writer.flush();
     return count;
   }
 
   /** Walks the datagrams that the kernel joined into one message. */
-  #split(fib: FibView, message: number, nowMs: number): void {
+  #split(fib: FibView, message: number): void {
     const length = this.#batch.length[message]!;
     const start = this.#batch.offset[message]!;
     const given = this.#batch.segmentSize[message]!;
@@ -89,20 +96,20 @@ export class Receiver {
     }
     if (length === 0) this.#counters.drop(DROP.RX_SHORT, 1);
     for (let at = 0; at < length; at += size) {
-      this.#dispatch(fib, start + at, Math.min(size, length - at), message, nowMs);
+      this.#dispatch(fib, start + at, Math.min(size, length - at), message);
     }
   }
 
-  #dispatch(fib: FibView, at: number, length: number, message: number, nowMs: number): void {
+  #dispatch(fib: FibView, at: number, length: number, message: number): void {
     const kind = this.#view.getUint8(at) >>> 4;
     switch (kind) {
       case FRAME_IPV4:
       case FRAME_IPV6:
-        this.#accept(fib, at, length, message, false, nowMs);
+        this.#accept(fib, at, length, message, false);
         return;
       case FRAME_IPV4_PARTIAL:
       case FRAME_IPV6_PARTIAL:
-        this.#accept(fib, at, length, message, true, nowMs);
+        this.#accept(fib, at, length, message, true);
         return;
       case FRAME_SEALED:
         this.#counters.drop(DROP.RX_SEALED, 1);
@@ -115,14 +122,16 @@ export class Receiver {
     }
   }
 
-  #accept(
-    fib: FibView,
-    ip: number,
-    length: number,
-    message: number,
-    isPartial: boolean,
-    nowMs: number,
-  ): void {
+  #accept(fib: FibView, ip: number, length: number, message: number, isPartial: boolean): void {
+    const joiner = this.#joiner;
+    const recent = joiner.recentMessage;
+    if (
+      (message === recent || this.#isSameSource(message, recent)) &&
+      joiner.extendRecent(ip, length, isPartial)
+    ) {
+      this.#count(joiner.recentSlot, length);
+      return;
+    }
     const packet = this.#packet;
     const fault = packet.parse(this.#memory, ip, length);
     if (fault !== INNER_FAULT.NONE) {
@@ -142,8 +151,23 @@ export class Receiver {
       this.#counters.drop(reason, 1);
       return;
     }
-    this.#counters.received(this.#passedSlot, length, nowMs);
-    this.#joiner.add(packet, isPartial);
+    this.#count(this.#passedSlot, length);
+    joiner.add(packet, isPartial, message, this.#passedSlot);
+  }
+
+  /** Counts a packet of the peer with `slot`, a run of one peer's packets at a time. */
+  #count(slot: number, length: number): void {
+    if (slot !== this.#runSlot) this.#flushRun();
+    this.#runSlot = slot;
+    this.#runPackets++;
+    this.#runBytes += length;
+  }
+
+  #flushRun(): void {
+    if (this.#runPackets === 0) return;
+    this.#counters.received(this.#runSlot, this.#runPackets, this.#runBytes, this.#nowMs);
+    this.#runPackets = 0;
+    this.#runBytes = 0;
   }
 
   /** The IPv4 header checksum, from which the mark of a partial packet is taken out first. */

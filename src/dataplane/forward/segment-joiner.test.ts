@@ -40,7 +40,7 @@ function openJoiner() {
     for (const { bytes, isPartial } of given) {
       arena.memory.bytes.set(bytes, at);
       expect(packet.parse(arena.memory, at, bytes.length)).toBe(INNER_FAULT.NONE);
-      joiner.add(packet, isPartial);
+      joiner.add(packet, isPartial, 0, 0);
       at += bytes.length;
     }
     joiner.flush();

@@ -17,15 +17,18 @@ import {
   IP_LENGTH_MAX,
   IPPROTO_TCP,
   IPPROTO_UDP,
+  IPV4_CHECKSUM_AT,
   IPV4_DONT_FRAGMENT,
   IPV4_FRAGMENT_AT,
   IPV4_HEADER_SIZE,
   IPV4_ID_AT,
   IPV4_SOURCE_AT,
-  IPV4_TOS_AT,
+  IPV4_TARGET_AT,
+  IPV4_TOTAL_LENGTH_AT,
   IPV4_TTL_AT,
   IPV6_HEADER_SIZE,
-  IPV6_HOP_LIMIT_AT,
+  IPV6_NEXT_HEADER_AT,
+  IPV6_PAYLOAD_LENGTH_AT,
   IPV6_SOURCE_AT,
   pseudoSum,
   sumAddresses,
@@ -34,13 +37,14 @@ import type { WireMemory } from "../wire/memory.ts";
 import {
   TCP_ACK,
   TCP_ACKNOWLEDGEMENT_AT,
+  TCP_DATA_OFFSET_AT,
   TCP_FIN,
   TCP_FLAGS_AT,
   TCP_HEADER_SIZE,
   TCP_PSH,
   TCP_SEQUENCE_AT,
-  TCP_WINDOW_AT,
   UDP_CHECKSUM_AT,
+  UDP_LENGTH_AT,
 } from "../wire/transport.ts";
 import type { InnerPacket } from "./inner-packet.ts";
 import { OFFLOAD, type OffloadState } from "./offload-state.ts";
@@ -50,6 +54,12 @@ import { TunPacket, type TunWriter } from "./tun-writer.ts";
 const FLOW_COUNT = 8;
 /** Segments of one joined packet: 64 KiB of them at 512 bytes; UDP_MAX_SEGMENTS of Linux 6.9. */
 const JOIN_COUNT_MAX = 128;
+
+/** Flags that only the last segment of a joined packet may have. */
+const TCP_LAST_FLAGS = TCP_PSH | TCP_FIN;
+/** The first bytes of a packet without the mark of a partial one. */
+const UNMARKED_WORD = 0x7fff;
+const UNMARKED_LONG = 0x7fff_ffff;
 
 /** The open flows of one burst. Everything is positions in the arena, valid until `flush`. */
 export class SegmentJoiner {
@@ -70,6 +80,8 @@ export class SegmentJoiner {
   readonly #count = new Int32Array(FLOW_COUNT);
   readonly #nextSequence = new Uint32Array(FLOW_COUNT);
   readonly #lastFlags = new Int32Array(FLOW_COUNT);
+  readonly #message = new Int32Array(FLOW_COUNT);
+  readonly #slot = new Int32Array(FLOW_COUNT);
   readonly #isPartial = new Uint8Array(FLOW_COUNT);
   readonly #isVerified = new Uint8Array(FLOW_COUNT);
   // JOIN_COUNT_MAX entries a flow: the payloads after the first.
@@ -86,20 +98,47 @@ export class SegmentJoiner {
     this.#offloads = offloads;
   }
 
-  /** Takes one accepted packet: joins it, keeps it for others to join, or writes it. */
-  add(packet: InnerPacket, isPartial: boolean): void {
+  /** Message of the receive batch whose first segment opened the flow that was last used. */
+  get recentMessage(): number {
+    return this.#message[this.#recent]!;
+  }
+
+  /** Peer slot that the packets of that flow count for. */
+  get recentSlot(): number {
+    return this.#slot[this.#recent]!;
+  }
+
+  /**
+   * Joins `length` unchecked bytes at `ip` to the flow that was last used, if they are the segment
+   * that continues it. True says that every header field was found right, since it is that of the
+   * flow's first packet or what must follow it; only the datagram's source is left to the caller.
+   */
+  extendRecent(ip: number, length: number, isPartial: boolean): boolean {
+    const flow = this.#recent;
+    if (this.#count[flow] === 0 || !this.#continues(flow, ip, length)) return false;
+    return this.#join(flow, ip, length, isPartial);
+  }
+
+  /**
+   * Takes one accepted packet: joins it, keeps it for others to join, or writes it. `message` and
+   * `slot` are remembered for `recentMessage` and `recentSlot`.
+   */
+  add(packet: InnerPacket, isPartial: boolean, message: number, slot: number): void {
     if (packet.transportHeaderLength === 0) {
       this.#writer.whole(packet.ip, packet.length);
       return;
     }
+    const { ip, length } = packet;
     const flow = this.#openCount === 0 ? -1 : this.#find(packet);
-    const isJoinable = this.#isJoinable(packet);
     if (flow >= 0) {
-      if (isJoinable && this.#tryJoin(flow, packet, isPartial)) return;
+      if (this.#continues(flow, ip, length) && this.#join(flow, ip, length, isPartial)) return;
       this.#close(flow);
     }
-    if (isJoinable && !this.#isLast(packet)) this.#open(packet, isPartial);
-    else this.#writeSingle(packet, isPartial);
+    if (this.#isJoinable(packet) && !this.#isLast(packet)) {
+      this.#open(packet, isPartial, message, slot);
+    } else {
+      this.#writeSingle(packet, isPartial);
+    }
   }
 
   /** Writes all that is open. The arena's slots are free for the next burst after this. */
@@ -114,12 +153,12 @@ export class SegmentJoiner {
     if (!isPlainIp || packet.payloadLength === 0) return false;
     if (packet.protocol !== IPPROTO_TCP) return this.#offloads.isOn(OFFLOAD.UDP_JOIN);
     const flags = this.#tcpFlags(packet);
-    return (flags & ~(TCP_PSH | TCP_FIN)) === TCP_ACK && this.#offloads.isOn(OFFLOAD.TCP_JOIN);
+    return (flags & ~TCP_LAST_FLAGS) === TCP_ACK && this.#offloads.isOn(OFFLOAD.TCP_JOIN);
   }
 
   /** PSH and FIN may only stand on the last segment, so nothing can follow this one. */
   #isLast(packet: InnerPacket): boolean {
-    return packet.protocol === IPPROTO_TCP && (this.#tcpFlags(packet) & (TCP_PSH | TCP_FIN)) !== 0;
+    return packet.protocol === IPPROTO_TCP && (this.#tcpFlags(packet) & TCP_LAST_FLAGS) !== 0;
   }
 
   #tcpFlags(packet: InnerPacket): number {
@@ -160,76 +199,99 @@ export class SegmentJoiner {
     return this.#view.getInt32(a) === this.#view.getInt32(b);
   }
 
-  #tryJoin(flow: number, packet: InnerPacket, isPartial: boolean): boolean {
-    if (!this.#continues(flow, packet)) return false;
+  /** Adds a segment that continues `flow`; false when a checksum forbids it. */
+  #join(flow: number, ip: number, length: number, isPartial: boolean): boolean {
     if (this.#isVerified[flow] === 0) {
       if (!this.#isFirstRight(flow)) return false;
       this.#isVerified[flow] = 1;
     }
-    if (!isPartial && !this.#isChecksumRight(flow, packet.ip, packet.length)) return false;
+    if (!isPartial && !this.#isChecksumRight(flow, ip, length)) return false;
     const count = this.#count[flow]!;
-    const length = packet.payloadLength;
+    const header = this.#header[flow]!;
+    const payload = length - header;
     const piece = flow * JOIN_COUNT_MAX + count - 1;
-    this.#pieceOffset[piece] = packet.ip + packet.length - length;
-    this.#pieceLength[piece] = length;
-    this.#payload[flow] = this.#payload[flow]! + length;
+    this.#pieceOffset[piece] = ip + header;
+    this.#pieceLength[piece] = payload;
+    this.#payload[flow] = this.#payload[flow]! + payload;
     this.#count[flow] = count + 1;
-    let isLast = length < this.#segmentSize[flow]! || count + 1 === JOIN_COUNT_MAX;
-    if (packet.protocol === IPPROTO_TCP) {
-      this.#nextSequence[flow] = this.#nextSequence[flow]! + length;
-      this.#lastFlags[flow] = this.#tcpFlags(packet);
-      isLast = isLast || this.#isLast(packet);
+    let isLast = payload < this.#segmentSize[flow]! || count + 1 === JOIN_COUNT_MAX;
+    if (this.#protocol[flow] === IPPROTO_TCP) {
+      const flags = this.#view.getUint8(ip + this.#ipHeader[flow]! + TCP_FLAGS_AT);
+      this.#nextSequence[flow] = this.#nextSequence[flow]! + payload;
+      this.#lastFlags[flow] = flags;
+      isLast = isLast || (flags & TCP_LAST_FLAGS) !== 0;
     }
     if (isLast) this.#close(flow);
     return true;
   }
 
-  /** Whether `packet` continues `flow` with nothing changed that a joined packet cannot say. */
-  #continues(flow: number, packet: InnerPacket): boolean {
-    const header = this.#header[flow]!;
-    const length = packet.payloadLength;
-    if (packet.headerLength + packet.transportHeaderLength !== header) return false;
-    if (length > this.#segmentSize[flow]!) return false;
-    if (header + this.#payload[flow]! + length > IP_LENGTH_MAX) return false;
-    const a = this.#ip[flow]!;
-    const b = packet.ip;
+  /**
+   * Whether the `length` bytes at `ip` are the next segment of `flow`, with nothing changed that a
+   * joined packet cannot say. Needs no parsing first: every field is compared with the first
+   * packet's, which was parsed, or with what must follow it.
+   */
+  #continues(flow: number, ip: number, length: number): boolean {
+    const payload = length - this.#header[flow]!;
+    if (payload <= 0 || payload > this.#segmentSize[flow]!) return false;
+    if (length + this.#payload[flow]! > IP_LENGTH_MAX) return false;
+    const first = this.#ip[flow]!;
     const isIpEqual =
-      packet.version === 4 ? this.#isIpv4Equal(flow, a, b) : this.#isIpv6Equal(a, b);
+      this.#version[flow] === 4
+        ? this.#isIpv4Next(flow, first, ip, length)
+        : this.#isIpv6Next(first, ip, length);
     if (!isIpEqual) return false;
-    return packet.protocol !== IPPROTO_TCP || this.#isTcpNext(flow, a, b);
+    const ipHeader = this.#ipHeader[flow]!;
+    if (!this.#isEqualWord(first + ipHeader, ip + ipHeader)) return false; // Ports.
+    return this.#protocol[flow] === IPPROTO_TCP
+      ? this.#isTcpNext(flow, first + ipHeader, ip + ipHeader)
+      : this.#view.getUint16(ip + ipHeader + UDP_LENGTH_AT) === length - ipHeader;
   }
 
-  #isIpv4Equal(flow: number, a: number, b: number): boolean {
+  #isIpv4Next(flow: number, a: number, b: number, length: number): boolean {
     const view = this.#view;
+    const lengthA = view.getUint16(a + IPV4_TOTAL_LENGTH_AT);
+    const idA = view.getUint16(a + IPV4_ID_AT);
+    const idB = view.getUint16(b + IPV4_ID_AT);
     const fragment = view.getUint16(b + IPV4_FRAGMENT_AT);
-    const id = (view.getUint16(a + IPV4_ID_AT) + this.#count[flow]!) & 0xffff;
+    const sumA = lengthA + idA + view.getUint16(a + IPV4_CHECKSUM_AT);
+    const sumB = length + idB + view.getUint16(b + IPV4_CHECKSUM_AT);
     return (
-      view.getUint8(a + IPV4_TOS_AT) === view.getUint8(b + IPV4_TOS_AT) &&
-      view.getUint8(a + IPV4_TTL_AT) === view.getUint8(b + IPV4_TTL_AT) &&
+      view.getUint16(b + IPV4_TOTAL_LENGTH_AT) === length &&
+      // Version, header length and type of service; TTL and protocol.
+      ((view.getUint16(a) ^ view.getUint16(b)) & UNMARKED_WORD) === 0 &&
+      view.getUint16(a + IPV4_TTL_AT) === view.getUint16(b + IPV4_TTL_AT) &&
       view.getUint16(a + IPV4_FRAGMENT_AT) === fragment &&
       // Cut again, the segments are numbered from the first one's identification on.
-      ((fragment & IPV4_DONT_FRAGMENT) !== 0 || view.getUint16(b + IPV4_ID_AT) === id)
+      ((fragment & IPV4_DONT_FRAGMENT) !== 0 || idB === ((idA + this.#count[flow]!) & 0xffff)) &&
+      this.#isEqualWord(a + IPV4_SOURCE_AT, b + IPV4_SOURCE_AT) &&
+      this.#isEqualWord(a + IPV4_TARGET_AT, b + IPV4_TARGET_AT) &&
+      // All other words being equal, the checksum is right when these three sum up alike.
+      (sumA - sumB) % 0xffff === 0
     );
   }
 
-  #isIpv6Equal(a: number, b: number): boolean {
+  #isIpv6Next(a: number, b: number, length: number): boolean {
     const view = this.#view;
-    const mark = 0x7fff_ffff;
-    return (
-      (view.getInt32(a) & mark) === (view.getInt32(b) & mark) &&
-      view.getUint8(a + IPV6_HOP_LIMIT_AT) === view.getUint8(b + IPV6_HOP_LIMIT_AT)
-    );
+    if (view.getUint16(b + IPV6_PAYLOAD_LENGTH_AT) !== length - IPV6_HEADER_SIZE) return false;
+    if (((view.getInt32(a) ^ view.getInt32(b)) & UNMARKED_LONG) !== 0) return false;
+    // Next header and hop limit; then both addresses.
+    if (view.getUint16(a + IPV6_NEXT_HEADER_AT) !== view.getUint16(b + IPV6_NEXT_HEADER_AT)) {
+      return false;
+    }
+    for (let at = IPV6_SOURCE_AT; at < IPV6_HEADER_SIZE; at += 4) {
+      if (!this.#isEqualWord(a + at, b + at)) return false;
+    }
+    return true;
   }
 
-  #isTcpNext(flow: number, ipA: number, ipB: number): boolean {
+  #isTcpNext(flow: number, a: number, b: number): boolean {
     const view = this.#view;
-    const ipHeader = this.#ipHeader[flow]!;
-    const a = ipA + ipHeader;
-    const b = ipB + ipHeader;
     if (view.getUint32(b + TCP_SEQUENCE_AT) !== this.#nextSequence[flow]) return false;
     if (!this.#isEqualWord(a + TCP_ACKNOWLEDGEMENT_AT, b + TCP_ACKNOWLEDGEMENT_AT)) return false;
-    if (view.getUint16(a + TCP_WINDOW_AT) !== view.getUint16(b + TCP_WINDOW_AT)) return false;
-    const end = this.#header[flow]! - ipHeader;
+    // Header length, flags but PSH and FIN, and window in one word.
+    const changes = view.getInt32(a + TCP_DATA_OFFSET_AT) ^ view.getInt32(b + TCP_DATA_OFFSET_AT);
+    if ((changes & ~(TCP_LAST_FLAGS << 16)) !== 0) return false;
+    const end = this.#header[flow]! - this.#ipHeader[flow]!;
     for (let at = TCP_HEADER_SIZE; at < end; at += 4) {
       if (!this.#isEqualWord(a + at, b + at)) return false;
     }
@@ -257,7 +319,7 @@ export class SegmentJoiner {
     return foldSum(pseudo + sumBytes(this.#memory, transport, transportLength)) === 0xffff;
   }
 
-  #open(packet: InnerPacket, isPartial: boolean): void {
+  #open(packet: InnerPacket, isPartial: boolean, message: number, slot: number): void {
     const flow = this.#freeFlow();
     const length = packet.payloadLength;
     this.#ip[flow] = packet.ip;
@@ -270,6 +332,8 @@ export class SegmentJoiner {
     this.#count[flow] = 1;
     this.#isPartial[flow] = isPartial ? 1 : 0;
     this.#isVerified[flow] = 0;
+    this.#message[flow] = message;
+    this.#slot[flow] = slot;
     if (packet.protocol === IPPROTO_TCP) {
       const sequence = this.#view.getUint32(packet.ip + packet.headerLength + TCP_SEQUENCE_AT);
       this.#nextSequence[flow] = sequence + length;

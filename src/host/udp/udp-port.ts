@@ -88,6 +88,9 @@ export class UdpSocketPort implements UdpPort {
   readonly #receiveNames: KernelMemory;
   readonly #receiveControls: KernelMemory;
   readonly #receiveIovecs: IovecArray;
+  /** The batch that the headers point into, and how many of them the kernel has written to. */
+  #receiveBatch: ReceiveBatch | undefined = undefined;
+  #usedSlotCount = 0;
 
   constructor(memory: PacketMemory, options: UdpPortOptions) {
     this.#fd = options.fd;
@@ -118,22 +121,29 @@ export class UdpSocketPort implements UdpPort {
   }
 
   receive(batch: ReceiveBatch): number {
-    const headers = this.#receiveHeaders;
     const count = Math.min(batch.offset.length, this.#receiveCountMax);
-    for (let slot = 0; slot < count; slot++) {
-      // The kernel overwrites these with what it used.
-      const header = slot * MMSGHDR_SIZE;
-      headers.view.setUint32(header + MSG_NAMELEN, SOCKADDR_SIZE, true);
-      headers.view.setUint32(header + MSG_CONTROLLEN, CONTROL_SIZE, true);
-      this.#receiveIovecs.set(slot, this.#base + batch.offset[slot]!, batch.slotSize);
-    }
-    const received = this.#libc.recvmmsg(this.#fd, headers.address, count, MSG_DONTWAIT, 0);
+    this.#prepareSlots(batch, batch === this.#receiveBatch ? this.#usedSlotCount : count);
+    this.#receiveBatch = batch;
+    const headers = this.#receiveHeaders.address;
+    const received = this.#libc.recvmmsg(this.#fd, headers, count, MSG_DONTWAIT, 0);
+    this.#usedSlotCount = Math.max(0, received);
     if (received < 0) {
       const errno = lastErrno();
       return errno === EAGAIN || errno === EINTR ? 0 : -errno;
     }
     for (let slot = 0; slot < received; slot++) this.#takeReceived(batch, slot);
     return received;
+  }
+
+  #prepareSlots(batch: ReceiveBatch, count: number): void {
+    const { view } = this.#receiveHeaders;
+    for (let slot = 0; slot < count; slot++) {
+      // The kernel overwrites these with what it used.
+      const header = slot * MMSGHDR_SIZE;
+      view.setUint32(header + MSG_NAMELEN, SOCKADDR_SIZE, true);
+      view.setUint32(header + MSG_CONTROLLEN, CONTROL_SIZE, true);
+      this.#receiveIovecs.set(slot, this.#base + batch.offset[slot]!, batch.slotSize);
+    }
   }
 
   #takeReceived(batch: ReceiveBatch, slot: number): void {
