@@ -233,7 +233,7 @@ test("readPast: the store as it was at every revision", () => {
     }),
     { seed: 13, numRuns: 60 },
   );
-});
+}, 60_000);
 
 test("eventsSize: what the events keep alive, before and after", () => {
   const [create, mod] = [revision(1), revision(1)];

@@ -55,7 +55,7 @@ test("OrderedMap: agrees with a sorted list after any history, and frozen views 
     }),
     { seed: 1, numRuns: 60 },
   );
-});
+}, 60_000);
 
 test("OrderedMap: empties and fills again through several levels", () => {
   const map = new OrderedMap<number>();
@@ -69,7 +69,7 @@ test("OrderedMap: empties and fills again through several levels", () => {
     expect(map.size).toBe(0);
     expect([...map.freeze().entries("")]).toEqual([]);
   }
-});
+}, 60_000);
 
 test("FrozenMap: an iteration under way does not see what changes meanwhile", () => {
   const map = new OrderedMap<number>();

@@ -181,7 +181,7 @@ test("snapshot at any point and the rest of the log give what the whole log give
     }),
     { seed: 2, numRuns: 100 },
   );
-});
+}, 60_000);
 
 test("hash: equal for equal logs, different after any single change", () => {
   const hashes = new Set<string>();

@@ -166,7 +166,7 @@ describe("operations", () => {
     expect(applyNext(machine, command)).toMatchObject({ kind: "too_many_keys" });
     expect(machine.reader.revision).toBe(revision);
     expect([...machine.reader.list("")]).toHaveLength(DELETE_KEYS_MAX + 100);
-  });
+  }, 60_000);
 });
 
 describe("limits", () => {

@@ -315,4 +315,4 @@ test("parseNetworkConfig: never throws, and always says something about what it 
     }),
     { seed: 5, numRuns: 2000 },
   );
-});
+}, 60_000);
