@@ -27,14 +27,18 @@ interface Inode {
   unsynced: UnsyncedWrite[];
 }
 
-type NameChange = (names: Map<string, Inode>) => void;
+/** One change of a directory: names go, then perhaps one comes. */
+interface NameChange {
+  readonly removed: string;
+  readonly added: { readonly path: string; readonly node: Inode } | undefined;
+}
 
 /** Decides one thing about a crash; `Math.random`-like, from 0 up to 1. */
 export type Chance = () => number;
 
 export class MemoryDisk implements Disk {
-  readonly #visible: Map<string, Inode>;
-  readonly #stable: Map<string, Inode>;
+  #visible: Map<string, Inode>;
+  #stable: Map<string, Inode>;
   #changes: NameChange[] = [];
   #steps = 0;
   #crashStep = Number.POSITIVE_INFINITY;
@@ -64,13 +68,10 @@ export class MemoryDisk implements Disk {
 
   /** The disk as the next start finds it. This one goes on unchanged. */
   afterCrash(kind: CrashKind, chance: Chance): MemoryDisk {
+    if (kind === "process") return this.#copy();
     const files = new Map<string, Uint8Array>();
-    if (kind === "process") {
-      for (const [path, { visible }] of this.#visible) files.set(path, visible.slice());
-      return new MemoryDisk(files);
-    }
     const names = new Map(this.#stable);
-    for (const change of this.#changes) if (chance() < 0.5) change(names);
+    for (const change of this.#changes) if (chance() < 0.5) applyChange(names, change);
     for (const [path, node] of names) files.set(path, survive(node, chance));
     return new MemoryDisk(files);
   }
@@ -87,8 +88,7 @@ export class MemoryDisk implements Disk {
       this.#step();
       // A file of its own: truncating the old one in place is not modelled.
       node = inode(new Uint8Array(0));
-      const created = node;
-      this.#change((names) => names.set(path, created));
+      this.#change({ removed: path, added: { path, node } });
     }
     if (node === undefined) throw new HostError({ ...NOT_FOUND, object: path });
     return this.#handle(path, mode, node);
@@ -110,22 +110,19 @@ export class MemoryDisk implements Disk {
     this.#step();
     const node = this.#visible.get(from);
     if (node === undefined) throw new HostError({ ...NOT_FOUND, object: from });
-    this.#change((names) => {
-      names.delete(from);
-      names.set(to, node);
-    });
+    this.#change({ removed: from, added: { path: to, node } });
   }
 
   async remove(path: string): Promise<void> {
     this.#check("remove", path);
     this.#step();
-    this.#change((names) => names.delete(path));
+    this.#change({ removed: path, added: undefined });
   }
 
   async syncDirectory(directory: string): Promise<void> {
     this.#check("sync directory", directory);
     this.#step();
-    for (const change of this.#changes) change(this.#stable);
+    for (const change of this.#changes) applyChange(this.#stable, change);
     this.#changes = [];
   }
 
@@ -178,9 +175,34 @@ export class MemoryDisk implements Disk {
   }
 
   #change(change: NameChange): void {
-    change(this.#visible);
+    applyChange(this.#visible, change);
     this.#changes.push(change);
   }
+
+  /** A process died: what it had not synced is still there to be read, and still to be lost. */
+  #copy(): MemoryDisk {
+    const copies = new Map<Inode, Inode>();
+    const copyOf = (node: Inode): Inode => {
+      const copy = copies.get(node) ?? { ...node, unsynced: [...node.unsynced] };
+      copies.set(node, copy);
+      return copy;
+    };
+    const names = (from: Map<string, Inode>) =>
+      new Map([...from].map(([path, node]): [string, Inode] => [path, copyOf(node)]));
+    const disk = new MemoryDisk();
+    disk.#visible = names(this.#visible);
+    disk.#stable = names(this.#stable);
+    disk.#changes = this.#changes.map(({ removed, added }) => ({
+      removed,
+      added: added && { path: added.path, node: copyOf(added.node) },
+    }));
+    return disk;
+  }
+}
+
+function applyChange(names: Map<string, Inode>, { removed, added }: NameChange): void {
+  names.delete(removed);
+  if (added !== undefined) names.set(added.path, added.node);
 }
 
 const NOT_FOUND = { operation: "open", errno: "ENOENT", reason: "it does not exist" };

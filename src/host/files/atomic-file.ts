@@ -22,9 +22,9 @@ export interface AtomicFileOptions {
 
 /**
  * Makes `content` the content of the file at `path`, and `mode` its permissions. False when both
- * were so already (the file is then untouched, its time stamps too); true when it is written and
- * on stable storage. Missing directories are made (0755). A symbolic link is replaced, not
- * followed. Throws `HostError`; the old file is then still whole.
+ * were so already (the file is then untouched, its time stamps too). On stable storage in either
+ * case. Missing directories are made (0755). A symbolic link is replaced, not followed. Throws
+ * `HostError`; the old file is then still whole.
  */
 export async function writeFileAtomic(
   path: string,
@@ -33,8 +33,12 @@ export async function writeFileAtomic(
 ): Promise<boolean> {
   const bytes = typeof content === "string" ? Buffer.from(content) : Buffer.from(content);
   return guard("write", path, async () => {
-    if (await isAlready(path, bytes, options.mode)) return false;
     const directory = path.slice(0, path.lastIndexOf("/") + 1) || ".";
+    if (await isAlready(path, bytes, options.mode)) {
+      // Whoever wrote it may have been killed before this.
+      await openDisk().syncDirectory(directory);
+      return false;
+    }
     await fs.mkdir(directory, { recursive: true, mode: PARENT_MODE });
     // A name of its own: two writers of one path then leave the one or the other content.
     const temporary = `${path}.${crypto.randomUUID()}.tmp`;

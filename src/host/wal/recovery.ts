@@ -13,6 +13,8 @@
  *       continue the checksum of the one before
  *     n does not end in a "continued" batch, n + 1 is empty      a move cut short: n + 1 is undone
  *
+ * What is found whole is synced before it is given out: it may never have been acknowledged.
+ *
  * What cannot be seen: damage to the very last batch looks like a torn one. An idle or cleanly
  * closed log ends in a seal (an empty batch), so that batch then holds nothing. This counts on
  * disks that replace a sector wholly or not at all, and do not harm its neighbours meanwhile.
@@ -132,6 +134,9 @@ class Recovery {
       const handle = await this.#place.disk.open(file.path, "read");
       try {
         const read = await this.#readSegment(file, handle, previous);
+        // A killed process may have left what it wrote in the page cache only: it can be read, but
+        // must not be acted upon before it cannot be lost any more.
+        await handle.sync();
         this.#segments.push({ path: file.path, highestIndex: read.highestIndex });
         if (position < this.#files.length - 1) await this.#checkContinues(read, position);
         // The check may have undone the segment that followed.
@@ -242,6 +247,8 @@ class Recovery {
       const reason = `${describeStop(end)} in batch ${expected}, ${later}`;
       throw damaged(byteOf(file, end.stopOffset), reason);
     }
+    // For the same reason as each file is.
+    await disk.syncDirectory(directory);
     const handle = await disk.open(file.path, "durable");
     if (tail.isDirty) await fillWithZeros(handle, end.offset, handle.sizeBytes);
     const { path } = file;
