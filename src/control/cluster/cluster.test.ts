@@ -1,6 +1,9 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { systemTxn } from "../kv/txn.ts";
 import { RealNode, until } from "./real-node.fake.ts";
+
+// Elections take seconds of real time on a loaded machine.
+setDefaultTimeout(30_000);
 
 const nodes: RealNode[] = [];
 afterEach(async () => {

@@ -105,6 +105,8 @@ class RunningCluster implements Cluster {
   readonly #door: Doorkeeper;
   readonly #roles: RoleKeeper;
   readonly #self: SelfKeeper;
+  /** As last logged. */
+  #leader: NodeId | undefined;
   #isClosing = false;
 
   constructor(
@@ -332,10 +334,13 @@ class RunningCluster implements Cluster {
 
   #roleChanged(change: RoleChange): void {
     const { log } = this.#options;
-    const { term, leader, role } = change;
-    if (leader === this.#driver.nodeId) log.info("this node leads the cluster", { term });
-    else if (leader !== undefined) log.info("leader found", { term, leader: formatNodeId(leader) });
-    else if (role === "follower") log.info("no leader", { term });
+    const { term, leader } = change;
+    if (leader !== this.#leader) {
+      if (leader === undefined) log.info("no leader", { term });
+      else if (leader === this.#driver.nodeId) log.info("this node leads the cluster", { term });
+      else log.info("leader found", { term, leader: formatNodeId(leader) });
+    }
+    this.#leader = leader;
     this.#poke();
   }
 

@@ -11,6 +11,7 @@ import { err, ok, type Result } from "../../base/result.ts";
 import type { Clock } from "../../host/ports.ts";
 import { isMember, isOnlyVoter, memberIds } from "./conf-state.ts";
 import type { Driver } from "./driver.ts";
+import { TRANSFER_TIMEOUT_MS } from "./limits.ts";
 import { findMember, isRemoved, listMembers, removeMember } from "./member-table.ts";
 import type { LeaveFailure } from "./types.ts";
 
@@ -18,7 +19,7 @@ import type { LeaveFailure } from "./types.ts";
 const LEAVE_TIMEOUT_MS = 10_000;
 /** Planned hand-over before stopping: an election timeout at most. */
 const HAND_OVER_TIMEOUT_MS = 1_000;
-const LOOK_INTERVAL_MS = 20;
+const LOOK_INTERVAL_MS = 10;
 
 /** Takes this node out of its cluster. */
 export async function leaveCluster(
@@ -45,17 +46,23 @@ export async function leaveCluster(
   return err({ kind: "timeout", detail });
 }
 
-/** Hands leadership over when this node leads and another voter lives; in bounded time. */
+/**
+ * Hands leadership over when this node leads and another voter lives; in bounded time. Tries more
+ * than once: a target that has yet to apply a membership change refuses to be elected.
+ */
 export async function handOver(driver: Driver, clock: Clock): Promise<void> {
-  if (!driver.isLeader()) return;
-  const { progress } = driver.status();
-  const candidates = driver.confState.voters
-    .filter((id) => id !== driver.nodeId && driver.isLive(id))
-    .sort((a, b) => (progress?.get(b)?.match ?? 0) - (progress?.get(a)?.match ?? 0));
-  const target = candidates[0];
-  if (target === undefined) return;
-  driver.transferLeadership(target);
-  await waitFor(() => !driver.isLeader(), clock, HAND_OVER_TIMEOUT_MS);
+  const isDone = () => !driver.isLeader();
+  const deadlineMs = clock.nowMs() + HAND_OVER_TIMEOUT_MS;
+  for (let attempt = 0; !isDone() && clock.nowMs() < deadlineMs; attempt++) {
+    const { progress } = driver.status();
+    const targets = driver.confState.voters
+      .filter((id) => id !== driver.nodeId && driver.isLive(id))
+      .sort((a, b) => (progress?.get(b)?.match ?? 0) - (progress?.get(a)?.match ?? 0));
+    const target = targets[attempt % targets.length];
+    if (target === undefined) return;
+    driver.transferLeadership(target);
+    await waitFor(isDone, clock, TRANSFER_TIMEOUT_MS);
+  }
 }
 
 /** Why leaving would not do, before anything is written. */

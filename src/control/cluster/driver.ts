@@ -225,9 +225,14 @@ export class Driver implements PeerReceiver {
     return result;
   }
 
-  /** Leader only: hands leadership to `target`, an up-to-date voter at best. May do nothing. */
+  /**
+   * Leader only: hands leadership to `target`, an up-to-date voter at best. May come to nothing:
+   * a target that has yet to apply a membership change refuses to be elected.
+   */
   transferLeadership(target: NodeId): void {
-    if (this.#isStopped) return;
+    if (this.#isStopped || !this.isLeader()) return;
+    // Naming itself ends an attempt under way, which would else stand in the way of this one.
+    this.#raft.transferLeadership(this.nodeId);
     this.#raft.transferLeadership(target);
     this.#schedulePump();
   }
@@ -283,6 +288,7 @@ export class Driver implements PeerReceiver {
   }
 
   closed(node: NodeId): void {
+    this.#liveness.ended(node);
     if (this.#isStopped || this.#role.leader !== node || this.isLeader()) return;
     this.#raft.forgetLeader();
     this.#schedulePump();
@@ -462,6 +468,7 @@ export class Driver implements PeerReceiver {
       client,
       nodeId: this.nodeId,
       leadership: () => this.#role,
+      others: () => this.#confState.voters.filter((id) => id !== this.nodeId),
       propose: (entries) => {
         if (this.#isStopped) return err({ kind: "no_leader" });
         const result = this.#raft.propose(entries);

@@ -42,10 +42,15 @@ export const TRAILING_SIZE_MAX_BYTES = 16 * MIB;
 export const EXECUTE_TIMEOUT_MS = 5_000;
 /** Writes of this node that wait for their outcome; more is "overloaded". */
 export const PENDING_COUNT_MAX = 20_000;
+/** Without a known leader: how often another member is asked to take a write. */
+export const GUESS_INTERVAL_MS = 300;
 /** A leader's answer came: how long the outcome waits for being applied here as well. */
 export const READ_YOUR_WRITES_GRACE_MS = 500;
 /** A read index that was not answered is asked for again, with a new context. */
 export const READ_RETRY_MS = 500;
+
+/** An election that is asked for takes two round trips and two syncs; then it is tried again. */
+export const TRANSFER_TIMEOUT_MS = 250;
 
 /** Spread of the wait before an election after the leader's connection was closed. */
 export const FAIL_OVER_DELAY_MIN_MS = 10;

@@ -24,6 +24,11 @@ export class Liveness {
     this.#heardMs.set(node, nowMs);
   }
 
+  /** `node` ended, as far as can be seen; it is live again when it is heard again. */
+  ended(node: NodeId): void {
+    this.#heardMs.delete(node);
+  }
+
   isLive(node: NodeId, nowMs: number): boolean {
     return this.silentMs(node, nowMs) <= this.#windowMs;
   }

@@ -20,7 +20,7 @@ import type { ProposedEntry } from "../raft/types.ts";
 import type { PlainRecord } from "./codec.ts";
 import { asCommand, asRequestId, encodeCommand } from "./entry-codec.ts";
 import { FieldReader } from "./fields.ts";
-import { PENDING_COUNT_MAX, READ_YOUR_WRITES_GRACE_MS } from "./limits.ts";
+import { GUESS_INTERVAL_MS, PENDING_COUNT_MAX, READ_YOUR_WRITES_GRACE_MS } from "./limits.ts";
 import type { CallAnswer, CallFailure } from "./peer-port.ts";
 import type { ClusterFailure } from "./types.ts";
 
@@ -30,6 +30,8 @@ export interface ProposalHost {
   readonly client: NodeId;
   readonly nodeId: NodeId;
   leadership(): { readonly term: Term; readonly leader: NodeId | undefined };
+  /** Members that may know or be the leader when this node knows none. */
+  others(): readonly NodeId[];
   propose(entries: readonly ProposedEntry[]): Result<void, ProposeError>;
   forward(
     target: NodeId,
@@ -74,6 +76,8 @@ export class Proposals {
   /** Proposed together at the end of this turn: one batch, one append message, one fsync. */
   #outbox: { readonly key: string; readonly entry: ProposedEntry }[] = [];
   #sequence = 0;
+  #guessCount = 0;
+  #lastGuessMs = Number.NEGATIVE_INFINITY;
   #isStopped = false;
 
   constructor(host: ProposalHost) {
@@ -174,9 +178,10 @@ export class Proposals {
     for (const [key, served] of this.#served) {
       if (nowMs >= served.deadlineMs) this.#answer(key, refuse("timeout", "not applied in time"));
     }
+    const guess = this.#guess(nowMs);
     for (const [key, pending] of this.#pending) {
       if (nowMs < pending.deadlineMs) {
-        if (pending.phase.kind === "waiting") this.#dispatch(key, pending);
+        if (pending.phase.kind === "waiting") this.#dispatch(key, pending, guess);
         continue;
       }
       const phase = pending.phase;
@@ -193,8 +198,22 @@ export class Proposals {
     }
   }
 
-  #dispatch(key: string, pending: Pending): void {
-    const { leader, term } = this.#host.leadership();
+  /**
+   * Whom to try while no leader is known: each of the others in turn. A node whose address changed
+   * is not found by its leader, but finds it so, and can say where it is now.
+   */
+  #guess(nowMs: number): NodeId | undefined {
+    if (this.#pending.size === 0 || this.#host.leadership().leader !== undefined) return undefined;
+    if (nowMs - this.#lastGuessMs < GUESS_INTERVAL_MS) return undefined;
+    this.#lastGuessMs = nowMs;
+    const others = this.#host.others();
+    return others[this.#guessCount++ % others.length];
+  }
+
+  #dispatch(key: string, pending: Pending, guess?: NodeId): void {
+    const known = this.#host.leadership();
+    const { term } = known;
+    const leader = known.leader ?? guess;
     if (leader === undefined) return;
     if (leader === this.#host.nodeId) {
       pending.phase = { kind: "proposed", term };

@@ -101,7 +101,7 @@ export class RealNode {
       clock: realClock,
       random: realRandom,
       listen: { host: "127.0.0.1", port },
-      self: this.info(),
+      self: { ...this.info(), address: { host: "127.0.0.1", port: 0 } },
       log: this.log,
       onFatal: (error) => {
         this.fatal = error;

@@ -13,6 +13,7 @@ import type { KvEvent } from "../kv/types.ts";
 import type { ConfState } from "../raft/types.ts";
 import { memberIds } from "./conf-state.ts";
 import type { Driver } from "./driver.ts";
+import { TRANSFER_TIMEOUT_MS } from "./limits.ts";
 import { isRemoved, listMembers } from "./member-table.ts";
 import { planRoles, type RolePlan } from "./roles.ts";
 import { MEMBERS_PREFIX } from "./system-record.ts";
@@ -39,8 +40,8 @@ export interface RoleKeeperOptions {
 export class RoleKeeper {
   readonly #options: RoleKeeperOptions;
   readonly #undo: readonly (() => void)[];
-  /** The membership that a proposal is to replace, and since when it has been waiting. */
-  #pending: { readonly confState: ConfState; readonly sinceMs: number } | undefined;
+  /** The membership that a proposal is to replace, and until when that is waited for. */
+  #pending: { readonly confState: ConfState; readonly untilMs: number } | undefined;
   #leaderSinceMs: number | undefined;
   #isLookScheduled = false;
   #isStopped = false;
@@ -83,9 +84,7 @@ export class RoleKeeper {
     const nowMs = clock.nowMs();
     this.#leaderSinceMs ??= nowMs;
     const pending = this.#pending;
-    const isWaiting =
-      pending?.confState === driver.confState && nowMs - pending.sinceMs < CHANGE_TIMEOUT_MS;
-    if (isWaiting) return;
+    if (pending?.confState === driver.confState && nowMs < pending.untilMs) return;
     this.#pending = undefined;
     const plan = this.#plan(nowMs - this.#leaderSinceMs);
     if (plan !== undefined) this.#carryOut(plan, nowMs);
@@ -118,9 +117,12 @@ export class RoleKeeper {
   }
 
   #carryOut(plan: RolePlan, nowMs: number): void {
-    const { driver, log } = this.#options;
-    this.#pending = { confState: driver.confState, sinceMs: nowMs };
+    const { driver, clock, log } = this.#options;
+    const { confState } = driver;
+    const timeoutMs = plan.kind === "transfer" ? TRANSFER_TIMEOUT_MS : CHANGE_TIMEOUT_MS;
+    this.#pending = { confState, untilMs: nowMs + timeoutMs };
     if (plan.kind === "transfer") {
+      clock.after(TRANSFER_TIMEOUT_MS, () => this.#look());
       log.info("leadership is handed over", { to: formatNodeId(plan.target) });
       driver.transferLeadership(plan.target);
       return;

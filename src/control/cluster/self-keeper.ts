@@ -25,6 +25,8 @@ import type { ClusterFailure, MemberInfo } from "./types.ts";
 
 /** After a write that failed; a node with a wrong address must not wait long. */
 const RETRY_MS = 1_000;
+/** A leader is normally found by then. Without one, other members may still know one. */
+const LEADERLESS_PATIENCE_MS = 2_000;
 
 export interface SelfKeeperOptions {
   readonly driver: Driver;
@@ -41,11 +43,14 @@ export class SelfKeeper {
   #info: MemberInfo;
   #isRunning = false;
   #isStopped = false;
-  #cancelRetry: (() => void) | undefined;
+  readonly #cancelRetries: () => void;
+  readonly #startedMs: number;
 
   constructor(options: SelfKeeperOptions) {
     this.#options = options;
     this.#info = options.info;
+    this.#startedMs = options.clock.nowMs();
+    this.#cancelRetries = options.clock.every(RETRY_MS, () => this.poke());
   }
 
   /** What the record is to say. */
@@ -59,21 +64,25 @@ export class SelfKeeper {
     return this.#write();
   }
 
-  /** The role or the tables changed: writes when that is possible and needed. */
+  /**
+   * The role or the tables changed: writes when that is possible and needed. A leader that looks
+   * for this node at its old address is not known here; the write then goes by another member.
+   */
   poke(): void {
+    const { driver, clock } = this.#options;
     if (this.#isRunning || this.#isStopped) return;
-    if (this.#options.driver.role.leader === undefined || !this.#isDifferent()) return;
+    const isEarly = clock.nowMs() - this.#startedMs < LEADERLESS_PATIENCE_MS;
+    if (driver.role.leader === undefined && isEarly) return;
+    if (!this.#isDifferent()) return;
     this.#isRunning = true;
-    void this.#write().then((result) => {
+    void this.#write().finally(() => {
       this.#isRunning = false;
-      if (result.ok || this.#isStopped) return;
-      this.#cancelRetry = this.#options.clock.after(RETRY_MS, () => this.poke());
     });
   }
 
   stop(): void {
     this.#isStopped = true;
-    this.#cancelRetry?.();
+    this.#cancelRetries();
   }
 
   #isDifferent(): boolean {
