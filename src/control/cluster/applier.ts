@@ -23,7 +23,7 @@ export interface ApplyHost {
   }): void;
 }
 
-/** Applies `entries`, which follow what was applied. Throws `HostError` on one of a newer version. */
+/** Applies `entries`, which follow what was applied. Throws `HostError` on a newer version's. */
 export function applyEntries(
   machine: StateMachine,
   entries: readonly Entry[],

@@ -15,10 +15,8 @@
  */
 import { HostError } from "../../base/host-error.ts";
 import { decodeRandomNodeId, type Index, type NodeId, type Revision } from "../../base/ids.ts";
-import type { Log } from "../../base/log.ts";
 import { err, type Result } from "../../base/result.ts";
-import type { Clock, LogStore, Random } from "../../host/ports.ts";
-import type { Command, KvEvent, KvReader, StateMachine } from "../kv/types.ts";
+import type { Command, KvEvent, KvReader } from "../kv/types.ts";
 import { payloadSizeBytes } from "../raft/entry-size.ts";
 import { type ProposeError, Raft, type RaftStatus, type Ready } from "../raft/raft.ts";
 import type {
@@ -34,6 +32,7 @@ import { AppendQueue } from "./append-queue.ts";
 import { applyEntries } from "./applier.ts";
 import type { PlainRecord } from "./codec.ts";
 import { isMember, isOnlyVoter } from "./conf-state.ts";
+import type { DriverOptions } from "./driver-options.ts";
 import { FailOver } from "./fail-over.ts";
 import { explainFailure } from "./failure.ts";
 import {
@@ -45,11 +44,10 @@ import {
 } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
 import { Liveness } from "./liveness.ts";
-import type { CallAnswer, CallMethod, PeerReceiver, Transport } from "./peer-port.ts";
+import type { CallAnswer, CallMethod, PeerReceiver } from "./peer-port.ts";
 import { Proposals } from "./proposals.ts";
 import { createRaftConfig } from "./raft-config.ts";
 import { ReadBarriers } from "./read-barrier.ts";
-import type { ClusterRef, Recovered } from "./recovery.ts";
 import { Snapshots } from "./snapshots.ts";
 import { TickCounter } from "./tick-counter.ts";
 import { traceFields } from "./trace-fields.ts";
@@ -58,24 +56,6 @@ import type { ClusterFailure, ExecuteOptions, RoleChange } from "./types.ts";
 /** Contexts of reads begin at a random multiple of this: two runs never share one. */
 const READ_CONTEXTS_PER_RUN = 2 ** 32;
 const RUN_COUNT = 2 ** 20;
-
-export interface DriverOptions {
-  readonly nodeId: NodeId;
-  readonly cluster: ClusterRef;
-  readonly recovered: Recovered;
-  readonly logStore: LogStore;
-  /** Filled by recovery. */
-  readonly machine: StateMachine;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly transport: Transport;
-  readonly log: Log;
-  /** Answers the calls that are not the driver's own. */
-  readonly answer: (from: NodeId, method: CallMethod, body: PlainRecord) => Promise<CallAnswer>;
-  readonly onFatal: (error: HostError) => void;
-  /** Entries between snapshots; smaller in tests. */
-  readonly snapshotEntries?: number;
-}
 
 /** One node's consensus, running until `stop`. */
 export class Driver implements PeerReceiver {

@@ -16,7 +16,7 @@ export interface ClusterView {
   readonly leaderlessMs: number;
 }
 
-/** Elections take one or two timeouts; without a leader for longer than that, voters are missing. */
+/** Elections take one or two timeouts; without a leader for longer, voters are missing. */
 const LEADERLESS_MAX_MS = 3 * ELECTION_TIMEOUT_MS;
 
 /** The failure that fits `view`. */

@@ -1,7 +1,8 @@
 /**
  * Frames on a connection between nodes: a length and one CBOR record.
  *
- *     length u32 big-endian | CBOR {v: version, c: cluster, g: generation, f: from, t: to, k: kind, ...}
+ *     length u32 big-endian | CBOR {v: version, c: cluster, g: generation, f: from, t: to,
+ *                                   k: kind, ...}
  *
  * Every frame says whose it is and for whom, so that a node of another cluster, of an older
  * generation or at a reused address is found out at its first word.

@@ -1,8 +1,9 @@
 /**
  * Keeps the Raft membership in step with the members table, while this node leads.
  *
- * Looks at once when table, membership or role changed, and slowly for ever, since nodes die, come back and catch
- * up without any event. A change that was proposed and is not yet in effect is waited for.
+ * Looks at once when table, membership or role changed, and slowly for ever, since nodes die,
+ * come back and catch up without any event. A change that was proposed and is not yet in effect is
+ * waited for.
  *
  * @module
  */
@@ -18,7 +19,7 @@ import { isRemoved, listMembers } from "./member-table.ts";
 import { planRoles, type RolePlan } from "./roles.ts";
 import { MEMBERS_PREFIX } from "./system-record.ts";
 
-/** Voters of a cluster of three nodes and more: survives one of them, the least that makes sense. */
+/** Voters of a cluster of three nodes and more: the least that survives the loss of one. */
 export const VOTER_TARGET = 3;
 /** Often enough that a join does not wait for it. */
 const LOOK_INTERVAL_MS = 500;

@@ -2,7 +2,7 @@
  * Keeps this node's record in the members table equal to what the node knows about itself.
  *
  * The founder writes its record when it first leads; a node whose address changed corrects it as
- * soon as there is a leader. Nothing is written when nothing differs. A removed node writes nothing.
+ * soon as there is a leader. Nothing is written when nothing differs, or by a removed node.
  *
  * @module
  */

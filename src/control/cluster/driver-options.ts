@@ -1,0 +1,33 @@
+/**
+ * What the consensus driver is made of: its ports and what was recovered.
+ *
+ * Types only.
+ *
+ * @module
+ */
+import type { HostError } from "../../base/host-error.ts";
+import type { NodeId } from "../../base/ids.ts";
+import type { Log } from "../../base/log.ts";
+import type { Clock, LogStore, Random } from "../../host/ports.ts";
+import type { StateMachine } from "../kv/types.ts";
+import type { PlainRecord } from "./codec.ts";
+import type { CallAnswer, CallMethod, Transport } from "./peer-port.ts";
+import type { ClusterRef, Recovered } from "./recovery.ts";
+
+export interface DriverOptions {
+  readonly nodeId: NodeId;
+  readonly cluster: ClusterRef;
+  readonly recovered: Recovered;
+  readonly logStore: LogStore;
+  /** Filled by recovery. */
+  readonly machine: StateMachine;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly transport: Transport;
+  readonly log: Log;
+  /** Answers the calls that are not the driver's own. */
+  readonly answer: (from: NodeId, method: CallMethod, body: PlainRecord) => Promise<CallAnswer>;
+  readonly onFatal: (error: HostError) => void;
+  /** Entries between snapshots; smaller in tests. */
+  readonly snapshotEntries?: number;
+}
