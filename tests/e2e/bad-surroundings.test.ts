@@ -27,13 +27,14 @@ async function expectNoStart(
   host: Host,
   options: AgentOptions,
   words: readonly (string | RegExp)[],
+  next = true,
 ): Promise<void> {
   const agent = host.startAgent(options);
   const code = await agent.waitExit();
   const line = agent.tail(1);
   expect({ code, line }).toEqual({ code: expect.any(Number), line });
   expect([1, 2]).toContain(code);
-  expectSentence(reasonOf(line), words);
+  expectSentence(reasonOf(line), words, next);
 }
 
 /** The sentence in a log line, `… reason="Cannot …"`, or the line itself. */
@@ -65,7 +66,7 @@ describe("an agent that cannot start", () => {
   labTest("cluster port taken", ONE, async (lab) => {
     const host = lab.host(0);
     await host.start(["iperf3", "-s", "-p", "8286"]).waitListening(8286);
-    await expectNoStart(host, {}, ["8286", /in use|taken/]);
+    await expectNoStart(host, {}, ["8286", /in use|taken|EADDRINUSE/, "--cluster-listen"]);
   });
 
   labTest("admin port taken", ONE, async (lab) => {
@@ -94,7 +95,7 @@ describe("an agent that cannot start", () => {
   labTest("data directory that is a file", ONE, async (lab) => {
     const host = lab.host(0);
     writeFileSync(host.dataDir, "");
-    await expectNoStart(host, {}, [host.dataDir, /director/]);
+    await expectNoStart(host, {}, [host.dataDir, /director/], false);
   });
 
   labTest("data directory in use by another agent, which goes on", ONE, async (lab) => {
@@ -109,7 +110,8 @@ describe("an agent that cannot start", () => {
 
   labTest("host name that is not a label", ONE, async (lab) => {
     const host = lab.host(0);
-    const script = 'hostname "Not_A_Label"\nexec "$@"';
+    // Not by the program "hostname", which would refuse it.
+    const script = 'echo Not_A_Label >/proc/sys/kernel/hostname\nexec "$@"';
     const wrap = ["unshare", "--uts", "sh", "-e", "-c", script, "sh"];
     await expectNoStart(host, { wrap, nodeName: "" }, ["Not_A_Label", "--node-name"]);
   });
@@ -123,12 +125,14 @@ describe("an agent that cannot start", () => {
       ["--public-ip", "10.0.0.300"],
       ["--admin-listen", "0.0.0.0:8287"],
     ];
-    for (const [flag, value] of cases) await expectNoStart(host, { args: [flag, value] }, [value]);
+    for (const [flag, value] of cases) {
+      await expectNoStart(host, { args: [flag, value] }, [value], false);
+    }
   });
 
-  labTest("no route to find the underlay by", ONE, async (lab) => {
+  labTest("no link to find the underlay by", ONE, async (lab) => {
     const host = lab.host(0);
-    await host.mustRun(["ip", "route", "del", "default"]);
+    await host.mustRun(["ip", "link", "set", "dev", "eth0", "down"]);
     await expectNoStart(host, {}, ["--iface"]);
   });
 

@@ -1,8 +1,9 @@
 /**
- * `bun intruder-program.ts <port> tls|plain`: accepts connections, prints "connected" for each and
+ * `bun intruder-program.ts <port> tls|plain [protocol …]`: accepts connections, prints "connected" for each and
  * everything it is sent, and answers like a web server that knows nothing of an overlay.
  *
- * With "tls" it makes a key and a certificate of its own first: what somebody in between has.
+ * With "tls" it makes a key and a certificate of its own first: what somebody in between has. The
+ * protocols are those it speaks by ALPN.
  *
  * @module
  */
@@ -15,10 +16,13 @@ const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as con
 const DAY_MS = 86_400_000;
 const ANSWER = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nhi";
 
-function talk(socket: Socket): void {
+function greet(): void {
   console.log("connected");
+}
+
+function talk(socket: Socket): void {
   socket.on("data", (chunk) => {
-    console.log(chunk.toString("latin1"));
+    console.log(JSON.stringify(chunk.toString("latin1")));
     socket.write(ANSWER);
   });
   socket.on("error", () => socket.destroy());
@@ -39,10 +43,17 @@ async function ownCertificate(): Promise<{ key: string; cert: string }> {
   return { key, cert: certificate.toString("pem") };
 }
 
-const [port, mode] = process.argv.slice(2);
+const [port, mode, ...protocols] = process.argv.slice(2);
 if (mode === "tls") {
-  const options = { ...(await ownCertificate()), minVersion: "TLSv1.3" } as const;
-  createTlsServer(options, talk).listen(Number(port), "0.0.0.0");
+  // It agrees to whatever protocol it is asked for, as who wants to be taken for the peer does.
+  const options = {
+    ...(await ownCertificate()),
+    minVersion: "TLSv1.3",
+    ALPNProtocols: protocols,
+  } as const;
+  const server = createTlsServer(options, talk);
+  server.on("connection", greet); // Also of a client that leaves before TLS is agreed on.
+  server.listen(Number(port), "0.0.0.0");
 } else {
-  createServer(talk).listen(Number(port), "0.0.0.0");
+  createServer(talk).on("connection", greet).listen(Number(port), "0.0.0.0");
 }

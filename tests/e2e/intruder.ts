@@ -14,6 +14,8 @@ export interface Intruder {
   stop(): Promise<void>;
 }
 
+/** What nodes ask for by ALPN on the cluster port: who wants to be taken for one offers them. */
+const PROTOCOLS = ["overlay-join/1", "overlay/1"];
 const PROGRAM = join(import.meta.dir, "intruder-program.ts");
 
 /** Starts one in a namespace: with TLS and a certificate of its own, or with plain words. */
@@ -21,8 +23,8 @@ export async function startIntruder(
   namespace: Namespace,
   options: { readonly port: number; readonly tls: boolean },
 ): Promise<Intruder> {
-  const words = [String(options.port), options.tls ? "tls" : "plain"];
-  const child = namespace.start([process.execPath, PROGRAM, ...words]);
+  const words = options.tls ? ["tls", ...PROTOCOLS] : ["plain"];
+  const child = namespace.start([process.execPath, PROGRAM, String(options.port), ...words]);
   await child.waitListening(options.port);
   return {
     received: () => child.output(),

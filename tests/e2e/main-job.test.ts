@@ -7,7 +7,6 @@
 import { describe, expect } from "bun:test";
 import {
   addContainers,
-  createToken,
   formCluster,
   join,
   mustPutConfig,
@@ -293,58 +292,5 @@ describe("partitions", () => {
     }
     await waitSettled([a, b]);
     await waitReaches(a.containers[0]!, b.containers[0]!);
-  });
-});
-
-describe("figures", () => {
-  labTest("join to lease, PUT to first ping", THREE, async (lab) => {
-    const [a, b, c] = [lab.host(0), lab.host(1), lab.host(2)];
-    await Promise.all(lab.hosts.map((host) => host.startHealthyAgent()));
-    await join(b, a);
-    await waitSettled([a, b]);
-
-    const put = await timed(async () => {
-      await mustPutConfig(a, NETWORK_CONFIG);
-      const [envA, envB] = await Promise.all([a.waitLease(), b.waitLease()]);
-      // From host to host: the address of one TUN to that of the other, no container needed.
-      const target = envB.gateway.replace(/\.1$/, ".0");
-      const source = envA.gateway.replace(/\.1$/, ".0");
-      await waitFor(
-        async () => {
-          const words = ["ping", "-n", "-c", "1", "-W", "0.2", "-I", source, target];
-          return (await a.run(words)).code === 0;
-        },
-        { describe: "the first ping" },
-      );
-    });
-    report("PUT to first ping", put.elapsedMs);
-    expect(put.elapsedMs).toBeLessThan(5_000);
-
-    const { token } = await createToken(a);
-    const joined = await timed(async () => {
-      await join(c, a, token);
-      await c.waitLease();
-    });
-    report("join to lease", joined.elapsedMs);
-    expect(joined.elapsedMs).toBeLessThan(10_000);
-  });
-
-  labTest("an idle agent: memory and processor", THREE, async (lab) => {
-    await openOverlay(lab);
-    const agents = lab.hosts.map((host) => host.agent);
-    const before = agents.map((agent) => agent.cpuSeconds());
-    const window = lab.host(0).startPing("127.0.0.1", { intervalSeconds: 1 });
-    const { elapsedMs } = await timed(() =>
-      waitFor(() => window.received() >= 5, { describe: "five seconds to pass" }),
-    );
-    await window.stop();
-    for (const [index, agent] of agents.entries()) {
-      const share = ((agent.cpuSeconds() - (before[index] ?? 0)) / elapsedMs) * 1000 * 100;
-      const mebibytes = agent.residentBytes() / 1024 / 1024;
-      const figures = `${mebibytes.toFixed(0)} MiB resident, ${share.toFixed(1)} % of a core`;
-      console.log(`measured: idle agent of ${agent.name}: ${figures}`);
-      expect(mebibytes).toBeLessThan(120);
-      expect(share).toBeLessThan(10);
-    }
   });
 });

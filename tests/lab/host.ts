@@ -14,8 +14,9 @@ import type { LabProcess } from "./process.ts";
 import type { Finished } from "./run.ts";
 import { waitFor } from "./wait.ts";
 
-/** The executable under test, made by scripts/build. */
-export const OVERLAY_PATH = join(import.meta.dir, "../../dist/overlay");
+/** The executable under test: what scripts/build made, or what OVERLAY_PROGRAM names. */
+export const OVERLAY_PATH =
+  process.env["OVERLAY_PROGRAM"] ?? join(import.meta.dir, "../../dist/overlay");
 
 /** What an agent's subnet.env says. */
 export interface SubnetEnv {
