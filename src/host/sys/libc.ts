@@ -43,6 +43,7 @@ const SYMBOLS = {
   recv: { args: [i32, u64_fast, u64_fast, i32], returns: i32 },
   recvmsg: { args: [i32, u64_fast, i32], returns: i32 },
   recvmmsg: { args: [i32, u64_fast, u32, i32, u64_fast], returns: i32 },
+  madvise: { args: [u64_fast, u64_fast, i32], returns: i32 },
   // Everything else, by number.
   syscall: {
     args: [i64_fast, i64_fast, i64_fast, i64_fast, i64_fast, i64_fast, i64_fast],
@@ -58,11 +59,12 @@ const LIBRARY_NAMES = ["libc.so.6", "libc.so", `libc.musl-${muslArchitecture()}.
 export interface SyscallNumbers {
   readonly sendmmsg: number;
   readonly setns: number;
+  readonly setpriority: number;
 }
 
 const SYSCALL_NUMBERS: Readonly<Record<string, SyscallNumbers>> = {
-  x64: { sendmmsg: 307, setns: 308 },
-  arm64: { sendmmsg: 269, setns: 268 },
+  x64: { sendmmsg: 307, setns: 308, setpriority: 141 },
+  arm64: { sendmmsg: 269, setns: 268, setpriority: 140 },
 };
 
 /** The functions of the C library, by name. Arguments and results are numbers. */
