@@ -12,6 +12,9 @@
  * disk and no more memory. Source map: traces of a crash name our files and lines, for 0.5 MB. Not
  * minified: 0.4 MB less, and neither faster nor smaller in memory (Bun 1.4.5, mean of 10).
  *
+ * ES modules, said outright: bytecode alone would make CommonJS of them, where `import.meta.url` is
+ * the path of a source file on the machine that built it, and the Worker is looked for there.
+ *
  * The musl builds need musl's libstdc++ (Alpine: `apk add libstdc++`), as Bun itself does.
  *
  * @module
@@ -68,7 +71,8 @@ async function compile(options: BuildOptions): Promise<void> {
   rmSync(options.outfile, { force: true });
   const runtime = options.platform === undefined ? [] : await runtimeWords(options.platform);
   const command = [
-    ...[process.execPath, "build", "--compile", "--bytecode", "--sourcemap=inline"],
+    ...[process.execPath, "build", "--compile", "--bytecode", "--format=esm"],
+    "--sourcemap=inline",
     ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
     ...["--define", `OVERLAY_VERSION=${JSON.stringify(options.version)}`],
     ...runtime,

@@ -108,7 +108,8 @@ async function runTests(
     suite.name,
     onLine,
   );
-  const text = lastLines(lines.filter((line) => !/^\((pass|skip|todo)\) /.test(line)));
+  // Without what went well and what has been shown already.
+  const text = lastLines(lines.filter((line) => !/^(\((pass|skip|todo)\)|measured:) /.test(line)));
   const outcomes = existsSync(report) ? parseJunit(readFileSync(report, "utf8")) : [];
   if (outcomes.length === 0) return failure(suite.name, `it ran no test, code ${code}`, text);
   const failed = outcomes.filter((each) => each.kind === "failed");

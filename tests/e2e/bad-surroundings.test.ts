@@ -11,16 +11,11 @@ import { mustPutConfig, NETWORK_CONFIG, statusOf } from "../lab/cluster.ts";
 import type { AgentOptions, Host } from "../lab/host.ts";
 import { labTest } from "../lab/requirements.ts";
 import { waitFor } from "../lab/wait.ts";
+import { withMounts } from "../lab/wrap.ts";
 import { expectSentence } from "./messages.ts";
 
 const ONE = { hosts: 1 } as const;
 const FREE_PORTS = ["--cluster-listen", "0.0.0.0:8296", "--admin-listen", "127.0.0.1:8297"];
-
-/** Runs the agent with its own view of the mounts, after `script` has changed them. */
-function withMounts(script: string): readonly string[] {
-  const words = ["unshare", "--mount", "--propagation", "private", "sh", "-e", "-c"];
-  return [...words, `${script}\nexec "$@"`, "sh"];
-}
 
 /** Starts an agent that must end by itself, and expects the reason in its last line. */
 async function expectNoStart(

@@ -1,6 +1,6 @@
 /**
- * `bun intruder-program.ts <port> tls|plain [protocol …]`: accepts connections, prints "connected" for each and
- * everything it is sent, and answers like a web server that knows nothing of an overlay.
+ * `bun intruder-program.ts <port> tls|plain [protocol …]`: accepts connections, prints "connected"
+ * for each and everything it is sent, and answers like a web server that knows no overlay.
  *
  * With "tls" it makes a key and a certificate of its own first: what somebody in between has. The
  * protocols are those it speaks by ALPN.

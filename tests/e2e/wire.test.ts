@@ -4,6 +4,7 @@
  * @module
  */
 import { describe, expect } from "bun:test";
+import { join } from "node:path";
 import {
   addContainers,
   formCluster,
@@ -17,7 +18,9 @@ import type { Lab } from "../lab/lab.ts";
 import { decodeIpv4 } from "../lab/packet.ts";
 import { labGroup, labTest } from "../lab/requirements.ts";
 import { waitFor } from "../lab/wait.ts";
+import { withMounts } from "../lab/wrap.ts";
 
+const ROOT = join(import.meta.dir, "../..");
 const PACKET_PORT = 8285;
 const BARE_IPV4 = "udp[8] & 0xf0 = 0x40";
 
@@ -95,8 +98,8 @@ labGroup("between two nodes", { hosts: 3, prepare: openPair }, (test) => {
     const [source, target] = [lab.host(0).containers[0]!, lab.host(1).containers[0]!];
     const whole = { count: 3, sizeBytes: 1472 - 28, dontFragment: true };
     expect((await source.ping(target.address, whole)).received).toBe(3);
-    const fragmented = { count: 3, sizeBytes: 4000 };
-    expect((await source.ping(target.address, fragmented)).received).toBe(3);
+    const fragmented = { count: 10, sizeBytes: 4000, intervalSeconds: 0.02 };
+    expect((await source.ping(target.address, fragmented)).lost).toEqual([]);
   });
 
   test("the link: TUN with the first address, route to the network, MTU", async (lab) => {
@@ -194,6 +197,23 @@ describe("the machine", () => {
       await mustPutConfig(lab.host(1), NETWORK_CONFIG);
       const [a, b] = (await addContainers(lab)) as [Container, Container];
       await waitReaches(a, b);
+    },
+  );
+
+  labTest(
+    "the executable stands alone: it works without the source tree",
+    {
+      hosts: 1,
+    },
+    async (lab) => {
+      const hidden = ["src", "node_modules", "scripts"].map((name) => join(ROOT, name));
+      const script = hidden.map((path) => `mount -t tmpfs tmpfs ${path}`).join("\n");
+      const host = lab.host(0);
+      await host.startHealthyAgent({ wrap: withMounts(script) });
+      await mustPutConfig(host, NETWORK_CONFIG);
+      await host.waitLease();
+      const container = await host.addContainer();
+      expect((await container.ping(host.containers[0]!.address)).received).toBe(3);
     },
   );
 

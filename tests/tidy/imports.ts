@@ -86,7 +86,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
       ...["clock", "random", "files", "sys", "sysctl", "netlink"].map((name) => `host/${name}`),
       ...["tun", "udp", "underlay", "wal"].map((name) => `host/${name}`),
     ],
-    outside: ["bun", "node:fs", "node:os", "node:path", "node:util", "node:net", "node:tls"],
+    outside: ["bun", "node:fs", "node:os", "node:path", "node:util", "node:worker_threads"],
   },
   cli: {
     from: ["base", "agent", "admin"],
