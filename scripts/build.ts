@@ -19,7 +19,15 @@
  *
  * @module
  */
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { mustRun, run } from "../tests/lab/run.ts";
@@ -66,9 +74,12 @@ export async function build(args: readonly string[], progress: Progress): Promis
   writeFileSync(join(DIST, "SHA256SUMS"), checksums(made));
 }
 
-/** One executable. A failed build leaves none, rather than an old one that seems to be new. */
+/**
+ * One executable, which takes the place of an older one at once: who runs that is not disturbed. A
+ * failed build leaves none, rather than an old one that seems to be new.
+ */
 async function compile(options: BuildOptions): Promise<void> {
-  rmSync(options.outfile, { force: true });
+  const fresh = `${options.outfile}.new`;
   const runtime = options.platform === undefined ? [] : await runtimeWords(options.platform);
   const command = [
     ...[process.execPath, "build", "--compile", "--bytecode", "--format=esm"],
@@ -76,11 +87,18 @@ async function compile(options: BuildOptions): Promise<void> {
     ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
     ...["--define", `OVERLAY_VERSION=${JSON.stringify(options.version)}`],
     ...runtime,
-    ...["--outfile", options.outfile, options.entry],
+    ...["--outfile", fresh, options.entry],
     ...(existsSync(inRoot(WORKER_ENTRY)) ? [WORKER_ENTRY] : []),
   ];
-  await mustRun(command, { cwd: ROOT, timeoutMs: BUILD_TIMEOUT_MS });
-  rmSync(`${options.outfile}.map`, { force: true }); // A copy of what is inside.
+  try {
+    await mustRun(command, { cwd: ROOT, timeoutMs: BUILD_TIMEOUT_MS });
+    renameSync(fresh, options.outfile);
+  } catch (error) {
+    rmSync(options.outfile, { force: true });
+    throw error;
+  } finally {
+    rmSync(`${fresh}.map`, { force: true }); // A copy of what is inside.
+  }
 }
 
 async function runtimeWords(platform: Platform): Promise<string[]> {
