@@ -79,7 +79,8 @@ export async function build(args: readonly string[], progress: Progress): Promis
  * failed build leaves none, rather than an old one that seems to be new.
  */
 async function compile(options: BuildOptions): Promise<void> {
-  const fresh = `${options.outfile}.new`;
+  const folder = mkdtempSync(join(DIST, ".build-"));
+  const fresh = join(folder, basename(options.outfile));
   const runtime = options.platform === undefined ? [] : await runtimeWords(options.platform);
   const command = [
     ...[process.execPath, "build", "--compile", "--bytecode", "--format=esm"],
@@ -97,7 +98,7 @@ async function compile(options: BuildOptions): Promise<void> {
     rmSync(options.outfile, { force: true });
     throw error;
   } finally {
-    rmSync(`${fresh}.map`, { force: true }); // A copy of what is inside.
+    rmSync(folder, { recursive: true }); // With source maps, which are inside the program too.
   }
 }
 
