@@ -104,6 +104,8 @@ class Agent {
   #underlay: UnderlayChoice | undefined;
   #identityStore: IdentityStore | undefined;
   #session: Session | undefined;
+  /** The subnet that this node had last: containers may still have addresses in it. */
+  #lastSubnet: Prefix | undefined;
   #admin: AdminServer | undefined;
   #cancelTrim: () => void = () => undefined;
   /** Joins and leaves, one after the other. */
@@ -119,8 +121,8 @@ class Agent {
     await makeRunDirectory(config.runDir);
     const kernel = openKernel({ clock, log });
     this.#kernel = kernel;
-    const wantedSubnet = await this.#rememberedSubnet();
-    const underlay = findUnderlay(kernel, config.choice, wantedSubnet);
+    this.#lastSubnet = await this.#rememberedSubnet();
+    const underlay = findUnderlay(kernel, config.choice, this.#lastSubnet);
     this.#underlay = underlay;
     this.#reconciler = openReconciler({ kernel, clock, log });
     this.#dataPlane = new DataPlane({
@@ -134,7 +136,7 @@ class Agent {
     const store = new IdentityStore(openIdentityFiles(config.dataDir));
     this.#identityStore = store;
     const identity = await this.#loadIdentity(store);
-    this.#session = await this.#openSession(identity, wantedSubnet);
+    this.#session = await this.#openSession(identity);
     this.#admin = await this.#openAdmin();
     log.info("agent started", {
       version: VERSION,
@@ -181,7 +183,7 @@ class Agent {
     return identity;
   }
 
-  async #openSession(identity: Identity, wantedSubnet: Prefix | undefined): Promise<Session> {
+  async #openSession(identity: Identity): Promise<Session> {
     const { config, clock, random, log, onFatal } = this.#options;
     const kernel = this.#kernel!;
     return openSession({
@@ -192,7 +194,7 @@ class Agent {
       self: this.#self(),
       publicIp: this.#underlay!.publicAddress,
       dataPlane: this.#dataPlane!,
-      wantedSubnet,
+      wantedSubnet: this.#lastSubnet,
       findConflict: (network, lease) => {
         const first = localConflicts(kernel, network, lease)[0];
         return first && `Cannot use the network: ${describeConflict(network, first)}`;
@@ -214,7 +216,7 @@ class Agent {
       findConflicts: (network) =>
         networkConflicts(this.#kernel!, {
           network,
-          lease: this.#dataPlane!.assigned?.subnet,
+          lease: this.#dataPlane!.assigned?.subnet ?? this.#lastSubnet,
           members: this.#session!.cluster.members(),
         }),
       join: (request) => this.#move(() => this.#join(request)),
@@ -257,10 +259,9 @@ class Agent {
     if (!joined.ok) return joined;
     const { grant, key } = joined.value;
     const identity = await this.#identityStore!.adopt(grant, { name, key });
-    const wantedSubnet = this.#dataPlane!.assigned?.subnet;
     // Only with --reset: the old cluster's network must not linger beside the new one's.
-    if (wantedSubnet !== undefined) await this.#dataPlane!.remove();
-    await this.#replaceSession(identity, wantedSubnet);
+    if (this.#dataPlane!.assigned) await this.#removeDataPlane();
+    await this.#replaceSession(identity);
     log.info("joined", { cluster: identity.clusterId, peer: request.peer });
     return ok({
       clusterId: identity.clusterId,
@@ -295,13 +296,13 @@ class Agent {
       const left = await this.#leaveCluster(lease?.subnet);
       if (!left.ok) {
         // Still a member: take up the network again.
-        await this.#replaceSession(identity, lease?.subnet);
+        await this.#replaceSession(identity);
         return left;
       }
     }
-    await this.#dataPlane!.remove();
+    await this.#removeDataPlane();
     const fresh = await this.#identityStore!.create({ name: config.nodeName, clock, random });
-    await this.#replaceSession(fresh, undefined);
+    await this.#replaceSession(fresh);
     log.info("left the cluster", { cluster: identity.clusterId });
     return ok({ nodeId: formatNodeId(identity.nodeId), clusterId: identity.clusterId });
   }
@@ -315,10 +316,15 @@ class Agent {
     return cluster.leave();
   }
 
-  async #replaceSession(identity: Identity, wantedSubnet: Prefix | undefined): Promise<void> {
+  async #removeDataPlane(): Promise<void> {
+    this.#lastSubnet = this.#dataPlane!.assigned?.subnet ?? this.#lastSubnet;
+    await this.#dataPlane!.remove();
+  }
+
+  async #replaceSession(identity: Identity): Promise<void> {
     try {
       await this.#session!.close();
-      this.#session = await this.#openSession(identity, wantedSubnet);
+      this.#session = await this.#openSession(identity);
     } catch (error) {
       // Half a node is worse than none: the supervisor starts it again from what is on the disk.
       if (error instanceof HostError) this.#options.onFatal(error);

@@ -189,7 +189,7 @@ export class NetworkAgent {
     return { kind: "ready", subnet: lease.subnet };
   }
 
-  /** Only a network that is new here is checked: a running one is not torn down by a later route. */
+  /** Checked only while it is new here: a later route does not tear a running one down. */
   #conflict({ network, subnet }: Assignment): string | undefined {
     if (this.#options.dataPlane.assigned?.network === network) return undefined;
     return this.#options.findConflict(network, subnet);

@@ -21,7 +21,7 @@ export const CONTROL = {
 } as const;
 export const CONTROL_WORD_COUNT = 4;
 
-/** Everything that the loop needs, given to the worker at its start. Descriptors stay the agent's. */
+/** All that the loop needs, given to the worker at its start. Descriptors stay the agent's. */
 export interface WorkerStart {
   readonly tunFd: number;
   readonly udpFd: number;

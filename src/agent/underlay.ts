@@ -19,7 +19,7 @@ import type { InterfaceChoice } from "./config.ts";
 
 const OVERLAY_LINKS: ReadonlySet<string> = new Set(OURS.links.map((link) => link.name));
 
-/** The link that packets leave by. Throws `HostError` when none is right, naming those there are. */
+/** The link that packets leave by. Throws `HostError` when none is right, naming the others. */
 export function findUnderlay(
   kernel: Kernel,
   { names, patterns, canReach, publicIpv4, publicIpv6 }: InterfaceChoice,
@@ -85,7 +85,7 @@ export function networkConflicts(
 export function describeConflict(network: Prefix, { kind, prefix, link }: Conflict): string {
   const where = link === undefined ? "" : ` on ${link}`;
   return kind === "underlay"
-    ? `${network} overlaps the underlay ${prefix} of this node${where}; choose another Network`
+    ? `${network} overlaps the underlay ${prefix} of this node${where}; choose another Network, or give that link another address`
     : `${network} overlaps the route ${prefix}${where} of this node; choose another Network or remove the route`;
 }
 

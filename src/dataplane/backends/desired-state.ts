@@ -50,6 +50,8 @@ export interface DesiredRoute {
 export interface DesiredSysctl {
   readonly path: string;
   readonly value: string;
+  /** The link whose setting it is: there is nothing to set before the link is there. */
+  readonly link?: string;
 }
 
 /** Rules in a chain that another program has made, at its end. */

@@ -16,7 +16,12 @@ import {
 } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
-import { DEFAULT_METRIC, type DesiredState, MAIN_TABLE } from "./desired-state.ts";
+import {
+  DEFAULT_METRIC,
+  type DesiredState,
+  type DesiredSysctl,
+  MAIN_TABLE,
+} from "./desired-state.ts";
 import { planFirewall } from "./firewall.ts";
 import { overlayMtu } from "./overhead.ts";
 import { OVERLAY_LINK } from "./ownership.ts";
@@ -33,6 +38,17 @@ const GSO_MAX_SIZE_BYTES = 62_000;
 const FORWARDING_SYSCTL: Readonly<Record<Family, string>> = {
   4: "net/ipv4/ip_forward",
   6: "net/ipv6/conf/all/forwarding",
+};
+
+/**
+ * ICMP errors about packets that no node wants come out of the TUN with its own address as their
+ * source. By default the kernel takes such a packet for a forgery and drops it in silence
+ * (Documentation/networking/ip-sysctl.rst, accept_local).
+ */
+const OWN_SOURCE_SYSCTL: DesiredSysctl = {
+  path: `net/ipv4/conf/${OVERLAY_LINK}/accept_local`,
+  value: "1",
+  link: OVERLAY_LINK,
 };
 
 /** Another node and its lease. */
@@ -94,7 +110,7 @@ export function planUdp(input: UdpPlanInput): DesiredState {
         metric: DEFAULT_METRIC[family],
       },
     ],
-    sysctls: [{ path: FORWARDING_SYSCTL[family], value: "1" }],
+    sysctls: planSysctls(family),
     firewall: planFirewall({ network, subnet: lease.subnet, masquerade: ipMasq }),
     fib: {
       local: [lease.subnet],
@@ -106,4 +122,9 @@ export function planUdp(input: UdpPlanInput): DesiredState {
       })),
     },
   };
+}
+
+function planSysctls(family: Family): readonly DesiredSysctl[] {
+  const forwarding = { path: FORWARDING_SYSCTL[family], value: "1" };
+  return family === 4 ? [forwarding, OWN_SOURCE_SYSCTL] : [forwarding];
 }

@@ -178,7 +178,7 @@ export class SendQueue {
     this.#counters.drop(dropReason(errno), segments);
   }
 
-  /** Sends the datagrams of a message that the kernel would not cut one by one; true if any left. */
+  /** Sends a message that the kernel would not cut, one datagram at a time; true if any left. */
   #sendSingly(message: number): boolean {
     const { pieceOffset, pieceLength } = this.#batch;
     const size = this.#batch.segmentSize[message]!;

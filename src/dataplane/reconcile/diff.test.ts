@@ -74,12 +74,17 @@ function route(change: Partial<ActualRoute> = {}): ActualRoute {
   };
 }
 
+const ACCEPT_LOCAL = "net/ipv4/conf/overlay0/accept_local";
+
 /** Everything as wanted; tests change one thing. */
 const right: ActualState = {
   links: [eth0, ready],
   addresses: [at(ETH0, "192.168.1.5"), at(OVERLAY0, "10.0.53.0")],
   routes: [route()],
-  sysctls: new Map([["net/ipv4/ip_forward", "1"]]),
+  sysctls: new Map([
+    ["net/ipv4/ip_forward", "1"],
+    [ACCEPT_LOCAL, "1"],
+  ]),
   firewall: NOTHING.firewall,
 };
 
@@ -128,6 +133,7 @@ const TABLE: readonly Row[] = [
       },
       setAddress("10.0.53.0"),
       { kind: "write_sysctl", path: "net/ipv4/ip_forward", value: "1" },
+      { kind: "write_sysctl", path: ACCEPT_LOCAL, value: "1" },
       { kind: "add_route", route: wantedRoute },
     ],
   },
@@ -242,7 +248,13 @@ const TABLE: readonly Row[] = [
   },
   {
     why: "a setting that somebody turned off is turned on",
-    actual: { ...right, sysctls: new Map([["net/ipv4/ip_forward", "0"]]) },
+    actual: {
+      ...right,
+      sysctls: new Map([
+        ["net/ipv4/ip_forward", "0"],
+        [ACCEPT_LOCAL, "1"],
+      ]),
+    },
     operations: [{ kind: "write_sysctl", path: "net/ipv4/ip_forward", value: "1" }],
   },
   {

@@ -148,7 +148,9 @@ function diffAddresses(
 }
 
 function diffSysctls(desired: DesiredState, actual: ActualState): Operation[] {
+  const links = new Set(actual.links.map(({ name }) => name));
   return desired.sysctls
+    .filter(({ link }) => link === undefined || links.has(link))
     .filter(({ path, value }) => actual.sysctls.get(path) !== value)
     .map(({ path, value }) => ({ kind: "write_sysctl", path, value }));
 }

@@ -57,7 +57,7 @@ export const IPPROTO_DESTINATION_OPTIONS = 60;
 /** Largest value of the IPv4 total length and the IPv6 payload length. */
 export const IP_LENGTH_MAX = 65_535;
 
-/** The folded sum of both addresses of the header at `ip`: the constant part of the pseudo-header. */
+/** The folded sum of both addresses of the header at `ip`: the pseudo-header's constant part. */
 export function sumAddresses(memory: WireMemory, ip: number, version: number): number {
   return version === 4
     ? sumBytes(memory, ip + IPV4_SOURCE_AT, 2 * IPV4_ADDRESS_SIZE)
