@@ -40,6 +40,7 @@ import {
   ELECTION_TICKS,
   ELECTION_TIMEOUT_MS,
   EXECUTE_TIMEOUT_MS,
+  TICK_BATCH_MS,
   TICK_MS,
 } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
@@ -132,7 +133,7 @@ export class Driver implements PeerReceiver {
     const tickLimits = { tickMs: TICK_MS, countMax: ELECTION_TICKS - 1 };
     this.#ticks = new TickCounter({ ...tickLimits, nowMs: clock.nowMs() });
     options.transport.attach(this);
-    this.#cancelTicks = clock.every(TICK_MS, () => this.#tick());
+    this.#cancelTicks = clock.every(TICK_BATCH_MS, () => this.#tick());
     this.#maybeLeadAlone();
     this.#schedulePump();
   }

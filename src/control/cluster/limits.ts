@@ -17,6 +17,11 @@ export const TICK_MS = 100;
  * 0.2 ms of CPU (TLS, both ways, both ends): 0.3 % of a core on a leader with two followers.
  */
 export const HEARTBEAT_TICKS = 3;
+/**
+ * Ticks are taken in batches as long as a heartbeat: an idle agent then wakes three times a second
+ * and not ten. A silent leader is found 150 ms later on average; a dead one is not (see fail-over).
+ */
+export const TICK_BATCH_MS = HEARTBEAT_TICKS * TICK_MS;
 /** A follower waits 10 to 19 ticks; checkQuorum and leases count in the same unit. */
 export const ELECTION_TICKS = 10;
 export const ELECTION_TIMEOUT_MS = ELECTION_TICKS * TICK_MS;

@@ -16,13 +16,15 @@ import { memberIds } from "./conf-state.ts";
 import type { Driver } from "./driver.ts";
 import { TRANSFER_TIMEOUT_MS } from "./limits.ts";
 import { isRemoved, listMembers } from "./member-table.ts";
-import { planRoles, type RolePlan } from "./roles.ts";
+import { planRoles, type RolePlan, voterCountFor } from "./roles.ts";
 import { MEMBERS_PREFIX } from "./system-record.ts";
 
 /** Voters of a cluster of three nodes and more: the least that survives the loss of one. */
 export const VOTER_TARGET = 3;
-/** Often enough that a join does not wait for it. */
-const LOOK_INTERVAL_MS = 500;
+/** While the roles are not what they should be: a standby that caught up is not waited for long. */
+const LOOK_SOON_MS = 250;
+/** While they are: who died or came back is seen by then. */
+const LOOK_LATER_MS = 5_000;
 /** A proposal that had no effect by then was dropped; the next look may try again. */
 const CHANGE_TIMEOUT_MS = 2_000;
 /** How long a voter may be silent before a standby votes in its place: longer than a reboot. */
@@ -45,13 +47,13 @@ export class RoleKeeper {
   #pending: { readonly confState: ConfState; readonly untilMs: number } | undefined;
   #leaderSinceMs: number | undefined;
   #isLookScheduled = false;
+  #cancelNext: (() => void) | undefined;
   #isStopped = false;
 
   constructor(options: RoleKeeperOptions) {
     this.#options = options;
-    const { driver, clock } = options;
+    const { driver } = options;
     this.#undo = [
-      clock.every(LOOK_INTERVAL_MS, () => this.#look()),
       driver.onRole(() => this.#poke()),
       driver.onMembership(() => this.#poke()),
       driver.onApplied((events) => {
@@ -62,6 +64,7 @@ export class RoleKeeper {
 
   stop(): void {
     this.#isStopped = true;
+    this.#cancelNext?.();
     for (const undo of this.#undo) undo();
   }
 
@@ -78,17 +81,31 @@ export class RoleKeeper {
 
   #look(): void {
     const { driver, clock } = this.#options;
+    this.#cancelNext?.();
+    this.#cancelNext = undefined;
     if (this.#isStopped || !driver.isLeader()) {
       this.#leaderSinceMs = undefined;
       return;
     }
     const nowMs = clock.nowMs();
     this.#leaderSinceMs ??= nowMs;
+    const delayMs = this.#step(nowMs, nowMs - this.#leaderSinceMs);
+    this.#cancelNext = clock.after(delayMs, () => this.#look());
+  }
+
+  /** Makes the next change if it is time; when to look again, milliseconds from now. */
+  #step(nowMs: number, leaderForMs: number): number {
+    const { driver, voterTarget = VOTER_TARGET } = this.#options;
     const pending = this.#pending;
-    if (pending?.confState === driver.confState && nowMs < pending.untilMs) return;
+    if (pending?.confState === driver.confState && nowMs < pending.untilMs) {
+      return Math.ceil(pending.untilMs - nowMs);
+    }
     this.#pending = undefined;
-    const plan = this.#plan(nowMs - this.#leaderSinceMs);
+    const plan = this.#plan(leaderForMs);
     if (plan !== undefined) this.#carryOut(plan, nowMs);
+    const { voters, learners } = driver.confState;
+    const isFull = voters.length === voterCountFor(voters.length + learners.length, voterTarget);
+    return plan === undefined && isFull ? LOOK_LATER_MS : LOOK_SOON_MS;
   }
 
   #plan(leaderForMs: number): RolePlan | undefined {
@@ -118,12 +135,11 @@ export class RoleKeeper {
   }
 
   #carryOut(plan: RolePlan, nowMs: number): void {
-    const { driver, clock, log } = this.#options;
+    const { driver, log } = this.#options;
     const { confState } = driver;
     const timeoutMs = plan.kind === "transfer" ? TRANSFER_TIMEOUT_MS : CHANGE_TIMEOUT_MS;
     this.#pending = { confState, untilMs: nowMs + timeoutMs };
     if (plan.kind === "transfer") {
-      clock.after(TRANSFER_TIMEOUT_MS, () => this.#look());
       log.info("leadership is handed over", { to: formatNodeId(plan.target) });
       driver.transferLeadership(plan.target);
       return;

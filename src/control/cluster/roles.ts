@@ -72,13 +72,18 @@ export function planRoles(view: RoleView): RolePlan | undefined {
   ]);
 }
 
+/** How many of `memberCount` nodes should vote when `voterTarget` (odd) is the most. */
+export function voterCountFor(memberCount: number, voterTarget: number): number {
+  return Math.min(voterTarget, largestOdd(memberCount));
+}
+
 /** Who should vote once everything possible now is done. */
 function wantedVoters(view: RoleView): readonly NodeId[] {
   const { members, confState, self } = view;
   const voters = members.filter((id) => confState.voters.includes(id));
   const standbys = members.filter((id) => confState.learners.includes(id) && view.isLive(id));
   const ready = standbys.filter((id) => view.isCaughtUp(id));
-  const target = Math.min(view.voterTarget, largestOdd(members.length));
+  const target = voterCountFor(members.length, view.voterTarget);
 
   // A lost voter gives way as soon as a standby can take its place, and not before.
   const lost = voters.filter((id) => id !== self && view.isLost(id));

@@ -43,14 +43,14 @@ export class SelfKeeper {
   #info: MemberInfo;
   #isRunning = false;
   #isStopped = false;
-  readonly #cancelRetries: () => void;
+  #cancelRetry: () => void;
   readonly #startedMs: number;
 
   constructor(options: SelfKeeperOptions) {
     this.#options = options;
     this.#info = options.info;
     this.#startedMs = options.clock.nowMs();
-    this.#cancelRetries = options.clock.every(RETRY_MS, () => this.poke());
+    this.#cancelRetry = options.clock.after(LEADERLESS_PATIENCE_MS, () => this.poke());
   }
 
   /** What the record is to say. */
@@ -75,14 +75,17 @@ export class SelfKeeper {
     if (driver.role.leader === undefined && isEarly) return;
     if (!this.#isDifferent()) return;
     this.#isRunning = true;
-    void this.#write().finally(() => {
+    void this.#write().then((result) => {
       this.#isRunning = false;
+      this.#cancelRetry();
+      if (result.ok || this.#isStopped) return;
+      this.#cancelRetry = clock.after(RETRY_MS, () => this.poke());
     });
   }
 
   stop(): void {
     this.#isStopped = true;
-    this.#cancelRetries();
+    this.#cancelRetry();
   }
 
   #isDifferent(): boolean {
