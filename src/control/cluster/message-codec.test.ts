@@ -66,6 +66,13 @@ const messages: fc.Arbitrary<PeerMessage> = fc.oneof(
     rejected: fc.boolean(),
   }),
   fc.record({
+    kind: fc.constant("vote_response"),
+    ...head,
+    round: rounds,
+    rejected: fc.constant(true),
+    commit: ids,
+  }),
+  fc.record({
     kind: fc.constant("append_request"),
     ...head,
     previous: ids,

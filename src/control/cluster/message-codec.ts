@@ -32,7 +32,9 @@ export function messageToRecord(message: PeerMessage): PlainRecord {
     case "vote_request":
       return { ...head, r: message.round, l: idToWire(message.last), x: message.transfer };
     case "vote_response":
-      return { ...head, r: message.round, n: message.rejected };
+      return message.commit === undefined
+        ? { ...head, r: message.round, n: message.rejected }
+        : { ...head, r: message.round, n: message.rejected, c: idToWire(message.commit) };
     case "append_request":
       return {
         ...head,
@@ -117,6 +119,7 @@ function readMessage(fields: FieldReader): PeerMessage | undefined {
         ...head,
         round: fields.choice("r", ROUNDS),
         rejected: fields.flag("n"),
+        ...(fields.has("c") && { commit: readId(fields, "c") }),
       };
     case "append_request":
       return {
