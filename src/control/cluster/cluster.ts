@@ -134,7 +134,7 @@ class RunningCluster implements Cluster {
       clock,
       log,
       confState: () => confState,
-      save: (peers) => identityStore.savePeers(peers),
+      save: (peers) => identityStore.savePeers(clusterId, peers),
     });
     this.#transport = new PeerTransport({
       ...{ nodeId, cluster, keys, clock, random, log, counters },
@@ -152,7 +152,7 @@ class RunningCluster implements Cluster {
     const transport = this.#transport;
     this.#caKey = new CaKey({
       ...{ driver, transport, clock, log, ca: keys.ca, key: keys.caKey },
-      save: (key) => identityStore.saveCaKey(key),
+      save: (key) => identityStore.saveCaKey(clusterId, key),
     });
     const ports = { driver, transport, cluster, clock, random, log, counters };
     this.#door = new Doorkeeper({ ...ports, ca: keys.ca, caKey: this.#caKey });
@@ -237,8 +237,10 @@ class RunningCluster implements Cluster {
     const stored = newToken(token.secret, { ...options, wallMs: clock.wallMs() });
     const result = await this.execute(replaceToken(stored));
     if (!result.ok) return result;
-    const isNew = result.value.kind === "done" && result.value.succeeded;
-    assert(isNew, "a random secret must not be taken");
+    if (result.value.kind !== "done" || !result.value.succeeded) {
+      const detail = "Cannot create a token: the cluster did not take its record; try again";
+      return err({ kind: "overloaded", detail });
+    }
     return ok({ ...publicToken(stored), token: formatToken(token) });
   }
 

@@ -55,11 +55,13 @@ describe("IdentityStore", () => {
     const files = new MemoryFiles();
     const store = new IdentityStore(files);
     const { grant, key } = await createGrant();
-    await store.create(founded);
+    const founder = await store.create(founded);
     await store.adopt(grant, { name: "node-b", key });
-    await store.markStarted();
-    await store.savePeers([{ id: decodeNodeId(5), address: { host: "10.0.0.5", port: 1 } }]);
-    await store.saveCaKey("the key");
+    const { clusterId } = grant;
+    const peers = [{ id: decodeNodeId(5), address: { host: "10.0.0.5", port: 1 } }];
+    await store.markStarted(clusterId);
+    await store.savePeers(clusterId, peers);
+    await store.saveCaKey(clusterId, "the key");
     const loaded = await load(files);
     expect(loaded?.logState).toBe("started");
     expect(loaded?.name).toBe("node-b");
@@ -68,6 +70,10 @@ describe("IdentityStore", () => {
       { id: decodeNodeId(5), address: { host: "10.0.0.5", port: 1 } },
     ]);
     expect(loaded?.keys.caKey).toBe("the key");
+    // What the old cluster's part still wanted to remember is void.
+    await store.savePeers(founder.clusterId, []);
+    await store.saveCaKey(founder.clusterId, "the old key");
+    expect(await load(files)).toEqual(loaded);
     expect(files.files.get(`pki/${grant.clusterId}/ca.key`)?.mode).toBe(0o600);
   });
 

@@ -162,20 +162,22 @@ export class IdentityStore {
     return this.#replace({ ...identity, logState: "joining" });
   }
 
+  // The following are a cluster's, and do nothing when the node has moved to another meanwhile.
+
   /** Remembers that the log is no longer empty. */
-  async markStarted(): Promise<void> {
-    await this.#update({ logState: "started" });
+  async markStarted(clusterId: ClusterId): Promise<void> {
+    await this.#update(clusterId, { logState: "started" });
   }
 
   /** Remembers where other members are. */
-  async savePeers(peers: readonly KnownPeer[]): Promise<void> {
-    await this.#update({ peers });
+  async savePeers(clusterId: ClusterId, peers: readonly KnownPeer[]): Promise<void> {
+    await this.#update(clusterId, { peers });
   }
 
   /** Keeps the key of the cluster's CA. */
-  async saveCaKey(caKey: string): Promise<void> {
+  async saveCaKey(clusterId: ClusterId, caKey: string): Promise<void> {
     const current = this.#current;
-    if (current === undefined) return;
+    if (current?.clusterId !== clusterId) return;
     await this.#writeText(`${keyDirectory(current.clusterId)}/ca.key`, caKey, SECRET_MODE);
     this.#current = { ...current, keys: { ...current.keys, caKey } };
   }
@@ -197,9 +199,9 @@ export class IdentityStore {
     return identity;
   }
 
-  async #update(change: Partial<NodeFile>): Promise<void> {
+  async #update(clusterId: ClusterId, change: Partial<NodeFile>): Promise<void> {
     const current = this.#current;
-    if (current === undefined) return;
+    if (current?.clusterId !== clusterId) return;
     const next = { ...current, ...change };
     const text = encodeNodeFile(next);
     if (text === encodeNodeFile(current)) return;

@@ -43,6 +43,8 @@ export const TRAILING_ENTRIES = 5_000;
 /** The same in bytes: they are in memory. */
 export const TRAILING_SIZE_MAX_BYTES = 16 * MIB;
 
+/** One command in the log: a request of 1.5 MiB with its envelope. Larger ones fit no message. */
+export const COMMAND_SIZE_MAX_BYTES = 2 * MIB;
 /** How long a write or a linearizable read is tried when the caller does not say. */
 export const EXECUTE_TIMEOUT_MS = 5_000;
 /** Writes of this node that wait for their outcome; more is "overloaded". */

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { parseAddress, parsePrefix } from "../../base/address.ts";
 import { formatNodeId, type NodeId, parseNodeId } from "../../base/ids.ts";
 import { type Compare, type Operation, type SystemTxn, systemTxn } from "../kv/txn.ts";
 import type { KeyValue, KvReader } from "../kv/types.ts";
@@ -17,6 +18,8 @@ import { encodeRecord, MEMBERS_PREFIX, parseRecord, REMOVED_PREFIX } from "./sys
 import type { MemberInfo, MemberRecord } from "./types.ts";
 
 const NAME_LENGTH_MAX = 253;
+/** Printable and without blanks: what a host name may be, and no more can hurt a log or a table. */
+const NAME_PATTERN = /^[\x21-\x7e]+$/;
 const ADDRESS_LENGTH_MAX = 300;
 const IP_LENGTH_MAX = 45;
 const PREFIX_LENGTH_MAX = 49;
@@ -110,14 +113,18 @@ export function infoFromRecord(value: unknown): MemberInfo | undefined {
   if (!isRecord(value)) return undefined;
   const fields = new FieldReader(value);
   const name = fields.text("name", NAME_LENGTH_MAX);
+  const isName = NAME_PATTERN.test(name);
   const address = parseHostPort(fields.text("address", ADDRESS_LENGTH_MAX), CLUSTER_PORT);
   const publicIp = fields.text("publicIp", IP_LENGTH_MAX);
-  const underlayPrefixes = fields.list("underlayPrefixes", (item) =>
-    typeof item === "string" && item.length <= PREFIX_LENGTH_MAX ? item : undefined,
-  );
-  return fields.failed || address === undefined
-    ? undefined
-    : { name, address, publicIp, underlayPrefixes };
+  const isIp = publicIp === "" || parseAddress(publicIp) === publicIp;
+  const underlayPrefixes = fields.list("underlayPrefixes", asPrefix);
+  if (fields.failed || address === undefined || !isName || !isIp) return undefined;
+  return { name, address, publicIp, underlayPrefixes };
+}
+
+function asPrefix(value: unknown): string | undefined {
+  if (typeof value !== "string" || value.length > PREFIX_LENGTH_MAX) return undefined;
+  return parsePrefix(value) === value ? value : undefined;
 }
 
 function decodeMember(pair: KeyValue): StoredMember | undefined {

@@ -20,7 +20,12 @@ import type { ProposedEntry } from "../raft/types.ts";
 import type { PlainRecord } from "./codec.ts";
 import { asCommand, asRequestId, encodeCommand } from "./entry-codec.ts";
 import { FieldReader } from "./fields.ts";
-import { GUESS_INTERVAL_MS, PENDING_COUNT_MAX, READ_YOUR_WRITES_GRACE_MS } from "./limits.ts";
+import {
+  COMMAND_SIZE_MAX_BYTES,
+  GUESS_INTERVAL_MS,
+  PENDING_COUNT_MAX,
+  READ_YOUR_WRITES_GRACE_MS,
+} from "./limits.ts";
 import type { CallAnswer, CallFailure } from "./peer-port.ts";
 import type { ClusterFailure } from "./types.ts";
 
@@ -258,6 +263,13 @@ export class Proposals {
   #enqueue(key: string, command: Command, request: RequestId): void {
     const proposedAtMs = this.#host.wallMs();
     const data = encodeCommand({ command, request, proposedAtMs });
+    if (data.length > COMMAND_SIZE_MAX_BYTES) {
+      // The edge has limits of its own below this one; what gets here would fit no message.
+      const detail = `it has ${data.length} bytes, the limit is ${COMMAND_SIZE_MAX_BYTES}`;
+      this.#finish(key, err(overloaded(detail)));
+      this.#answer(key, refuse("overloaded", detail));
+      return;
+    }
     if (this.#outbox.length === 0) queueMicrotask(() => this.#flush());
     this.#outbox.push({ key, entry: { kind: "normal", data } });
   }

@@ -39,6 +39,6 @@ export async function recoverNode(options: {
     // Something must be there before "started" is, or a crash in between would look like a loss.
     await logStore.append({ hardState: { term: 0, vote: 0, commit: 0 }, entries: [] });
   }
-  await identityStore.markStarted();
+  await identityStore.markStarted(clusterId);
   return recovered;
 }
