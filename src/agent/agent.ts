@@ -190,7 +190,7 @@ class Agent {
       identity,
       identityStore: this.#identityStore!,
       dataDir: config.dataDir,
-      listen: config.clusterListen[0]!,
+      listen: clusterListen(config),
       self: this.#self(),
       publicIp: this.#underlay!.publicAddress,
       dataPlane: this.#dataPlane!,
@@ -333,8 +333,8 @@ class Agent {
   }
 
   #clusterAddress(): HostPort {
-    const { clusterListen } = this.#options.config;
-    const port = this.#session?.cluster.port ?? clusterListen[0]!.port;
+    const { port: wanted } = clusterListen(this.#options.config);
+    const port = this.#session?.cluster.port ?? wanted;
     return { host: this.#underlay!.publicAddress, port };
   }
 
@@ -389,6 +389,11 @@ async function makeRunDirectory(path: string): Promise<void> {
     const next = "check --run-dir and its permissions";
     throw new HostError({ operation: "create directory", object: path, reason, next, cause });
   }
+}
+
+/** One socket serves both families: "::" also takes IPv4, and falls back where IPv6 is off. */
+function clusterListen({ clusterListen: addresses }: AgentConfig): HostPort {
+  return addresses.find(({ host }) => host === "::") ?? addresses[0]!;
 }
 
 /** Without the port where it is the one that `join` takes for granted. */
