@@ -3,7 +3,7 @@
  * one core. CPU time, garbage collection and compiler threads included, is the figure to compare on
  * a machine that does other things too.
  *
- *     bun scripts/bench/kv.ts
+ *     scripts/bench kv
  *
  * @module
  */

@@ -1,8 +1,7 @@
 /**
  * Packets at speed: the wire itself, kernel VXLAN and the user-mode data plane, side by side.
  *
- *     bun scripts/bench/packets.ts [--wire real|virtual|both] [--rounds 3] [--seconds 2]
- *                                  [--json FILE]
+ *     scripts/bench packets [--wire real|virtual|both] [--rounds 3] [--seconds 2] [--json FILE]
  *
  * Two namespaces on one veth pair, everything on this machine's cores. The subjects take turns in
  * each round, and each figure is the best of the rounds: other load on the machine only ever takes

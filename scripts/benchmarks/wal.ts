@@ -1,7 +1,7 @@
 /**
  * What a durable append costs, beside what the disk alone can do.
  *
- *     bun scripts/bench/wal.ts [directory]
+ *     scripts/bench wal [directory]
  *
  * Figures of a fresh log in `directory` (default: the system's temporary directory), with 1 to 256
  * callers that each append one entry of 256 bytes, wait for it, and append the next. Absolute
