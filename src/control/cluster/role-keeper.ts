@@ -101,27 +101,35 @@ export class RoleKeeper {
       return Math.ceil(pending.untilMs - nowMs);
     }
     this.#pending = undefined;
-    const plan = this.#plan(leaderForMs);
+    const members = this.#wantedMembers();
+    const plan = this.#plan(members, leaderForMs);
     if (plan !== undefined) this.#carryOut(plan, nowMs);
-    const { voters, learners } = driver.confState;
-    const isFull = voters.length === voterCountFor(voters.length + learners.length, voterTarget);
-    return plan === undefined && isFull ? LOOK_LATER_MS : LOOK_SOON_MS;
+    const { confState } = driver;
+    const isSettled =
+      plan === undefined &&
+      confState.voters.length === voterCountFor(members.length, voterTarget) &&
+      memberIds(confState).every((id) => members.includes(id));
+    return isSettled ? LOOK_LATER_MS : LOOK_SOON_MS;
   }
 
-  #plan(leaderForMs: number): RolePlan | undefined {
-    const { driver, voterTarget = VOTER_TARGET } = this.#options;
-    const { reader, confState } = driver;
+  /** Who should be in the membership. */
+  #wantedMembers(): readonly NodeId[] {
+    const { reader, confState } = this.#options.driver;
     const listed = listMembers(reader).map((member) => member.id);
     // Whoever is in neither table stays as it is: its record may be one that we cannot read yet.
     const unlisted = memberIds(confState).filter(
       (id) => !listed.includes(id) && !isRemoved(reader, id),
     );
-    const members = [...listed, ...unlisted];
+    return [...listed, ...unlisted];
+  }
+
+  #plan(members: readonly NodeId[], leaderForMs: number): RolePlan | undefined {
+    const { driver, voterTarget = VOTER_TARGET } = this.#options;
     const { progress, commit } = driver.status();
     return planRoles({
       self: driver.nodeId,
       members,
-      confState,
+      confState: driver.confState,
       voterTarget,
       isLive: (id) => driver.isLive(id),
       isLost: (id) => leaderForMs > LOST_AFTER_MS && driver.silentMs(id) > LOST_AFTER_MS,
