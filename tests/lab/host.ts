@@ -65,6 +65,8 @@ export interface HostOptions extends NamespaceOptions {
 }
 
 const READY_TIMEOUT_MS = 10_000;
+/** Longer than the agent itself takes to say that it cannot do something now. */
+const ANSWER_TIMEOUT_MS = 30_000;
 const CONTAINER_FIRST = 2;
 const CONTAINER_LAST = 254;
 
@@ -165,7 +167,7 @@ export class Host extends Namespace {
   /** One request over the agent's socket. */
   async api(path: string, init: RequestInit = {}): Promise<ApiAnswer> {
     const response = await fetch(`http://localhost${path}`, {
-      signal: AbortSignal.timeout(READY_TIMEOUT_MS),
+      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
       ...init,
       unix: this.socket,
     });
