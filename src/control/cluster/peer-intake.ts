@@ -35,6 +35,8 @@ export interface IntakeOptions {
   readonly receiver: () => PeerReceiver | undefined;
   /** Called for every good frame. */
   readonly heard: (node: NodeId) => void;
+  /** Called when a node opened a connection: it is up, and so is the path. */
+  readonly greeted: (node: NodeId) => void;
 }
 
 interface Connection {
@@ -161,6 +163,7 @@ export class PeerIntake {
   #greet(connection: Connection, use: unknown): boolean {
     if (connection.use !== "unknown" || (use !== "main" && use !== "bulk")) return false;
     connection.use = use;
+    this.#options.greeted(connection.node);
     for (const other of [...this.#connections]) {
       // The peer began anew: what is left of its last connection is half open.
       const isOld = other !== connection && other.node === connection.node && other.use === use;

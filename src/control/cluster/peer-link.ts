@@ -108,6 +108,14 @@ export class PeerLink {
     this.#unansweredSinceMs = undefined;
   }
 
+  /** Ends a back-off: the peer has just shown that it is up. */
+  retryNow(): void {
+    if (this.#state.kind !== "waiting") return;
+    this.#state.cancel();
+    this.#state = { kind: "idle" };
+    this.#failedCount = 0;
+  }
+
   /** Looks at the time: asks a silent peer, gives up a dead one, keeps an idle one. */
   check(nowMs: number): void {
     if (this.#state.kind !== "open") return;

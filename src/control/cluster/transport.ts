@@ -83,6 +83,7 @@ export class PeerTransport implements Transport {
       standing,
       receiver: () => this.#receiver,
       heard: (node) => this.#heard(node),
+      greeted: (node) => this.#peers.get(node)?.main.retryNow(),
     });
     this.#cancelChecks = clock.every(LINK_CHECK_MS, () => this.#check());
   }
