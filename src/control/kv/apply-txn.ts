@@ -55,8 +55,12 @@ function checkBudget(budget: Budget): TxnRefusal | undefined {
 function doOperation(writer: KvWriter, operation: Operation, budget: Budget): OperationResult {
   switch (operation.kind) {
     case "put":
-      writer.put(operation.key, operation.value);
+      writer.put(operation.key, operation.value, operation.ttlSeconds);
       return { kind: "put" };
+    case "renew": {
+      const ttl = writer.renew(operation.key, operation.ttlSeconds);
+      return { kind: "renew", ttlSeconds: ttl?.seconds ?? null };
+    }
     case "get": {
       const pair = writer.get(operation.key) ?? null;
       if (pair !== null) budget.responseBytes += pairSize(pair);

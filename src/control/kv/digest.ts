@@ -41,7 +41,10 @@ export class SetDigest {
       low = mixLow(low, value[i]!);
       high = mixHigh(high, value[i]!);
     }
-    this.#numbers(low, high, [pair.createRevision, pair.modRevision, pair.version], sign);
+    const { createRevision, modRevision, version, ttl } = pair;
+    const numbers = [createRevision, modRevision, version];
+    if (ttl !== undefined) numbers.push(ttl.seconds, ttl.epoch);
+    this.#numbers(low, high, numbers, sign);
   }
 
   /** Adds a list of safe integers from 0 as one member, or takes it out (`sign` −1). */

@@ -41,11 +41,11 @@ const revisionsFrom = (history: History, at: number) =>
 describe("History", () => {
   test("keeps as many revisions as it may, and says which", () => {
     const history = new History({ revisionsMax: 3, sizeMaxBytes: 1000 });
-    expect([Number(history.oldestRevision), revisionsFrom(history, 1)]).toEqual([1, []]);
+    expect([Number(history.oldestRevision), revisionsFrom(history, 1)]).toEqual([0, []]);
     for (let at = 1; at <= 20; at++) {
       history.append(entry(at));
       const oldest = Math.max(1, at - 2);
-      expect(Number(history.oldestRevision)).toBe(oldest);
+      expect(Number(history.oldestRevision)).toBe(oldest - 1);
       expect(revisionsFrom(history, oldest)).toEqual(
         Array.from({ length: Math.min(at, 3) }, (_, i) => oldest + i),
       );
@@ -60,7 +60,21 @@ describe("History", () => {
     expect(revisionsFrom(history, 4)).toEqual([4, 5]);
     expect(history.from(revision(3))).toBeUndefined();
     history.append(entry(6, "x".repeat(60)));
-    expect(Number(history.oldestRevision)).toBe(7);
+    expect(Number(history.oldestRevision)).toBe(6);
+  });
+
+  test("forgets what it is told to, and goes on", () => {
+    const history = new History();
+    for (let at = 1; at <= 5; at++) history.append(entry(at));
+    history.forgetThrough(revision(0));
+    expect(revisionsFrom(history, 1)).toEqual([1, 2, 3, 4, 5]);
+    history.forgetThrough(revision(3));
+    expect([Number(history.oldestRevision), revisionsFrom(history, 4)]).toEqual([3, [4, 5]]);
+    history.forgetThrough(revision(5));
+    expect(revisionsFrom(history, 6)).toEqual([]);
+    expect(() => history.forgetThrough(revision(6))).toThrow();
+    history.append(entry(6));
+    expect(revisionsFrom(history, 6)).toEqual([6]);
   });
 
   test("starts over after a restore", () => {
@@ -183,7 +197,7 @@ describe("stepWatch", () => {
     for (let at = 1; at <= 5; at++) history.append(entry(at));
     expect(stepWatch(history, { prefix: "", after: revision(2) })).toEqual({
       kind: "compacted",
-      oldestRevision: revision(4),
+      oldestRevision: revision(3),
     });
     expect(stepWatch(history, { prefix: "", after: revision(3) })).toMatchObject({
       kind: "events",
@@ -225,6 +239,7 @@ test("readPast: the store as it was at every revision", () => {
         expect([...(past?.list("/a/") ?? [])]).toEqual(
           pairs.filter((p) => p.key.startsWith("/a/")),
         );
+        expect([...(past?.list("/", "/a/2") ?? [])]).toEqual(pairs.filter((p) => p.key > "/a/2"));
         for (const key of ["/a/1", "/c", "/none"]) {
           expect(past?.get(key)).toEqual(pairs.find((pair) => pair.key === key));
         }

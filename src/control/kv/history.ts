@@ -31,6 +31,7 @@ export class History implements KvHistory {
   #sizes: number[] = [];
   /** Those before it are forgotten; they are cut off now and then. */
   #start = 0;
+  /** Revision of the first entry, or of the next one when there is none. */
   #oldest = 1;
   #sizeBytes = 0;
 
@@ -39,7 +40,7 @@ export class History implements KvHistory {
   }
 
   get oldestRevision(): Revision {
-    return decodeRevision(this.#oldest);
+    return decodeRevision(this.#oldest - 1);
   }
 
   from(revision: Revision): Iterable<RevisionEvents> | undefined {
@@ -58,6 +59,14 @@ export class History implements KvHistory {
       this.#entries.length - this.#start > this.#limits.revisionsMax ||
       this.#sizeBytes > this.#limits.sizeMaxBytes
     ) {
+      this.#forgetOldest();
+    }
+  }
+
+  /** Forgets the events up to those of `revision`, which must not lie ahead of the last ones. */
+  forgetThrough(revision: Revision): void {
+    while (this.#oldest <= revision) {
+      assert(this.#start < this.#entries.length, "only what has happened can be forgotten");
       this.#forgetOldest();
     }
   }

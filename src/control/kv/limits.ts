@@ -25,6 +25,29 @@ export const RANGE_KEYS_MAX = 10_000;
 /** Keys that one transaction may delete by prefix: one revision, whose events go out together. */
 export const DELETE_KEYS_MAX = 10_000;
 
+/** Longest time to live of a key, seconds: a year. */
+export const KEY_TTL_SECONDS_MAX = 31_536_000;
+/** Shortest. It is a minimum: who wants to renew in time had better take ten times as much. */
+export const KEY_TTL_SECONDS_MIN = 1;
+/** Expiries in one command: keeps one apply under about a millisecond. */
+export const EXPIRE_BATCH_MAX = 100;
+/** Expiries that the leader proposes in a second, so that a mass expiry does not fill the log. */
+export const EXPIRIES_PER_SECOND_MAX = 1000;
+/** After which an expiry that was proposed and not applied is proposed again, milliseconds. */
+export const EXPIRY_RETRY_MS = 3000;
+/**
+ * Gap between two looks at a deadline clock after which the leader counts as newly made: it may
+ * have slept through renewals that are still waiting in its queues, milliseconds.
+ */
+export const DEADLINE_CLOCK_GAP_MAX_MS = 5000;
+
+/** Entries between two digests of the state that replicas compare. */
+export const CHECK_INTERVAL_ENTRIES = 1000;
+/** Digests that a replica remembers; a slow voter's word about an older one counts for nothing. */
+export const CHECK_DIGESTS_MAX = 128;
+/** Entries about which the voters' words are counted at a time. */
+export const CHECK_TALLIES_MAX = 8;
+
 /**
  * Outcomes kept for retries, over all clients. At 10,000 writes a second a retry has 3 seconds
  * and more; a later one is answered `request_forgotten`, never applied twice.

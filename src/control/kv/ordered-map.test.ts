@@ -47,6 +47,12 @@ test("OrderedMap: agrees with a sorted list after any history, and frozen views 
         expect([...end.entries(prefix)].map(([k, v]): [string, number] => [k, v])).toEqual(
           naiveEntries(model, prefix),
         );
+        for (const after of ["", "0/7", "3/1", "3/10", "3/100", "3/99", "6/600", "9"]) {
+          const later = naiveEntries(model, prefix).filter(([key]) => key > after);
+          expect([...end.entries(prefix, after)].map(([k, v]): [string, number] => [k, v])).toEqual(
+            later,
+          );
+        }
       }
       for (const [view, expected] of frozen) {
         expect(view.size).toBe(expected.length);

@@ -58,9 +58,11 @@ export class FrozenMap<Value> {
     this.size = size;
   }
 
-  /** Entries whose key starts with `prefix`, ascending. */
-  entries(prefix: string): IterableIterator<readonly [string, Value]> {
-    return iterate(this.#root, prefix);
+  /** Entries whose key starts with `prefix` and comes after `after`, ascending. */
+  entries(prefix: string, after?: string): IterableIterator<readonly [string, Value]> {
+    // No key lies between a key and the same key with U+0000 behind it.
+    const start = after === undefined || after < prefix ? prefix : `${after}\0`;
+    return iterate(this.#root, prefix, start);
   }
 }
 
@@ -205,17 +207,18 @@ function nodeSize<Value>(node: Node<Value>): number {
 function* iterate<Value>(
   root: Node<Value>,
   prefix: string,
+  start: string,
 ): IterableIterator<readonly [string, Value]> {
   const parents: { readonly branch: Branch<Value>; position: number }[] = [];
   let node: Node<Value> | undefined = root;
   let position = -1;
   while (node !== undefined) {
     while (node.kind === "branch") {
-      const child: number = position < 0 ? childPosition(node.bounds, prefix) : 0;
+      const child: number = position < 0 ? childPosition(node.bounds, start) : 0;
       parents.push({ branch: node, position: child });
       node = node.children[child]!;
     }
-    for (position = position < 0 ? lowerBound(node.keys, prefix) : 0; ; position++) {
+    for (position = position < 0 ? lowerBound(node.keys, start) : 0; ; position++) {
       const key = node.keys[position];
       if (key === undefined) break;
       if (!key.startsWith(prefix)) return;

@@ -47,11 +47,15 @@ function parseCompare(item: unknown): Compare | undefined {
 
 function parseOperation(item: unknown): Operation | undefined {
   if (!isRecord(item)) return undefined;
-  const { kind, key, prefix, value, limit } = item;
+  const { kind, key, prefix, value, limit, ttlSeconds } = item;
+  if (ttlSeconds !== undefined && !isCounter(ttlSeconds)) return undefined;
+  const ttl = ttlSeconds === undefined ? {} : { ttlSeconds };
   switch (kind) {
     case "put":
       if (typeof key !== "string" || !(value instanceof Uint8Array)) return undefined;
-      return { kind, key, value };
+      return { kind, key, value, ...ttl };
+    case "renew":
+      return typeof key === "string" ? { kind, key, ...ttl } : undefined;
     case "get":
     case "delete":
       return typeof key === "string" ? { kind, key } : undefined;

@@ -32,7 +32,7 @@ export function readPast(
   return {
     revision,
     get: (key) => (changed.has(key) ? changed.get(key) : reader.get(key)),
-    list: (prefix) => listPast(reader, changed, prefix),
+    list: (prefix, after) => listPast(reader, changed, { prefix, after }),
   };
 }
 
@@ -40,14 +40,15 @@ export function readPast(
 function* listPast(
   reader: KvReader,
   changed: ReadonlyMap<string, KeyValue | undefined>,
-  prefix: string,
+  range: { readonly prefix: string; readonly after: string | undefined },
 ): Iterable<KeyValue> {
+  const { prefix, after } = range;
   const old = [...changed.values()]
     .filter((pair) => pair !== undefined)
-    .filter((pair) => pair.key.startsWith(prefix))
+    .filter(({ key }) => key.startsWith(prefix) && (after === undefined || key > after))
     .sort((a, b) => (a.key < b.key ? -1 : 1));
   let next = 0;
-  for (const pair of reader.list(prefix)) {
+  for (const pair of reader.list(prefix, after)) {
     if (changed.has(pair.key)) continue;
     for (; next < old.length && old[next]!.key < pair.key; next++) yield old[next]!;
     yield pair;

@@ -13,6 +13,8 @@ import { decodeIndex, decodeRevision, type Index, type Revision } from "../../ba
 import { isValidKey } from "./key.ts";
 import {
   CLIENTS_REMEMBERED_MAX,
+  KEY_TTL_SECONDS_MAX,
+  KEY_TTL_SECONDS_MIN,
   OUTCOMES_REMEMBERED_MAX,
   SNAPSHOT_PART_SIZE_BYTES,
   VALUE_SIZE_MAX_BYTES,
@@ -21,7 +23,7 @@ import type { FrozenMap } from "./ordered-map.ts";
 import { isCounter, isRecord, parseNodeNumber, parseRevision, plainSize } from "./plain.ts";
 import { type RememberedClient, type RememberedOutcome, RequestTable } from "./requests.ts";
 import { Store } from "./store.ts";
-import type { KeyValue, SnapshotPart } from "./types.ts";
+import type { KeyTtl, KeyValue, SnapshotPart } from "./types.ts";
 
 const FORMAT = 1;
 
@@ -29,6 +31,7 @@ const FORMAT = 1;
 export interface FrozenState {
   readonly index: Index;
   readonly revision: Revision;
+  readonly compactRevision: Revision;
   readonly hash: string;
   readonly clients: readonly RememberedClient[];
   readonly outcomes: readonly RememberedOutcome[];
@@ -50,6 +53,7 @@ export function* writeSnapshot(state: FrozenState): IterableIterator<SnapshotPar
     format: FORMAT,
     index: state.index,
     revision: state.revision,
+    compactRevision: state.compactRevision,
     hash: state.hash,
   };
   yield* batches("clients", state.clients, ({ client, floor }) => [client, floor]);
@@ -83,7 +87,7 @@ function* batches<Item>(
 function* writePairs(pairs: FrozenMap<KeyValue>): IterableIterator<SnapshotPart> {
   let small: KeyValue[] = [];
   let size = 0;
-  const row = (p: KeyValue) => [p.key, p.value, p.createRevision, p.modRevision, p.version];
+  const row = (p: KeyValue) => [p.key, p.value, ...aboutPair(p), ...aboutTtl(p)];
   for (const [, pair] of pairs.entries("")) {
     const pairSize = pair.key.length + pair.value.length;
     if (small.length > 0 && size + pairSize > SNAPSHOT_PART_SIZE_BYTES) {
@@ -102,12 +106,20 @@ function* writePairs(pairs: FrozenMap<KeyValue>): IterableIterator<SnapshotPart>
 }
 
 function* writePieces(pair: KeyValue): IterableIterator<SnapshotPart> {
-  const { key, value, createRevision, modRevision, version } = pair;
+  const { key, value } = pair;
   for (let offset = 0; offset < value.length; offset += SNAPSHOT_PART_SIZE_BYTES) {
     const bytes = value.subarray(offset, offset + SNAPSHOT_PART_SIZE_BYTES);
-    const about = [key, createRevision, modRevision, version, value.length];
+    const about = [key, value.length, ...aboutPair(pair), ...aboutTtl(pair)];
     yield { kind: "piece", about, offset, bytes };
   }
+}
+
+function aboutPair({ createRevision, modRevision, version }: KeyValue): readonly number[] {
+  return [createRevision, modRevision, version];
+}
+
+function aboutTtl({ ttl }: KeyValue): readonly number[] {
+  return ttl === undefined ? [] : [ttl.seconds, ttl.epoch];
 }
 
 /** The state that `parts` hold, or why they hold none. */
@@ -121,11 +133,15 @@ export function readSnapshot(parts: readonly SnapshotPart[]): RestoredState | st
   }
   const index = header["index"];
   const revision = parseRevision(header["revision"]);
+  const compactRevision = parseRevision(header["compactRevision"]);
   const hash = header["hash"];
   if (!isCounter(index) || revision === undefined || typeof hash !== "string") {
     return "the header is not complete";
   }
-  const reader = new SnapshotReader(revision);
+  if (compactRevision === undefined || compactRevision > revision) {
+    return "the header names a compaction of what has not happened";
+  }
+  const reader = new SnapshotReader({ index, store: new Store(revision, compactRevision) });
   for (let i = 1; i < parts.length; i++) {
     const problem = reader.read(parts[i]!);
     if (problem !== undefined) return `part ${i + 1} of ${parts.length} ${problem}`;
@@ -139,14 +155,16 @@ class SnapshotReader {
   readonly store: Store;
   readonly requests = new RequestTable();
   ended = false;
+  readonly #index: number;
   #lastKey = "";
   #clientCount = 0;
   #outcomeCount = 0;
   /** The value whose pieces are coming in. */
   #large: { readonly pair: KeyValue; received: number } | undefined;
 
-  constructor(revision: Revision) {
-    this.store = new Store(revision);
+  constructor({ index, store }: { readonly index: number; readonly store: Store }) {
+    this.#index = index;
+    this.store = store;
   }
 
   /** Undefined, or what is wrong with `part`. */
@@ -170,9 +188,9 @@ class SnapshotReader {
 
   #readRow(kind: unknown, row: readonly unknown[]): string | undefined {
     if (kind === "pairs") {
-      const [key, value, createRevision, modRevision, version] = row;
+      const [key, value, ...about] = row;
       if (!(value instanceof Uint8Array)) return "has a pair without a value";
-      const pair = this.#parsePair([key, createRevision, modRevision, version], value);
+      const pair = this.#parsePair(key, value, about);
       if (pair === undefined) return "has an invalid pair";
       this.store.load(pair);
       return undefined;
@@ -214,23 +232,36 @@ class SnapshotReader {
   }
 
   #startLarge(about: readonly unknown[]): { pair: KeyValue; received: number } | undefined {
-    const size = about[4];
+    const [key, size, ...rest] = about;
     if (!isCounter(size) || size > VALUE_SIZE_MAX_BYTES) return undefined;
-    const pair = this.#parsePair(about, new Uint8Array(size));
+    const pair = this.#parsePair(key, new Uint8Array(size), rest);
     return pair === undefined ? undefined : { pair, received: 0 };
   }
 
   /** Checks a pair and that it comes after the one before. */
-  #parsePair(about: readonly unknown[], bytes: Uint8Array): KeyValue | undefined {
-    const [key, create, mod, version] = about;
+  #parsePair(key: unknown, bytes: Uint8Array, about: readonly unknown[]): KeyValue | undefined {
+    const [create, mod, version, ...ttlAbout] = about;
     if (typeof key !== "string" || !isValidKey(key) || key <= this.#lastKey) return undefined;
     if (bytes.length > VALUE_SIZE_MAX_BYTES) return undefined;
     if (!isCounter(create) || !isCounter(mod) || !isCounter(version)) return undefined;
     if (create < 1 || create > mod || mod > this.store.revision || version < 1) return undefined;
+    const ttl = ttlAbout.length === 0 ? undefined : this.#parseTtl(ttlAbout);
+    if (ttlAbout.length > 0 && ttl === undefined) return undefined;
     this.#lastKey = key;
-    const createRevision = decodeRevision(create);
-    const modRevision = decodeRevision(mod);
-    // A copy: the part may be a view of a buffer that is used again.
-    return { key, value: new Uint8Array(bytes), createRevision, modRevision, version };
+    return {
+      key,
+      // A copy: the part may be a view of a buffer that is used again.
+      value: new Uint8Array(bytes),
+      createRevision: decodeRevision(create),
+      modRevision: decodeRevision(mod),
+      version,
+      ...(ttl === undefined ? undefined : { ttl }),
+    };
+  }
+
+  #parseTtl([seconds, epoch]: readonly unknown[]): KeyTtl | undefined {
+    if (!isCounter(seconds) || !isCounter(epoch) || epoch > this.#index) return undefined;
+    if (seconds < KEY_TTL_SECONDS_MIN || seconds > KEY_TTL_SECONDS_MAX) return undefined;
+    return { seconds, epoch: decodeIndex(epoch) };
   }
 }

@@ -6,12 +6,15 @@
  *
  * Everything follows from the log: no clock, no I/O, no randomness. A handler that throws has a
  * bug: the exception goes on to the caller, the state is not usable any more, and the process is
- * to end. What a handler cannot or will not do is an outcome.
+ * to end. What a handler cannot or will not do is an outcome. One command is not a handler's:
+ * `check`, which compares this replica's state with the others' (check.ts).
  *
  * @module
  */
 import { assert } from "../../base/assert.ts";
+import { HostError } from "../../base/host-error.ts";
 import { decodeIndex, decodeRevision, type Index } from "../../base/ids.ts";
+import { type CheckOutcome, type Divergence, parseCheckState, StateChecks } from "./check.ts";
 import { History } from "./history.ts";
 import { RequestTable } from "./requests.ts";
 import { type FrozenState, readSnapshot, writeSnapshot } from "./snapshot.ts";
@@ -22,19 +25,19 @@ import type {
   Command,
   CommandHandler,
   CommandRefusal,
+  KeyTtl,
   KeyValue,
+  KvMachine,
   KvReader,
   SnapshotPart,
-  StateMachine,
 } from "./types.ts";
 
 const UNKNOWN: CommandRefusal = { kind: "unknown_command" };
 const MALFORMED: CommandRefusal = { kind: "malformed_command" };
+const CHECKED: CheckOutcome = { kind: "checked" };
 
 /** An empty store that applies the commands of `handlers` (by command kind). */
-export function createStateMachine(
-  handlers: Readonly<Record<string, CommandHandler>>,
-): StateMachine {
+export function createStateMachine(handlers: Readonly<Record<string, CommandHandler>>): KvMachine {
   return new KvStateMachine(handlers);
 }
 
@@ -52,13 +55,14 @@ export function handler<Parsed extends Command, Outcome>(
   };
 }
 
-class KvStateMachine implements StateMachine {
+class KvStateMachine implements KvMachine {
   readonly #handlers: Readonly<Record<string, CommandHandler>>;
   #store = new Store(decodeRevision(0));
   #requests = new RequestTable();
   /** Invariant: never goes back, except by `restore`. */
   #appliedIndex = decodeIndex(0);
   readonly history = new History();
+  readonly checks = new StateChecks();
   /** Reads whichever store is the current one, so that it outlives a restore. */
   readonly reader: KvReader;
 
@@ -70,8 +74,12 @@ class KvStateMachine implements StateMachine {
         return store().revision;
       },
       get: (key: string): KeyValue | undefined => store().get(key),
-      list: (prefix: string): Iterable<KeyValue> => store().list(prefix),
+      list: (prefix: string, after?: string): Iterable<KeyValue> => store().list(prefix, after),
     };
+  }
+
+  get ttls(): ReadonlyMap<string, KeyTtl> {
+    return this.#store.ttls;
   }
 
   get appliedIndex(): Index {
@@ -79,28 +87,22 @@ class KvStateMachine implements StateMachine {
   }
 
   apply(command: Command, context: ApplyContext): Applied {
-    this.skip(context.index);
-    const { request } = context;
-    const known = request === undefined ? undefined : this.#requests.find(request);
-    if (known !== undefined) {
-      return { outcome: known.outcome, revision: this.#store.revision, events: [] };
-    }
-    const outcome = this.#handle(command, context);
-    const events = this.#store.commit();
-    if (events.length > 0) this.history.append({ revision: this.#store.revision, events });
-    if (request !== undefined) this.#requests.remember(request, outcome);
-    return { outcome, revision: this.#store.revision, events };
+    this.#advance(context.index);
+    const applied = this.#applyOnce(command, context);
+    this.checks.passed(context.index, () => this.hash());
+    return applied;
   }
 
   skip(index: Index): void {
-    assert(index === this.#appliedIndex + 1, "entries must be applied in order, each once");
-    this.#appliedIndex = index;
+    this.#advance(index);
+    this.checks.passed(index, () => this.hash());
   }
 
   snapshot(): Iterable<SnapshotPart> {
     const state: FrozenState = {
       index: this.#appliedIndex,
       revision: this.#store.revision,
+      compactRevision: this.#store.compactRevision,
       hash: this.hash(),
       clients: this.#requests.clients(),
       outcomes: this.#requests.outcomes(),
@@ -120,6 +122,7 @@ class KvStateMachine implements StateMachine {
     this.#store = store;
     this.#requests = requests;
     this.history.reset(store.revision);
+    this.checks.reset();
     return undefined;
   }
 
@@ -127,13 +130,58 @@ class KvStateMachine implements StateMachine {
     return digest(this.#appliedIndex, this.#store, this.#requests);
   }
 
+  #advance(index: Index): void {
+    assert(index === this.#appliedIndex + 1, "entries must be applied in order, each once");
+    this.#appliedIndex = index;
+  }
+
+  #applyOnce(command: Command, context: ApplyContext): Applied {
+    const { request } = context;
+    const store = this.#store;
+    const known = request === undefined ? undefined : this.#requests.find(request);
+    if (known !== undefined) {
+      return { outcome: known.outcome, revision: store.revision, events: [] };
+    }
+    store.begin(context.index);
+    const outcome = this.#handle(command, context);
+    const events = store.commit();
+    if (events.length > 0) this.history.append({ revision: store.revision, events });
+    this.history.forgetThrough(store.compactRevision);
+    if (request !== undefined) this.#requests.remember(request, outcome);
+    return { outcome, revision: store.revision, events };
+  }
+
   #handle(command: Command, context: ApplyContext): unknown {
     const { kind } = command;
+    if (kind === "check") return this.#check(command);
     const known = typeof kind === "string" && Object.hasOwn(this.#handlers, kind);
     return known ? this.#handlers[kind]!(this.#store, command, context) : UNKNOWN;
   }
+
+  #check(command: Command): CheckOutcome {
+    const word = parseCheckState(command);
+    if (word === undefined) return MALFORMED;
+    const divergence = this.checks.take(word);
+    if (divergence !== undefined) throw diverged(divergence);
+    return CHECKED;
+  }
+}
+
+/** Nothing that this replica holds can be believed: not a bug of this entry, nor of this run. */
+function diverged({ index, own, theirs, count, voterCount }: Divergence): HostError {
+  const reason =
+    `state diverged: after entry ${index} its digest is ${own}, ` +
+    `but ${count} of ${voterCount} voters have ${theirs}`;
+  return new HostError({
+    operation: "go on with",
+    object: "the replicated state",
+    reason,
+    next:
+      "start this node again; if that repeats itself, check its memory and disk, move its data " +
+      "directory away and join the cluster as a new node",
+  });
 }
 
 function digest(index: Index, store: Store, requests: RequestTable): string {
-  return store.digest([store.revision]) + requests.digest([index]);
+  return store.digest([store.revision, store.compactRevision]) + requests.digest([index]);
 }

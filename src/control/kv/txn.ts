@@ -2,7 +2,8 @@
  * Transactions of the key-value API: compare, then do the one list or the other, all or nothing.
  *
  * Operations run in order and see what those before them did. Two writes of one key in one
- * transaction count as one change. There are two kinds of command: `txn`, which users can send and
+ * transaction count as one change. A put can give its key a time to live; `renew` starts that again
+ * and changes nothing else, so it makes neither a revision nor an event. There are two kinds of command: `txn`, which users can send and
  * which may not touch the system's keys, and `system_txn`, which no route makes.
  *
  * Pure. Size limits are checked by `checkTxn`, at the edge for a good message and when applying.
@@ -14,6 +15,8 @@ import type { Revision } from "../../base/ids.ts";
 import { isValidKey, keySize } from "./key.ts";
 import {
   KEY_SIZE_MAX_BYTES,
+  KEY_TTL_SECONDS_MAX,
+  KEY_TTL_SECONDS_MIN,
   REQUEST_SIZE_MAX_BYTES,
   TXN_OPERATIONS_MAX,
   VALUE_SIZE_MAX_BYTES,
@@ -45,7 +48,19 @@ export type Compare =
     };
 
 export type Operation =
-  | { readonly kind: "put"; readonly key: string; readonly value: Uint8Array }
+  | {
+      readonly kind: "put";
+      readonly key: string;
+      readonly value: Uint8Array;
+      /** Absent: the key stays for good. */
+      readonly ttlSeconds?: number;
+    }
+  | {
+      readonly kind: "renew";
+      readonly key: string;
+      /** Absent: as long as before. */
+      readonly ttlSeconds?: number;
+    }
   | { readonly kind: "get"; readonly key: string }
   | { readonly kind: "delete"; readonly key: string }
   | { readonly kind: "range"; readonly prefix: string; readonly limit: number }
@@ -74,6 +89,8 @@ export type KvCommand = Txn | SystemTxn;
 /** One for each operation done, in order. */
 export type OperationResult =
   | { readonly kind: "put" }
+  /** Null: there is no such key, or it has no time to live. */
+  | { readonly kind: "renew"; readonly ttlSeconds: number | null }
   | { readonly kind: "get"; readonly pair: KeyValue | null }
   | { readonly kind: "range"; readonly pairs: readonly KeyValue[]; readonly more: boolean }
   | { readonly kind: "delete" | "delete_prefix"; readonly deletedCount: number };
@@ -82,6 +99,12 @@ export type OperationResult =
 export type TxnRefusal =
   | { readonly kind: "reserved_key"; readonly key: string }
   | { readonly kind: "invalid_key"; readonly key: string }
+  | {
+      readonly kind: "invalid_ttl";
+      readonly ttlSeconds: number;
+      readonly minSeconds: number;
+      readonly maxSeconds: number;
+    }
   | { readonly kind: "key_too_large"; readonly sizeBytes: number; readonly limitBytes: number }
   | { readonly kind: "value_too_large"; readonly sizeBytes: number; readonly limitBytes: number }
   | { readonly kind: "request_too_large"; readonly sizeBytes: number; readonly limitBytes: number }
@@ -139,8 +162,12 @@ export function checkTxn(command: KvCommand): TxnRefusal | undefined {
 
 function checkOperation(operation: Operation, by: KvCommand["kind"]): TxnRefusal | undefined {
   switch (operation.kind) {
-    case "put":
-      return checkWrite(operation.key, by) ?? checkValue(operation.value);
+    case "put": {
+      const { key, value, ttlSeconds } = operation;
+      return checkWrite(key, by) ?? checkValue(value) ?? checkTtl(ttlSeconds);
+    }
+    case "renew":
+      return checkWrite(operation.key, by) ?? checkTtl(operation.ttlSeconds);
     case "delete":
       return checkWrite(operation.key, by);
     case "get":
@@ -183,6 +210,13 @@ function checkValue(value: Uint8Array | number): TxnRefusal | undefined {
   return { kind: "value_too_large", sizeBytes, limitBytes: VALUE_SIZE_MAX_BYTES };
 }
 
+function checkTtl(ttlSeconds: number | undefined): TxnRefusal | undefined {
+  if (ttlSeconds === undefined) return undefined;
+  const [minSeconds, maxSeconds] = [KEY_TTL_SECONDS_MIN, KEY_TTL_SECONDS_MAX];
+  if (ttlSeconds >= minSeconds && ttlSeconds <= maxSeconds) return undefined;
+  return { kind: "invalid_ttl", ttlSeconds, minSeconds, maxSeconds };
+}
+
 function valueSize(value: Uint8Array | number): number {
   return typeof value === "number" ? 0 : value.length;
 }
@@ -192,6 +226,7 @@ function operationSize(operation: Operation): number {
     case "put":
       return keySize(operation.key) + operation.value.length;
     case "get":
+    case "renew":
     case "delete":
       return keySize(operation.key);
     case "range":

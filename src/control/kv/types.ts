@@ -46,6 +46,14 @@ export interface ApplyContext {
   readonly request: RequestId | undefined;
 }
 
+/** After how long without a write or a renewal a key is deleted. */
+export interface KeyTtl {
+  /** A minimum: the key goes some time after it. */
+  readonly seconds: number;
+  /** Log index of the entry that granted or last renewed it; an expiry is of one epoch only. */
+  readonly epoch: Index;
+}
+
 export interface KeyValue {
   readonly key: string;
   readonly value: Uint8Array;
@@ -53,6 +61,8 @@ export interface KeyValue {
   readonly modRevision: Revision;
   /** Writes since the key was created; 1 for a new key. */
   readonly version: number;
+  /** Absent: the key stays until somebody deletes it. */
+  readonly ttl?: KeyTtl;
 }
 
 /** One change of one key; all events of one revision belong together. */
@@ -71,9 +81,15 @@ export interface RevisionEvents {
   readonly events: readonly KvEvent[];
 }
 
-/** The events of the last revisions. Kept by each node for itself: a restore empties it. */
+/**
+ * The events of the last revisions. Kept by each node for itself: a restore empties it, and a
+ * compaction takes from it on all nodes.
+ */
 export interface KvHistory {
-  /** The events of this and all later revisions are known. */
+  /**
+   * Oldest revision that can be read, and after which everything can be watched: the events of
+   * all later ones are known.
+   */
   readonly oldestRevision: Revision;
   /** The events from `revision` on, ascending, without a gap; undefined when some are forgotten. */
   from(revision: Revision): Iterable<RevisionEvents> | undefined;
@@ -94,24 +110,36 @@ export interface KvReader {
   readonly revision: Revision;
   get(key: string): KeyValue | undefined;
   /**
-   * Keys that start with `prefix`, ascending by UTF-16 code units, as they are when the iteration
-   * begins: later changes do not disturb it.
+   * Keys that start with `prefix`, and come after the key `after` if there is one, ascending by
+   * UTF-16 code units, as they are when the iteration begins: later changes do not disturb it.
    */
-  list(prefix: string): Iterable<KeyValue>;
+  list(prefix: string, after?: string): Iterable<KeyValue>;
 }
 
 /** Write access while one command is applied; every change gets the same new revision. */
 export interface KvWriter extends KvReader {
   /** What every change of this command gets as its revision. */
   readonly changeRevision: Revision;
-  /** Whether there is a change so far, all in all. */
+  /** Whether there is a change so far, all in all. Renewals are none: they make no revision. */
   readonly changed: boolean;
-  /** Copies `value`. Asserts on a key or value beyond the limits: the handler checks them. */
-  put(key: string, value: Uint8Array): void;
+  /** Nothing before it is kept for watches and reads of the past. */
+  readonly compactRevision: Revision;
+  /**
+   * Copies `value`. Without `ttlSeconds` the key stays for good, whatever it had before. Asserts on
+   * a key or value beyond the limits: the handler checks them.
+   */
+  put(key: string, value: Uint8Array, ttlSeconds?: number): void;
+  /**
+   * Starts the time to live of `key` again, with `ttlSeconds` instead of the old one if given.
+   * Undefined, and nothing done, when there is no such key or it has no time to live.
+   */
+  renew(key: string, ttlSeconds?: number): KeyTtl | undefined;
   /** Whether the key existed. */
   delete(key: string): boolean;
   /** Undoes every change of this command so far. */
   revert(): void;
+  /** Raises `compactRevision`, which must not lie ahead of the store; never lowers it. */
+  compact(revision: Revision): void;
 }
 
 /** Applies one kind of command. Pure: the same inputs give the same writes and outcome. */
@@ -123,7 +151,10 @@ export interface StateMachine {
   readonly history: KvHistory;
   /** Index of the last applied entry; 0 at first. */
   readonly appliedIndex: Index;
-  /** Applies the entry at `context.index`, which must follow `appliedIndex`. */
+  /**
+   * Applies the entry at `context.index`, which must follow `appliedIndex`. Throws `HostError` when
+   * most voters have another state than this replica: it must not be used any more.
+   */
   apply(command: Command, context: ApplyContext): Applied;
   /** Records that the entry at `index` (a membership change or a leader's empty one) passed. */
   skip(index: Index): void;
@@ -136,6 +167,30 @@ export interface StateMachine {
   restore(parts: readonly SnapshotPart[]): string | undefined;
   /** Hexadecimal digest of the state, equal on all replicas at the same index. */
   hash(): string;
+}
+
+/** The state machine as the one sees it who keeps the store in order (expiry, checks). */
+export interface KvMachine extends StateMachine {
+  /** Keys that have a time to live. */
+  readonly ttls: ReadonlyMap<string, KeyTtl>;
+  /** What this replica knows for comparing its state with the others'. */
+  readonly checks: StateCheckReader;
+}
+
+/** The digest of a replica's state after one entry. */
+export interface StateDigest {
+  readonly index: Index;
+  readonly hash: string;
+}
+
+/** The digests that this replica has noted, each at the same entries as all others do. */
+export interface StateCheckReader {
+  /** Newest digest. */
+  latest(): StateDigest | undefined;
+  /** The digest after the entry at `index`, if it was noted and is not forgotten. */
+  at(index: Index): StateDigest | undefined;
+  /** Newest entry about which some voter has told its digest. */
+  readonly asked: Index | undefined;
 }
 
 /** Plain data; only the state machine that made it reads it. */

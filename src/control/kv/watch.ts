@@ -38,7 +38,10 @@ export type WatchStep =
       /** Whether there is more to be had at once. */
       readonly more: boolean;
     }
-  /** Changes after the cursor are forgotten: list again, then watch from the list's revision. */
+  /**
+   * Changes after the cursor are forgotten, those after `oldestRevision` are not: list again, then
+   * watch from the list's revision.
+   */
   | { readonly kind: "compacted"; readonly oldestRevision: Revision };
 
 /** What comes next for a watch, as much as one step may carry. */

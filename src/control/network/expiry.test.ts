@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { parseAddress, parsePrefix } from "../../base/address.ts";
 import { decodeIndex, decodeNodeId, decodeTerm } from "../../base/ids.ts";
+import { EXPIRIES_PER_SECOND_MAX, EXPIRY_RETRY_MS } from "../kv/limits.ts";
 import { createStateMachine } from "../kv/state-machine.ts";
 import type { Command, StateMachine } from "../kv/types.ts";
 import {
@@ -12,7 +13,7 @@ import {
 } from "./commands.ts";
 import { LeaseClock } from "./expiry.ts";
 import { networkHandlers } from "./handlers.ts";
-import { EXPIRE_BATCH_MAX, EXPIRIES_PER_SECOND_MAX, EXPIRY_RETRY_MS } from "./limits.ts";
+import { EXPIRE_BATCH_MAX } from "./limits.ts";
 import { readNetwork } from "./view.ts";
 
 const TTL_SECONDS = 10;

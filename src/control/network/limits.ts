@@ -39,15 +39,6 @@ export const POOL_POSITIONS_MAX = 2 ** 32;
  */
 export const REMEMBERED_LEASES_MAX = 16_384;
 
-/** Leases that the leader lets expire in a second, so that a mass expiry does not fill the log. */
-export const EXPIRIES_PER_SECOND_MAX = 1000;
-/** After which an expiry that was proposed and not applied is proposed again, milliseconds. */
-export const EXPIRY_RETRY_MS = 3000;
-/**
- * Gap between two looks at the lease clock after which the leader counts as newly made: it may
- * have slept through renewals that are still waiting in its queues, milliseconds.
- */
-export const LEASE_CLOCK_GAP_MAX_MS = 5000;
 /**
  * Share of its time to live after which a holder that could not renew must no longer hand out
  * addresses, counted from when it sent its last successful renewal. The rest is the grace between
