@@ -19,17 +19,18 @@ import { PacketLoop, TURN } from "../dataplane/forward/packet-loop.ts";
 import { clearEvent, POLLIN, POLLOUT, PollSet } from "../host/sys/descriptor.ts";
 import { TunDevicePort } from "../host/tun/tun-port.ts";
 import { UdpSocketPort } from "../host/udp/udp-port.ts";
+import { LoopPriority } from "./loop-priority.ts";
 import {
   CONTROL,
   type TableMessage,
   type WorkerReport,
   type WorkerStart,
 } from "./packet-messages.ts";
+import { openPacketWarmup } from "./packet-warmup.ts";
 
 /** How long to leave a TUN alone that fails without being gone: a link that is being changed. */
 const STALL_MS = 100;
 const WAIT_FOR_EVER = -1;
-
 // Positions in the poll set.
 const TUN = 0;
 const UDP = 1;
@@ -39,20 +40,31 @@ const EVENT = 2;
 function run(start: WorkerStart, report: (message: WorkerReport) => void): number {
   const control = new Int32Array(start.control);
   const loop = openLoop(start);
+  const priority = new LoopPriority();
   const poll = new PollSet([start.tunFd, start.udpFd, start.eventFd]);
+  let warmup = openPacketWarmup();
   report({ kind: "ready", nowMs: performance.now() });
   while (Atomics.load(control, CONTROL.STOP) === 0) {
     if (Atomics.load(control, CONTROL.PUBLISHED) !== Atomics.load(control, CONTROL.TAKEN)) {
       takeTables(loop, start.tables, control);
     }
     const turn = loop.turn();
-    if (turn === TURN.BUSY) continue;
+    if (turn === TURN.BUSY) {
+      priority.noteBusy();
+      continue;
+    }
     if (turn === TURN.LOST) return loop.lostErrno;
+    if (turn === TURN.IDLE && warmup !== undefined) {
+      if (!warmup.step()) warmup = undefined;
+      continue;
+    }
     poll.watch(TUN, turn === TURN.IDLE ? POLLIN : 0);
     poll.watch(UDP, turn === TURN.BLOCKED ? POLLIN | POLLOUT : POLLIN);
     poll.wait(turn === TURN.STALLED ? STALL_MS : WAIT_FOR_EVER);
+    priority.noteWait();
     if (poll.events(EVENT) !== 0) clearEvent(start.eventFd);
   }
+  warmup?.close();
   return 0;
 }
 

@@ -17,6 +17,10 @@ export const POLLNVAL = 0x020;
 const EFD_NONBLOCK = 0o4000;
 const EFD_CLOEXEC = 0o2000000;
 const EVENTFD_VALUE_SIZE = 8;
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
 /** struct pollfd: fd 4, events 2, revents 2 (poll.h). */
 const POLLFD_SIZE = 8;
 
@@ -60,6 +64,14 @@ export function signalEvent(fd: number): void {
 export function clearEvent(fd: number): void {
   const value = kernelBytes(EVENTFD_VALUE_SIZE);
   libc().read(fd, value.address, EVENTFD_VALUE_SIZE);
+}
+
+/** Two ends of a channel that keeps messages apart (socketpair(2)); neither end blocks. */
+export function openMessagePair(): [Descriptor, Descriptor] {
+  const fds = kernelBytes(8);
+  const type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  checkCall(libc().socketpair(AF_UNIX, type, 0, fds.address), "open", "message pair");
+  return [new Descriptor(fds.view.getInt32(0, true)), new Descriptor(fds.view.getInt32(4, true))];
 }
 
 /** A fixed set of descriptors to wait for; positions are those given to the constructor. */

@@ -33,6 +33,7 @@ const SYMBOLS = {
   eventfd: { args: [u32, i32], returns: i32 },
   // Sockets.
   socket: { args: [i32, i32, i32], returns: i32 },
+  socketpair: { args: [i32, i32, i32, u64_fast], returns: i32 },
   bind: { args: [i32, u64_fast, u32], returns: i32 },
   connect: { args: [i32, u64_fast, u32], returns: i32 },
   getsockname: { args: [i32, u64_fast, u64_fast], returns: i32 },
@@ -59,12 +60,12 @@ const LIBRARY_NAMES = ["libc.so.6", "libc.so", `libc.musl-${muslArchitecture()}.
 export interface SyscallNumbers {
   readonly sendmmsg: number;
   readonly setns: number;
-  readonly setpriority: number;
+  readonly sched_setscheduler: number;
 }
 
 const SYSCALL_NUMBERS: Readonly<Record<string, SyscallNumbers>> = {
-  x64: { sendmmsg: 307, setns: 308, setpriority: 141 },
-  arm64: { sendmmsg: 269, setns: 268, setpriority: 140 },
+  x64: { sendmmsg: 307, setns: 308, sched_setscheduler: 144 },
+  arm64: { sendmmsg: 269, setns: 268, sched_setscheduler: 119 },
 };
 
 /** The functions of the C library, by name. Arguments and results are numbers. */
