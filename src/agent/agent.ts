@@ -273,8 +273,12 @@ class Agent {
   /** A node that has something to lose joins another cluster only when told to give it up. */
   #joinRefusal(request: JoinRequest): JoinFailure | undefined {
     if (request.reset) return undefined;
-    const { cluster, network } = this.#session!;
-    const others = cluster.members().filter((member) => !member.self).length;
+    const { cluster, identity, network } = this.#session!;
+    const members = cluster.members();
+    // Just joined: the table of members has not arrived yet, but the grant named some.
+    const others = members.some((member) => member.self)
+      ? members.length - 1
+      : identity.peers.length;
     const view = network.view();
     const has = [
       others > 0 && `${others} other member${others === 1 ? "" : "s"}`,
