@@ -342,6 +342,7 @@ export class Driver implements PeerReceiver {
       return;
     }
     const { transport } = this.#options;
+    if (message.kind === "vote_response" && !message.rejected) this.#failOver.holdBack();
     if (message.kind !== "snapshot_request") {
       transport.send(message);
       return;
@@ -417,6 +418,7 @@ export class Driver implements PeerReceiver {
     const next = { role, leader, term: ready.hardState?.term ?? last.term };
     if (role === last.role && next.term === last.term && leader === last.leader) return;
     this.#role = next;
+    if (next.term !== last.term) this.#failOver.holdBack();
     if (next.leader === undefined && last.leader !== undefined) {
       this.#leaderlessSinceMs = this.#options.clock.nowMs();
     }

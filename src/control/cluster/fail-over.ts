@@ -6,8 +6,9 @@
  * for a pre-vote. This cannot disturb a leader that lives (its agent only reconnects): the others
  * refuse while they hear from it, nobody's term moves, and its next heartbeat ends the attempt.
  *
- * Two nodes that ask within one round trip of each other split the votes; so the attempt is
- * repeated, with delays that exceed an election's own duration, until there is a leader.
+ * Two nodes that ask at the same time split the votes. So a node that has just promised its vote
+ * holds back, and an attempt is repeated, with delays that exceed an election's own duration,
+ * until there is a leader.
  *
  * @module
  */
@@ -32,6 +33,7 @@ export interface FailOverHost {
 export class FailOver {
   readonly #host: FailOverHost;
   #cancel: (() => void) | undefined;
+  #attempt = 0;
 
   constructor(host: FailOverHost) {
     this.#host = host;
@@ -40,7 +42,15 @@ export class FailOver {
   /** The leader is gone, and forgotten. A second call while an attempt runs changes nothing. */
   begin(): void {
     if (this.#cancel !== undefined) return;
-    this.#schedule(1, FAIL_OVER_DELAY_MIN_MS, FAIL_OVER_DELAY_MAX_MS);
+    this.#attempt = 0;
+    this.#schedule(FAIL_OVER_DELAY_MIN_MS, FAIL_OVER_DELAY_MAX_MS);
+  }
+
+  /** An election is under way, here or elsewhere: gives it time. */
+  holdBack(): void {
+    if (this.#cancel === undefined) return;
+    this.#cancel();
+    this.#schedule(FAIL_OVER_RETRY_MIN_MS, FAIL_OVER_RETRY_MAX_MS);
   }
 
   /** Ends the attempt, if there is one. */
@@ -49,14 +59,15 @@ export class FailOver {
     this.#cancel = undefined;
   }
 
-  #schedule(attempt: number, minMs: number, maxMs: number): void {
+  #schedule(minMs: number, maxMs: number): void {
     const { clock, random } = this.#host;
     this.#cancel = clock.after(minMs + random.below(maxMs - minMs), () => {
       this.#cancel = undefined;
-      if (this.#host.hasLeader()) return;
+      this.#attempt += 1;
+      // After the last attempt the election timeout takes over.
+      if (this.#host.hasLeader() || this.#attempt > FAIL_OVER_ATTEMPTS_MAX) return;
+      this.#schedule(FAIL_OVER_RETRY_MIN_MS, FAIL_OVER_RETRY_MAX_MS);
       this.#host.campaign();
-      if (attempt >= FAIL_OVER_ATTEMPTS_MAX) return; // The election timeout takes over.
-      this.#schedule(attempt + 1, FAIL_OVER_RETRY_MIN_MS, FAIL_OVER_RETRY_MAX_MS);
     });
   }
 }

@@ -62,11 +62,14 @@ export const TRANSFER_TIMEOUT_MS = 250;
 /** Spread of the wait before an election after the leader's connection was closed. */
 export const FAIL_OVER_DELAY_MIN_MS = 10;
 export const FAIL_OVER_DELAY_MAX_MS = 100;
-/** The wait before the next try: longer than an election takes (two round trips, two syncs). */
-export const FAIL_OVER_RETRY_MIN_MS = 100;
-export const FAIL_OVER_RETRY_MAX_MS = 300;
+/**
+ * The wait before the next try: longer than an election takes (two round trips, two syncs), also
+ * on a machine that is busy, since a try ends the one before.
+ */
+export const FAIL_OVER_RETRY_MIN_MS = 250;
+export const FAIL_OVER_RETRY_MAX_MS = 500;
 /** Tries until the election timeout, one to two seconds, takes over. */
-export const FAIL_OVER_ATTEMPTS_MAX = 6;
+export const FAIL_OVER_ATTEMPTS_MAX = 4;
 
 /** A TCP and TLS handshake within one data center takes milliseconds, over a bad path a second. */
 export const CONNECT_TIMEOUT_MS = 3_000;
