@@ -31,7 +31,7 @@ import { formatNodeId, type NodeId, parseNodeId } from "../base/ids.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { VERSION } from "../base/version.ts";
 import { formatHostPort } from "../control/cluster/host-port.ts";
-import type { Member, MemberRecord, TokenInfo } from "../control/cluster/types.ts";
+import type { Member, TokenInfo } from "../control/cluster/types.ts";
 import { type PutConfigOutcome, putConfig, releaseLease } from "../control/network/commands.ts";
 import { formatNetworkConfig, parseNetworkConfig } from "../control/network/config.ts";
 import type { Lease } from "../control/network/lease.ts";
@@ -194,7 +194,8 @@ async function releaseBySubnet(
   const subnet = parsePrefix(text.replace("-", "/"));
   const lease =
     subnet === undefined ? undefined : options.session().network.view().leases.get(subnet);
-  const missing = { kind: "not_found", detail: `No lease "${text}"` } as const;
+  const detail = `Cannot release lease "${text}": nobody holds it; see "overlay lease list"`;
+  const missing = { kind: "not_found", detail } as const;
   if (lease === undefined) return err(missing);
   const result = await options
     .session()
@@ -207,15 +208,24 @@ async function removeMember(
   options: AdminServiceOptions,
   text: string,
 ): Promise<Result<MemberView, MemberFailure>> {
-  const { cluster } = options.session();
+  const { cluster, network } = options.session();
   const before = cluster.members().find((member) => formatNodeId(member.id) === text);
   const id = parseNodeId(text);
   if (id === undefined || before === undefined) {
-    return err({ kind: "not_found", detail: `No member "${text}"; see \`overlay member list\`` });
+    const detail = `Cannot remove member ${text}: there is none; see "overlay member list"`;
+    return err({ kind: "not_found", detail });
   }
-  return mapValue<MemberRecord, MemberView, MemberFailure>(await cluster.removeMember(id), () =>
-    memberView(before),
-  );
+  const removed = await cluster.removeMember(id);
+  if (!removed.ok) return removed;
+  // Only now: a live member would take its lease again at once.
+  const lease = network.view().byNode.get(id);
+  if (lease === undefined) return ok(memberView(before));
+  const released = await cluster.execute(releaseLease({ subnet: lease.subnet, node: id }));
+  if (released.ok) return ok(memberView(before));
+  const { kind } = released.error;
+  const next = `run "overlay lease release ${lease.subnet}"`;
+  const detail = `Cannot release lease ${lease.subnet} of removed member ${text}: ${kind}; ${next}`;
+  return err({ kind, detail });
 }
 
 async function createToken(

@@ -7,15 +7,10 @@ import { expect, test } from "bun:test";
 import { ManualClock } from "../../tests/support/manual-clock.ts";
 import { type Prefix, parseAddress, parsePrefix } from "../base/address.ts";
 import { HostError } from "../base/host-error.ts";
-import { decodeIndex, decodeNodeId, decodeTerm, type NodeId } from "../base/ids.ts";
+import { decodeNodeId, type NodeId } from "../base/ids.ts";
 import { createSilentLog } from "../base/log.ts";
-import { err, ok } from "../base/result.ts";
-import type { Cluster, ClusterStatus } from "../control/cluster/types.ts";
-import { kvHandlers } from "../control/kv/handlers.ts";
-import { createStateMachine } from "../control/kv/state-machine.ts";
-import type { Command, KvEvent } from "../control/kv/types.ts";
 import { acquireLease, putConfig, releaseLease } from "../control/network/commands.ts";
-import { networkHandlers } from "../control/network/handlers.ts";
+import { openTestCluster } from "./cluster.fake.ts";
 import type { Assignment } from "./data-plane.ts";
 import { NetworkAgent } from "./network-agent.ts";
 
@@ -23,49 +18,6 @@ const SELF = decodeNodeId(11);
 const OTHER = decodeNodeId(12);
 const CONFIG = { Network: "10.0.0.0/16" };
 const HOUR_MS = 3_600_000;
-
-/** A cluster that is always its own leader, and can be told to have none. */
-function openTestCluster() {
-  const machine = createStateMachine({ ...kvHandlers, ...networkHandlers });
-  const listeners = new Set<(events: readonly KvEvent[]) => void>();
-  const executed: Command[] = [];
-  const state = { leaderless: false };
-  let index = 0;
-
-  function apply<Outcome>(command: Command<Outcome>): Outcome {
-    index++;
-    const applied = machine.apply(command, {
-      index: decodeIndex(index),
-      term: decodeTerm(1),
-      proposedAtMs: 0,
-      request: undefined,
-    });
-    for (const listener of listeners) listener(applied.events);
-    return applied.outcome as Outcome;
-  }
-
-  const cluster: Pick<Cluster, "reader" | "execute" | "status" | "onApplied" | "onRole"> = {
-    reader: machine.reader,
-    async execute(command) {
-      if (state.leaderless) return err({ kind: "no_leader", detail: "Nobody leads" });
-      executed.push(command);
-      return ok(apply(command));
-    },
-    status: () => ({ role: "leader", term: decodeTerm(1) }) as ClusterStatus,
-    onApplied(listener) {
-      const each = (events: readonly KvEvent[]) => listener(events, machine.reader.revision);
-      listeners.add(each);
-      return () => listeners.delete(each);
-    },
-    onRole: () => () => undefined,
-  };
-  return {
-    cluster,
-    apply,
-    executed,
-    state,
-  };
-}
 
 function setUp(options: { wanted?: string; conflict?: string; publicIp?: string } = {}) {
   const clock = new ManualClock();

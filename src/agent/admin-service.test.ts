@@ -1,0 +1,137 @@
+/**
+ * What the admin API asks of cluster and network, on the real state machine.
+ *
+ * @module
+ */
+import { expect, test } from "bun:test";
+import { ManualClock } from "../../tests/support/manual-clock.ts";
+import { parseAddress } from "../base/address.ts";
+import { decodeNodeId, formatNodeId, type NodeId } from "../base/ids.ts";
+import { createSilentLog } from "../base/log.ts";
+import { ok } from "../base/result.ts";
+import type { Identity } from "../control/cluster/identity.ts";
+import type { Cluster, Member } from "../control/cluster/types.ts";
+import { acquireLease, putConfig } from "../control/network/commands.ts";
+import { createAdminService } from "./admin-service.ts";
+import { openTestCluster } from "./cluster.fake.ts";
+import type { DataPlane } from "./data-plane.ts";
+import { NetworkAgent } from "./network-agent.ts";
+import type { Reconciler } from "./reconciler.ts";
+import type { Session } from "./session.ts";
+
+const SELF = decodeNodeId(11);
+const OTHER = decodeNodeId(12);
+const GONE = decodeNodeId(13);
+
+interface Options {
+  readonly members?: readonly NodeId[];
+  readonly dead?: readonly NodeId[];
+  readonly removed?: boolean;
+}
+
+/** The service of node SELF in a cluster of `members`; removing one only takes it off the list. */
+function setUp({ members = [SELF, OTHER], dead = [], removed = false }: Options = {}) {
+  const test = openTestCluster();
+  const listed = members.map((id) => memberOf(id, !dead.includes(id)));
+  const cluster: Partial<Cluster> = {
+    ...test.cluster,
+    status: () => ({
+      ...test.cluster.status(),
+      ...{ hasQuorum: !removed, memberRole: "voter", leader: SELF, voterCount: 1, removed },
+    }),
+    members: () => listed,
+    async removeMember(id: NodeId) {
+      const [member] = listed.splice(
+        listed.findIndex((each) => each.id === id),
+        1,
+      );
+      return ok(member!);
+    },
+    counters: () => ({}),
+  };
+  const clock = new ManualClock();
+  const network = new NetworkAgent({
+    nodeId: SELF,
+    cluster: cluster as Cluster,
+    dataPlane: { assigned: undefined, assign: async () => undefined },
+    publicIp: parseAddress("192.168.77.11")!,
+    wantedSubnet: undefined,
+    findConflict: () => undefined,
+    clock,
+    random: { below: () => 0, bytes: (count) => new Uint8Array(count) },
+    log: createSilentLog(),
+  });
+  const session: Partial<Session> = {
+    identity: { nodeId: SELF, name: "h11", generation: 1 } as Identity,
+    cluster: cluster as Cluster,
+    network,
+  };
+  const service = createAdminService({
+    session: () => session as Session,
+    dataPlane: { assigned: undefined, engine: undefined } as DataPlane,
+    reconciler: { unmet: () => [] } as Partial<Reconciler> as Reconciler,
+    clock,
+    findConflicts: () => [],
+    join: () => Promise.reject(new Error("not asked for")),
+    leave: () => Promise.reject(new Error("not asked for")),
+    advertisedAddress: () => "192.168.77.11",
+  });
+  const holders = () => service.leases().map(({ node }) => node.id);
+  return { ...test, service, holders };
+}
+
+function memberOf(id: NodeId, live: boolean): Member {
+  const address = { host: `192.168.77.${id}`, port: 8286 };
+  return {
+    ...{ id, name: `h${id}`, address, publicIp: address.host, underlayPrefixes: [] },
+    ...{ joinedAtMs: 0, role: "voter", leader: id === SELF, self: id === SELF, live },
+    match: undefined,
+  };
+}
+
+function acquireFor(node: NodeId, publicIp = `192.168.77.${node}`) {
+  const backend = { kind: "udp", port: 8285, partialChecksum: true } as const;
+  const attributes = { publicIp: parseAddress(publicIp)!, publicIpv6: null, backend };
+  return acquireLease({ node, attributes, wanted: undefined });
+}
+
+function putNetwork() {
+  return putConfig({
+    config: { Network: "10.0.0.0/16" },
+    expectedRevision: undefined,
+    renumber: false,
+  });
+}
+
+test("removeMember: the lease goes with its node", async () => {
+  const { service, apply, holders } = setUp();
+  apply(putNetwork());
+  apply(acquireFor(SELF));
+  apply(acquireFor(OTHER));
+  const removed = await service.removeMember(formatNodeId(OTHER));
+  expect(removed).toMatchObject({ ok: true, value: { name: "h12" } });
+  expect(holders()).toEqual([formatNodeId(SELF)]);
+});
+
+test("removeMember: a lease that stays is told, with how to free it", async () => {
+  const { service, apply, state } = setUp();
+  apply(putNetwork());
+  apply(acquireFor(OTHER));
+  const subnet = service.leases()[0]!.subnet;
+  state.leaderless = true;
+  const removed = await service.removeMember(formatNodeId(OTHER));
+  const detail = expect.stringContaining(`"overlay lease release ${subnet}"`);
+  expect(removed).toMatchObject({ ok: false, error: { kind: "no_leader", detail } });
+});
+
+test("removeMember: a node that is no member is told so", async () => {
+  const removed = await setUp().service.removeMember(formatNodeId(GONE));
+  const detail = expect.stringMatching(/^Cannot remove member .*: there is none; see /);
+  expect(removed).toMatchObject({ ok: false, error: { kind: "not_found", detail } });
+});
+
+test("releaseLease: a subnet that nobody holds is told so", async () => {
+  const released = await setUp().service.releaseLease("10.0.1.0/24");
+  const detail = expect.stringMatching(/^Cannot release lease .*: nobody holds it; see /);
+  expect(released).toMatchObject({ ok: false, error: { kind: "not_found", detail } });
+});
