@@ -5,6 +5,7 @@
  */
 import { expect, test } from "bun:test";
 import { ManualClock } from "../../tests/support/manual-clock.ts";
+import type { AdminService } from "../admin/service.ts";
 import { parseAddress } from "../base/address.ts";
 import { decodeNodeId, formatNodeId, type NodeId } from "../base/ids.ts";
 import { createSilentLog } from "../base/log.ts";
@@ -135,3 +136,43 @@ test("releaseLease: a subnet that nobody holds is told so", async () => {
   const detail = expect.stringMatching(/^Cannot release lease .*: nobody holds it; see /);
   expect(released).toMatchObject({ ok: false, error: { kind: "not_found", detail } });
 });
+
+test("readiness: what is missing, in this order", () => {
+  const fresh = setUp();
+  expect(fresh.service.readiness()).toEqual({ ready: false, reasons: ["no network config yet"] });
+  const { service } = setUp({ removed: true });
+  expect(service.readiness().reasons[0]).toBe("this node was removed from its cluster");
+});
+
+test("metrics: ready is what /readyz says", () => {
+  const ready = setUp()
+    .service.metrics()
+    .find(({ name }) => name === "ready");
+  expect(ready?.samples).toEqual([{ labels: {}, value: 0 }]);
+});
+
+test("status: a lease of a node that is no member is told, with how to free it", () => {
+  const { service, apply } = setUp({ members: [SELF] });
+  apply(putNetwork());
+  apply(acquireFor(SELF, "192.168.77.13"));
+  apply(acquireFor(GONE, "192.168.77.13"));
+  const lease = service.leases().find(({ node }) => node.id === formatNodeId(GONE))!;
+  const [warning] = leaseWarningsOf(service);
+  expect(warning).toContain(`overlay lease release ${lease.subnet}`);
+  expect(warning).not.toContain("--public-ip");
+});
+
+test("status: two members at one address are told, with both ways out", () => {
+  const { service, apply } = setUp();
+  apply(putNetwork());
+  apply(acquireFor(SELF, "192.168.77.13"));
+  apply(acquireFor(OTHER, "192.168.77.13"));
+  const [warning] = leaseWarningsOf(service);
+  expect(warning).toContain("both announce 192.168.77.13");
+  expect(warning).toContain("overlay member remove");
+  expect(warning).toContain("--public-ip");
+});
+
+function leaseWarningsOf(service: AdminService): readonly string[] {
+  return service.status().warnings.filter((text) => /announce|lease release/.test(text));
+}

@@ -5,7 +5,7 @@
  */
 import type { Metric, MetricSample } from "../admin/service.ts";
 import { formatNodeId } from "../base/ids.ts";
-import type { StatusSources } from "./status.ts";
+import { agentReadiness, type StatusSources } from "./status.ts";
 
 /** Everything there is to measure, now. */
 export function agentMetrics(sources: StatusSources): readonly Metric[] {
@@ -31,17 +31,14 @@ function clusterMetrics({ session }: StatusSources): Metric[] {
   return metrics;
 }
 
-function networkMetrics({ session, reconciler }: StatusSources): Metric[] {
+function networkMetrics(sources: StatusSources): Metric[] {
+  const { session, reconciler } = sources;
   const { network, identity } = session();
   const view = network.view();
   const lease = view.byNode.get(identity.nodeId);
   const metrics = [
     gauge("leases", "Subnet leases held in the network", view.leases.size),
-    gauge(
-      "ready",
-      "1 when this node's data plane is as wanted",
-      network.state.kind === "ready" ? 1 : 0,
-    ),
+    gauge("ready", "1 when /readyz says so too", agentReadiness(sources).ready ? 1 : 0),
     gauge(
       "unmet_operations",
       "Kernel changes that failed and are retried",

@@ -8,7 +8,9 @@ import type { PeerView, Readiness, StatusView } from "../admin/service.ts";
 import { addressPlus, type Prefix, prefixAddress } from "../base/address.ts";
 import { formatNodeId, type NodeId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
+import type { Cluster } from "../control/cluster/types.ts";
 import { formatNetworkConfig } from "../control/network/config.ts";
+import type { NetworkView } from "../control/network/view.ts";
 import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { Reconciler } from "./reconciler.ts";
@@ -68,9 +70,12 @@ export function agentStatus(sources: StatusSources): StatusView {
 /** Whether containers on this node can be given addresses and reach others; if not, why. */
 export function agentReadiness(sources: StatusSources): Readiness {
   const { cluster, network } = sources.session();
+  const { removed, hasQuorum } = cluster.status();
   const reasons: string[] = [];
-  if (!cluster.status().hasQuorum) reasons.push("the cluster has no leader with a quorum");
+  if (removed) reasons.push("this node was removed from its cluster");
+  else if (!hasQuorum) reasons.push("the cluster has no leader with a quorum");
   const { state } = network;
+  if (state.kind === "no_config") reasons.push("no network config yet");
   if (state.kind === "wanting") reasons.push(`no lease yet: ${state.reason}`);
   if (state.kind === "blocked") reasons.push(state.reason);
   for (const { operation, object, reason } of sources.reconciler.unmet()) {
@@ -146,20 +151,35 @@ function warnings({ session, dataPlane, reconciler }: StatusSources): readonly s
   for (const { name, reason } of dataPlane.engine?.offloads().off ?? []) {
     list.push(`Packets are slower than they could be: ${name} is off (${reason})`);
   }
-  const byAddress = new Map<string, NodeId>();
-  for (const lease of network.view().leases.values()) {
-    const { publicIp } = lease.attributes;
-    const other = byAddress.get(publicIp);
-    if (other !== undefined) {
-      list.push(
-        `Nodes ${formatNodeId(other)} and ${formatNodeId(lease.node)} both announce ${publicIp}; set --public-ip on one of them`,
-      );
-    }
-    byAddress.set(publicIp, lease.node);
-  }
+  list.push(...leaseWarnings(cluster, network.view()));
   const dead = cluster.members().filter((one) => one.live === false && one.id !== identity.nodeId);
   for (const member of dead) {
     list.push(`Member ${member.name} (${formatNodeId(member.id)}) does not answer`);
+  }
+  return list;
+}
+
+/** Leases that cannot all be right: of nodes that are gone, or two at one address. */
+function leaseWarnings(cluster: Cluster, view: NetworkView): readonly string[] {
+  const list: string[] = [];
+  const members = new Set(cluster.members().map((member) => member.id));
+  const byAddress = new Map<string, NodeId>();
+  for (const { subnet, node, attributes } of view.leases.values()) {
+    // A node that has just joined has no table of members yet.
+    if (members.size > 0 && !members.has(node)) {
+      list.push(
+        `Lease ${subnet} is of ${formatNodeId(node)}, which is no member any more; free it with \`overlay lease release ${subnet}\``,
+      );
+      continue;
+    }
+    const { publicIp } = attributes;
+    const other = byAddress.get(publicIp);
+    if (other !== undefined) {
+      list.push(
+        `Nodes ${formatNodeId(other)} and ${formatNodeId(node)} both announce ${publicIp}; take out the one that is gone with \`overlay member remove\`, or set --public-ip on one of them`,
+      );
+    }
+    byAddress.set(publicIp, node);
   }
   return list;
 }
