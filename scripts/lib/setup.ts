@@ -46,9 +46,11 @@ export type ToolsOutcome =
   /** Not to be had: why, and what a person can do. */
   | { readonly kind: "missing"; readonly text: string };
 
-/** Installs the Debian packages of the programs that are missing. */
-export async function installPrograms(): Promise<ToolsOutcome> {
-  const packages = missingPackages();
+/** Installs the Debian packages of those of `programs` (name to package) that are missing. */
+export async function installPrograms(
+  programs: Readonly<Record<string, string>> = LAB_PROGRAMS,
+): Promise<ToolsOutcome> {
+  const packages = missingPackages(programs);
   if (packages.length === 0) return { kind: "ready", text: "there already" };
   const command = `apt-get install ${packages.join(" ")}`;
   if (process.getuid?.() !== 0) {
@@ -62,13 +64,13 @@ export async function installPrograms(): Promise<ToolsOutcome> {
   }
   const failure = (await aptGet(["update"])) ?? (await aptGet(installWords(packages)));
   if (failure !== undefined) return { kind: "missing", text: `"${command}" failed: ${failure}` };
-  const still = missingPackages();
+  const still = missingPackages(programs);
   if (still.length > 0) return { kind: "missing", text: `still lacks ${still.join(", ")}` };
   return { kind: "ready", text: `installed ${packages.join(", ")}` };
 }
 
-function missingPackages(): string[] {
-  const missing = Object.entries(LAB_PROGRAMS)
+function missingPackages(programs: Readonly<Record<string, string>>): string[] {
+  const missing = Object.entries(programs)
     .filter(([program]) => whichProgram(program) === undefined)
     .map(([, name]) => name);
   return [...new Set(missing)];
