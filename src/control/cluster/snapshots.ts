@@ -61,6 +61,10 @@ export class Snapshots {
   #sendingCount = 0;
   #incoming: Incoming | undefined;
   #installing: Incoming | undefined;
+  /** The last comparison of memberships: they are replaced whole, and seldom. */
+  #compared:
+    | { readonly known: ConfState; readonly present: ConfState; readonly isComplete: boolean }
+    | undefined;
 
   constructor(options: SnapshotsOptions) {
     this.#options = options;
@@ -211,10 +215,15 @@ export class Snapshots {
     return low - 1;
   }
 
-  /** Whether the newest snapshot's membership has every present member. */
+  /** Whether the newest snapshot's membership has every present member. Asked for each batch. */
   #knowsAll(): boolean {
     const known = this.#options.memoryLog.snapshot()?.confState;
     if (known === undefined) return true;
-    return memberIds(this.#options.confState()).every((id) => isMember(known, id));
+    const present = this.#options.confState();
+    if (this.#compared?.known !== known || this.#compared.present !== present) {
+      const isComplete = memberIds(present).every((id) => isMember(known, id));
+      this.#compared = { known, present, isComplete };
+    }
+    return this.#compared.isComplete;
   }
 }
