@@ -7,6 +7,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Hono } from "@hono/hono";
 import { type AssertionError, assert } from "../base/assert.ts";
+import { HostError } from "../base/host-error.ts";
 import { createSilentLog } from "../base/log.ts";
 import { err, ok } from "../base/result.ts";
 import { createAdminApp } from "./app.ts";
@@ -373,7 +374,7 @@ const BAD_BODIES: readonly { request: string; body: string; path: string; says: 
   { request: "/join", body: "{}", path: "peer", says: "Missing" },
   { request: "/join", body: '{"peer":"h"}', path: "token", says: "Missing" },
   { request: "/join", body: '{"peer":"a b","token":"t"}', path: "peer", says: "host" },
-  { request: "/join", body: '{"peer":"h","token":""}', path: "token", says: "length" },
+  { request: "/join", body: '{"peer":"h","token":""}', path: "token", says: "got nothing" },
   { request: "/join", body: '{"peer":"h","token":1}', path: "token", says: "string" },
   { request: "/join", body: '{"peer":"h","token":"t","reset":1}', path: "reset", says: "boolean" },
   { request: "/leave", body: '{"force":true}', path: "force", says: "Unknown name" },
@@ -512,5 +513,16 @@ describe("limits and faults", () => {
     await readProblem(await app.request("/members"), "internal_error");
     expect(bugs.map((bug) => bug.message)).toEqual(["broken"]);
     expect(lines).toEqual(["request failed", "request failed"]);
+  });
+
+  test("what the machine did not allow is told in its own words", async () => {
+    const leave = () => {
+      const cause = { errno: "ENOSPC", reason: "no space left on device" };
+      throw new HostError({ operation: "write", object: "/d/node.json", ...cause });
+    };
+    const response = await openApp({ leave }).request("/leave", post("{}"));
+    expect(response.status).toBe(500);
+    const { detail } = await readProblem(response, "internal_error");
+    expect(detail).toStartWith("Cannot write /d/node.json: no space left on device");
   });
 });

@@ -8,6 +8,7 @@
  */
 import { Hono, type MiddlewareHandler } from "@hono/hono";
 import { AssertionError } from "../base/assert.ts";
+import { HostError } from "../base/host-error.ts";
 import type { Log } from "../base/log.ts";
 import { guardTcp } from "./access.ts";
 import { configRoutes } from "./config.ts";
@@ -60,7 +61,10 @@ export function createAdminApp(service: AdminService, options: AdminAppOptions):
     const request = { method: c.req.method, path: c.req.path };
     options.log.error("request failed", { ...request, error: error.stack ?? String(error) });
     if (error instanceof AssertionError) (options.onBug ?? crash)(error);
-    const detail = "Cannot answer the request: a fault of the agent; see its log";
+    const detail =
+      error instanceof HostError
+        ? error.message
+        : "Cannot answer the request: a fault of the agent; see its log";
     return problemResponse({ kind: "internal_error", detail });
   });
   return app;
