@@ -8,6 +8,7 @@
  */
 import * as v from "valibot";
 import { err, ok, type Result } from "../base/result.ts";
+import { formatIssue } from "./field-issue.ts";
 import { parseJson } from "./json-text.ts";
 import { REQUEST_SIZE_BYTES_MAX } from "./limits.ts";
 import type { RequestProblem } from "./problem.ts";
@@ -35,8 +36,8 @@ export function parseWith<Schema extends v.GenericSchema>(
   const parsed = v.safeParse(schema, input);
   if (parsed.success) return ok(parsed.output);
   const errors = parsed.issues.map(fieldIssue);
-  const listed = errors.map(({ path, message }) => (path === "" ? message : `${path}: ${message}`));
-  const detail = `Cannot read the ${where} of the request: ${listed.join("; ")}`;
+  const listed = errors.map(formatIssue).join("; ");
+  const detail = `Cannot read the ${where} of the request: ${listed}`;
   return err({ kind: "invalid_request", detail, errors });
 }
 
@@ -93,11 +94,19 @@ function parseBody(text: string): Result<unknown, RequestProblem> {
   return err({ kind: "invalid_json", detail, line, column });
 }
 
+/** How large a body may be, and what to say of a larger one. */
+export interface BodyLimit<Failure> {
+  readonly sizeMaxBytes: number;
+  readonly tooLarge: () => Failure;
+}
+
+const TEXT_LIMIT: BodyLimit<RequestProblem> = { sizeMaxBytes: REQUEST_SIZE_BYTES_MAX, tooLarge };
+
 /** The body as text, at most `REQUEST_SIZE_BYTES_MAX` bytes of valid UTF-8. */
 async function readText(request: Request): Promise<Result<string, RequestProblem>> {
-  const refusal = refuseMedia(request.headers) ?? refuseLength(request.headers);
+  const refusal = refuseMedia(request.headers);
   if (refusal !== undefined) return err(refusal);
-  const bytes = await readBytes(request);
+  const bytes = await readBytes(request, TEXT_LIMIT);
   if (!bytes.ok) return bytes;
   try {
     return ok(new TextDecoder("utf-8", { fatal: true }).decode(bytes.value));
@@ -108,7 +117,15 @@ async function readText(request: Request): Promise<Result<string, RequestProblem
   }
 }
 
-async function readBytes(request: Request): Promise<Result<Uint8Array, RequestProblem>> {
+/** The body as it came, whatever it is called. Holds no more of it than `limit` allows. */
+export async function readBytes<Failure>(
+  request: Request,
+  limit: BodyLimit<Failure>,
+): Promise<Result<Uint8Array, Failure | RequestProblem>> {
+  const encoded = refuseEncoding(request.headers);
+  if (encoded !== undefined) return err(encoded);
+  const length = Number(request.headers.get("content-length") ?? Number.NaN);
+  if (length > limit.sizeMaxBytes) return err(limit.tooLarge());
   if (request.body === null) return ok(new Uint8Array());
   const chunks: Uint8Array[] = [];
   let sizeBytes = 0;
@@ -118,9 +135,9 @@ async function readBytes(request: Request): Promise<Result<Uint8Array, RequestPr
       const { done, value } = await reader.read();
       if (done) return ok(Buffer.concat(chunks));
       sizeBytes += value.length;
-      if (sizeBytes > REQUEST_SIZE_BYTES_MAX) {
+      if (sizeBytes > limit.sizeMaxBytes) {
         await reader.cancel();
-        return err(tooLarge());
+        return err(limit.tooLarge());
       }
       chunks.push(value);
     }
@@ -129,12 +146,6 @@ async function readBytes(request: Request): Promise<Result<Uint8Array, RequestPr
     const detail = "Cannot read the body of the request: it broke off";
     return err({ kind: "invalid_request", detail, errors: [{ path: "", message: "Broke off" }] });
   }
-}
-
-function refuseLength(headers: Headers): RequestProblem | undefined {
-  return Number(headers.get("content-length") ?? 0) > REQUEST_SIZE_BYTES_MAX
-    ? tooLarge()
-    : undefined;
 }
 
 function tooLarge(): RequestProblem {
@@ -149,12 +160,14 @@ function tooLarge(): RequestProblem {
 const MEDIA_TYPE =
   /^(application\/(json|[\w.+-]+\+json|x-www-form-urlencoded|octet-stream)|text\/(plain|json))$/;
 
-function refuseMedia(headers: Headers): RequestProblem | undefined {
+function refuseEncoding(headers: Headers): RequestProblem | undefined {
   const encoding = headers.get("content-encoding") ?? "identity";
-  if (encoding.toLowerCase() !== "identity") {
-    const detail = `Cannot read the body of the request: "${encoding}" encoded; send it plain`;
-    return { kind: "unsupported_media_type", detail };
-  }
+  if (encoding.toLowerCase() === "identity") return undefined;
+  const detail = `Cannot read the body of the request: "${encoding}" encoded; send it plain`;
+  return { kind: "unsupported_media_type", detail };
+}
+
+function refuseMedia(headers: Headers): RequestProblem | undefined {
   const type = headers.get("content-type");
   if (type === null) return undefined;
   const essence = type.split(";", 1)[0]!.trim().toLowerCase();

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { formatIssue } from "../admin/field-issue.ts";
 import type {
   AdminService,
   ClusterFailure,
@@ -150,8 +151,8 @@ function configAnswer(options: AdminServiceOptions, outcome: PutConfigOutcome): 
 function invalidConfig(errors: readonly FieldIssue[]): PutConfigFailure {
   const first = errors[0];
   const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : "";
-  const where = first?.path ? `${first.path}: ` : "";
-  const detail = `Cannot accept the network config: ${where}${first?.message ?? "invalid"}${more}`;
+  const state = first === undefined ? "invalid" : formatIssue(first);
+  const detail = `Cannot accept the network config: ${state}${more}`;
   return { kind: "invalid_config", detail, errors };
 }
 

@@ -101,6 +101,13 @@ describe("failures", () => {
     );
   });
 
+  test("what was typed is told, not the write that it takes", () => {
+    const detail = "Cannot write to the cluster: no majority answers; start the other voters";
+    expect(explainFailure("leave the cluster", { kind: "no_quorum", detail })).toBe(
+      "Cannot leave the cluster: no majority answers; start the other voters",
+    );
+  });
+
   test("a detail of several lines or with codes becomes one plain line", () => {
     const detail = "a\nb\u001b[2J";
     expect(explainFailure("do it", { kind: "not_found", detail })).toBe(

@@ -7,6 +7,7 @@
  * @module
  */
 import type { ClientFailure } from "../admin/client.ts";
+import { formatIssue } from "../admin/field-issue.ts";
 import { EXIT_FAILED, EXIT_NO_AGENT, EXIT_NOT_NOW } from "./exit-code.ts";
 import { formatPlural, safe } from "./format.ts";
 
@@ -28,7 +29,8 @@ export function exitCodeOf(failure: ClientFailure): number {
 
 /** "Cannot <action>: <state>; <next step>". `action` is an imperative: "set the network config". */
 export function explainFailure(action: string, failure: ClientFailure): string {
-  const state = safe(stateOf(failure));
+  // "Write to the cluster" is what it takes to do what was asked for, and nobody typed that.
+  const state = safe(stateOf(failure)).replace(/^Cannot (write to|read from) the cluster: /, "");
   // The agent's details are whole sentences; they know better what was attempted.
   const sentence = state.startsWith("Cannot ") ? state : `Cannot ${action}: ${state}`;
   const next = nextStep(failure);
@@ -38,9 +40,7 @@ export function explainFailure(action: string, failure: ClientFailure): string {
 function stateOf(failure: ClientFailure): string {
   switch (failure.kind) {
     case "invalid_config": {
-      const listed = failure.errors.map(({ path, message }) =>
-        path === "" ? message : `${path}: ${message}`,
-      );
+      const listed = failure.errors.map(formatIssue);
       return listed.length === 0 ? failure.detail : listed.join(", ");
     }
     case "would_renumber": {
