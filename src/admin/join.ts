@@ -21,7 +21,11 @@ const Join = v.strictObject({
     v.regex(PEER_PATTERN, "Expected a host, or a host and a port"),
   ),
   /** What it says is checked by the cluster, which knows its form. */
-  token: v.pipe(v.string(), v.nonEmpty(), v.maxLength(TOKEN_TEXT_LENGTH_MAX)),
+  token: v.pipe(
+    v.string(),
+    v.nonEmpty("Expected the token that `overlay token` printed, and got nothing"),
+    v.maxLength(TOKEN_TEXT_LENGTH_MAX),
+  ),
   reset: v.optional(v.boolean(), false),
 });
 

@@ -6,7 +6,14 @@
  * @module
  */
 import { ok } from "../base/result.ts";
-import type { AdminService, ConfigPlanView, LeaseView, MemberView, StatusView } from "./service.ts";
+import type {
+  AdminService,
+  ConfigPlanView,
+  LeaseView,
+  MemberView,
+  StatusView,
+  TokenView,
+} from "./service.ts";
 
 /** A plan that keeps one lease. */
 export const FAKE_PLAN: ConfigPlanView = {
@@ -86,12 +93,14 @@ export const FAKE_MEMBERS: readonly MemberView[] = [
   },
 ];
 
-const FAKE_TOKEN = {
+/** A token that is good, as often as wanted. */
+export const FAKE_TOKEN: TokenView = {
   id: "tok1",
   createdAt: "2026-11-22T10:00:00.000Z",
   expiresAt: "2026-11-23T10:00:00.000Z",
   usesLeft: null,
   revoked: false,
+  expired: false,
 };
 
 /** A service on which everything works, with `overrides` in its place. */

@@ -143,6 +143,8 @@ export interface TokenView {
   readonly expiresAt: string;
   readonly usesLeft: number | null;
   readonly revoked: boolean;
+  /** By the clock of the node that answers; the leader's decides. */
+  readonly expired: boolean;
 }
 
 /** The secret is shown once, here. */

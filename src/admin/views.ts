@@ -121,6 +121,7 @@ export const TokenSchema: Schema<TokenView> = v.looseObject({
   expiresAt: v.string(),
   usesLeft: v.nullable(v.number()),
   revoked: v.boolean(),
+  expired: v.optional(v.boolean(), false),
 });
 
 export const CreatedTokenSchema: Schema<CreatedToken> = v.looseObject({

@@ -72,9 +72,16 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
     releaseLease: (subnet) => releaseBySubnet(options, subnet),
     members: () => options.session().cluster.members().map(memberView),
     removeMember: (id) => removeMember(options, id),
-    tokens: () => options.session().cluster.tokens().map(tokenView),
+    tokens: () =>
+      options
+        .session()
+        .cluster.tokens()
+        .map((token) => tokenView(options, token)),
     createToken: (request) => createToken(options, request),
-    revokeToken: async (id) => mapValue(await options.session().cluster.revokeToken(id), tokenView),
+    revokeToken: async (id) =>
+      mapValue(await options.session().cluster.revokeToken(id), (token) =>
+        tokenView(options, token),
+      ),
     join: options.join,
     leave: options.leave,
     readiness: () => agentReadiness(options),
@@ -257,13 +264,14 @@ function memberView(member: Member): MemberView {
   };
 }
 
-function tokenView(token: TokenInfo): TokenView {
+function tokenView({ clock }: AdminServiceOptions, token: TokenInfo): TokenView {
   return {
     id: token.id,
     createdAt: new Date(token.createdAtMs).toISOString(),
     expiresAt: new Date(token.expiresAtMs).toISOString(),
     usesLeft: token.usesMax === undefined ? null : Math.max(0, token.usesMax - token.usesCount),
     revoked: token.revoked,
+    expired: clock.wallMs() >= token.expiresAtMs,
   };
 }
 

@@ -15,6 +15,7 @@ import {
   FAKE_MEMBERS,
   FAKE_PLAN,
   FAKE_STATUS,
+  FAKE_TOKEN,
 } from "../admin/service.fake.ts";
 import type {
   AdminService,
@@ -183,6 +184,21 @@ describe("commands", () => {
     expect([code, out]).toEqual([0, "overlay join 192.0.2.1 --token OVL1.SECRET\n"]);
     expect(err).toContain("good for 1 h and 2 nodes");
     expect(err).toContain("overlay token revoke tok1");
+  });
+
+  test("a token that nobody can join with says why", async () => {
+    const good = { ...FAKE_TOKEN, usesLeft: 1 };
+    const tokens = [good, { ...good, usesLeft: 0 }, { ...good, expired: true }];
+    const { out } = await run(["token", "list"], {
+      tokens: () => [...tokens, { ...good, expired: true, revoked: true }],
+    });
+    const states = out.trim().split("\n").slice(1);
+    expect(states.map((line) => line.split("  ").at(-1)?.trim())).toEqual([
+      "good",
+      "used up",
+      "expired",
+      "revoked",
+    ]);
   });
 
   test("empty lists say so", async () => {
@@ -371,6 +387,7 @@ describe("usage", () => {
     },
     { argv: ["config", "nope"], says: 'Cannot run "overlay config": unknown command "nope"' },
     { argv: ["config", "set", "{}", "--if-revision", "x"], says: "expected a whole number from 0" },
+    { argv: ["join", "a", "b"], says: 'expected 1 argument and got 2 ("a, b"); see "overlay join' },
     { argv: ["token", "nope"], says: 'Cannot run "overlay token create": unexpected argument' },
     { argv: ["token", "--life", "1y"], says: "expected a time from 60s to 365d, such as 24h" },
     { argv: ["token", "--life", "59s"], says: '"59s" is not valid' },

@@ -107,7 +107,11 @@ function rewordUsage(text: string): string {
   return safe(text.trim())
     .replace(/^error: /, "")
     .replaceAll("'", '"')
-    .replace(/^too many arguments for .* got [0-9]+: (.*)\.$/, 'unexpected argument "$1"')
+    .replace(/^too many arguments for .* Expected 0 .*: (.*)\.$/, 'unexpected argument "$1"')
+    .replace(
+      /^too many arguments for .* Expected ([0-9]+ arguments?) but got ([0-9]+): (.*)\.$/,
+      'expected $1 and got $2 ("$3")',
+    )
     .replace(/ is invalid\. (.*)\.$/, " is not valid: $1")
     .replace(/\(Did you/, "(did you");
 }

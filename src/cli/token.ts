@@ -87,11 +87,18 @@ async function formatTokens(cli: Cli, tokens: readonly TokenView[]): Promise<str
       { head: "CREATED", cell: ({ createdAt }) => shortTime(createdAt) },
       { head: "EXPIRES", cell: ({ expiresAt }) => shortTime(expiresAt) },
       { head: "USES LEFT", cell: ({ usesLeft }) => String(usesLeft ?? "any"), right: true },
-      { head: "STATE", cell: ({ revoked }) => (revoked ? "revoked" : "good") },
+      { head: "STATE", cell: stateOf },
     ],
     tokens,
     cli.terminal.columns,
   );
+}
+
+/** The first reason why nobody can join with it, or "good". */
+function stateOf({ revoked, expired, usesLeft }: TokenView): string {
+  if (revoked) return "revoked";
+  if (expired) return "expired";
+  return usesLeft === 0 ? "used up" : "good";
 }
 
 function addRevoke(token: Command, cli: Cli): void {
