@@ -187,6 +187,7 @@ describe("createAdminClient", () => {
       createdAt: "2026-11-22T10:00:00.000Z",
       expiresAt: "2026-11-23T10:00:00.000Z",
       usesLeft: null,
+      expired: false,
     };
     const joined = { clusterId: "00112233445566778899aabbccddeeff", nodeId: "0a1b2c3d4e5f60" };
     expect(await client.getConfig()).toEqual(
