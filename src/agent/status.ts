@@ -175,8 +175,9 @@ function leaseWarnings(cluster: Cluster, view: NetworkView): readonly string[] {
     const { publicIp } = attributes;
     const other = byAddress.get(publicIp);
     if (other !== undefined) {
+      const nodes = `Nodes ${formatNodeId(other)} and ${formatNodeId(node)}`;
       list.push(
-        `Nodes ${formatNodeId(other)} and ${formatNodeId(node)} both announce ${publicIp}; take out the one that is gone with \`overlay member remove\`, or set --public-ip on one of them`,
+        `${nodes} both announce ${publicIp}; take out the one that is gone with \`overlay member remove\`, or set --public-ip on one of them`,
       );
     }
     byAddress.set(publicIp, node);
