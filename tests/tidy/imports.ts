@@ -72,7 +72,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   admin: {
     from: ["base", "control/network", "control/kv"],
     typesFrom: ["control/cluster", "control/raft", "dataplane/forward", PORTS],
-    outside: ["@hono/hono", "valibot", "@hono/valibot-validator"],
+    outside: ["@hono/hono", "valibot", "@hono/valibot-validator", "node:crypto"],
   },
   integrations: {
     from: ["base", "host/files"],
