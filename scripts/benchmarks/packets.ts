@@ -123,6 +123,8 @@ async function measureRound(pair: PacketPair, figures: Figures, subject: Subject
 
 /** Processor time and memory of the receiving node, idle and over one transfer. */
 async function measureNode(pair: PacketPair, node: PacketNode, wire: string, seconds: number) {
+  // At its start a node compiles its own code, which is neither idle nor busy.
+  await measureTcp(pair, pair.b.overlay, 1, seconds);
   const before = await node.report();
   await Bun.sleep(IDLE_SECONDS * 1000);
   const idle = await node.report();

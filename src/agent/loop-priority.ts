@@ -10,37 +10,45 @@
  *
  * @module
  */
-import { setThreadRealtime } from "../host/sys/priority.ts";
+import type { LoopClock } from "../host/packet-ports.ts";
 
 /** How long without rest is too long; well below the 950 ms a second that Linux allows at most. */
 const BUSY_MS = 20;
 /** The clock is read once in so many busy turns. */
 const TURNS_PER_CHECK = 16;
 
-/** The priority of the calling thread; made and used in the loop's thread only. */
+/** The priority of one thread; made and used in the loop's thread only. */
 export class LoopPriority {
+  readonly #clock: LoopClock;
+  readonly #setRealtime: (isRealtime: boolean) => boolean;
   /** False once the host has said no. */
   #isAllowed = true;
   #isRaised = false;
   #turns = 0;
   #restedMs = 0;
 
+  /** `setRealtime` changes the calling thread and says whether it did. */
+  constructor(clock: LoopClock, setRealtime: (isRealtime: boolean) => boolean) {
+    this.#clock = clock;
+    this.#setRealtime = setRealtime;
+  }
+
   /** To be told of each turn that moved packets. */
   noteBusy(): void {
     this.#turns++;
     if (this.#turns < TURNS_PER_CHECK) return;
     this.#turns = 0;
-    if (!this.#isRaised || performance.now() - this.#restedMs < BUSY_MS) return;
-    setThreadRealtime(false);
+    if (!this.#isRaised || this.#clock.nowMs() - this.#restedMs < BUSY_MS) return;
+    this.#setRealtime(false);
     this.#isRaised = false;
   }
 
   /** To be told of each return from waiting. */
   noteWait(): void {
     this.#turns = 0;
-    this.#restedMs = performance.now();
+    this.#restedMs = this.#clock.nowMs();
     if (this.#isRaised || !this.#isAllowed) return;
-    this.#isAllowed = setThreadRealtime(true);
+    this.#isAllowed = this.#setRealtime(true);
     this.#isRaised = this.#isAllowed;
   }
 }

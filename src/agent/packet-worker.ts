@@ -16,7 +16,9 @@ import {
 import { assert } from "../base/assert.ts";
 import { createArena, PORT_LIMITS } from "../dataplane/forward/arena.ts";
 import { PacketLoop, TURN } from "../dataplane/forward/packet-loop.ts";
+import type { LoopClock } from "../host/packet-ports.ts";
 import { clearEvent, POLLIN, POLLOUT, PollSet } from "../host/sys/descriptor.ts";
+import { setThreadRealtime } from "../host/sys/priority.ts";
 import { TunDevicePort } from "../host/tun/tun-port.ts";
 import { UdpSocketPort } from "../host/udp/udp-port.ts";
 import { LoopPriority } from "./loop-priority.ts";
@@ -31,6 +33,8 @@ import { openPacketWarmup } from "./packet-warmup.ts";
 /** How long to leave a TUN alone that fails without being gone: a link that is being changed. */
 const STALL_MS = 100;
 const WAIT_FOR_EVER = -1;
+const CLOCK: LoopClock = { nowMs: () => performance.now() };
+
 // Positions in the poll set.
 const TUN = 0;
 const UDP = 1;
@@ -40,10 +44,10 @@ const EVENT = 2;
 function run(start: WorkerStart, report: (message: WorkerReport) => void): number {
   const control = new Int32Array(start.control);
   const loop = openLoop(start);
-  const priority = new LoopPriority();
+  const priority = new LoopPriority(CLOCK, setThreadRealtime);
   const poll = new PollSet([start.tunFd, start.udpFd, start.eventFd]);
   let warmup = openPacketWarmup();
-  report({ kind: "ready", nowMs: performance.now() });
+  report({ kind: "ready", nowMs: CLOCK.nowMs() });
   while (Atomics.load(control, CONTROL.STOP) === 0) {
     if (Atomics.load(control, CONTROL.PUBLISHED) !== Atomics.load(control, CONTROL.TAKEN)) {
       takeTables(loop, start.tables, control);
@@ -82,7 +86,7 @@ function openLoop(start: WorkerStart): PacketLoop {
       pieceCountMax,
       receiveCountMax,
     }),
-    clock: { nowMs: () => performance.now() },
+    clock: CLOCK,
     totals: new Float64Array(start.totals),
     peers: new Float64Array(start.peers),
     offloads: new Int32Array(start.offloads),

@@ -302,6 +302,9 @@ describe("hostile bytes", () => {
         for (const packet of packets!) expectOwned(packet, "10.0.1", "10.0.2");
       }
     }
+    // What receiving has no business with is as it was: the TUN's region and the header copies.
+    const { bytes } = b.arena.memory;
+    expect(bytes.subarray(0, b.arena.receive.offset[0]!).every((byte) => byte === 0)).toBe(true);
     const counted = Object.values(b.drops()).reduce((sum, count) => sum + count, 0);
     expect(counted + b.total(TOTAL.RX_PACKETS)).toBe(300 * 40);
     expect(b.total(TOTAL.RX_PACKETS)).toBeGreaterThan(1000);
@@ -326,6 +329,8 @@ describe("hostile bytes", () => {
       }
     }
     expect(a.total(TOTAL.TX_PACKETS)).toBeGreaterThan(1000);
+    const received = a.arena.memory.bytes.subarray(a.arena.receive.offset[0]!, a.arena.virtioAt);
+    expect(received.every((byte) => byte === 0)).toBe(true);
   });
 });
 

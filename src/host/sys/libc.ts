@@ -7,7 +7,7 @@
  * Results are 32-bit: no single transfer here comes near 2^31 bytes.
  * A call returns -1 on failure; read `lastErrno()` at once, before any other call.
  *
- * Cost: about 6 ns a call beside the work of the kernel (docs/PERFORMANCE.md).
+ * Cost: about 6 ns a call beside the work of the kernel (scripts/bench packets).
  *
  * @module
  */

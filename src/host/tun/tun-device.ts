@@ -68,7 +68,7 @@ const OFFLOAD_STEPS = [
  * Value of `gso_max_size` (bytes) for the overlay link, to be set over netlink with its MTU.
  *
  * A super-packet and one copy of its headers for each further segment should fit one send of
- * 65,507 bytes; the link's default of 65,536 would need two. Measured: docs/PERFORMANCE.md.
+ * 65,507 bytes; the link's default of 65,536 would need two. Measured: scripts/bench packets.
  */
 export const TUN_GSO_MAX_SIZE = 62_000;
 
