@@ -260,8 +260,7 @@ class Agent {
     const { grant, key } = joined.value;
     const identity = await this.#identityStore!.adopt(grant, { name, key });
     // Only with --reset: the old cluster's network must not linger beside the new one's.
-    if (this.#dataPlane!.assigned) await this.#removeDataPlane();
-    await this.#replaceSession(identity);
+    await this.#replaceSession(identity, { keepNetwork: !this.#dataPlane!.assigned });
     log.info("joined", { cluster: identity.clusterId, peer: request.peer });
     return ok({
       clusterId: identity.clusterId,
@@ -273,13 +272,8 @@ class Agent {
   /** A node that has something to lose joins another cluster only when told to give it up. */
   #joinRefusal(request: JoinRequest): JoinFailure | undefined {
     if (request.reset) return undefined;
-    const { cluster, identity, network } = this.#session!;
-    const members = cluster.members();
-    // Just joined: the table of members has not arrived yet, but the grant named some.
-    const others = members.some((member) => member.self)
-      ? members.length - 1
-      : identity.peers.length;
-    const view = network.view();
+    const others = this.#otherCount();
+    const view = this.#session!.network.view();
     const has = [
       others > 0 && `${others} other member${others === 1 ? "" : "s"}`,
       view.config !== undefined && "a network config",
@@ -290,13 +284,25 @@ class Agent {
     return { kind: "already_member", detail };
   }
 
+  /** Members beside this node. */
+  #otherCount(): number {
+    const { cluster, identity } = this.#session!;
+    const members = cluster.members();
+    // Just joined: the table of members has not arrived yet, but the grant named some.
+    return members.some((member) => member.self) ? members.length - 1 : identity.peers.length;
+  }
+
   async #leave(): Promise<Result<LeaveView, LeaveFailure>> {
     const { config, clock, random, log } = this.#options;
     const { identity, cluster, network } = this.#session!;
-    const alone = cluster.members().every((member) => member.self);
+    const { removed } = cluster.status();
+    const others = this.#otherCount();
+    if (others > 0 && !removed && !cluster.members().some((member) => member.self)) {
+      return err(NOT_IN_YET);
+    }
     const lease = network.view().byNode.get(identity.nodeId);
     await network.close();
-    if (!alone && !cluster.status().removed) {
+    if (others > 0 && !removed) {
       const left = await this.#leaveCluster(lease?.subnet);
       if (!left.ok) {
         // Still a member: take up the network again.
@@ -325,9 +331,11 @@ class Agent {
     await this.#dataPlane!.remove();
   }
 
-  async #replaceSession(identity: Identity): Promise<void> {
+  async #replaceSession(identity: Identity, { keepNetwork } = { keepNetwork: true }) {
     try {
       await this.#session!.close();
+      // Not before: an open session lays its network out again at the next change.
+      if (!keepNetwork) await this.#removeDataPlane();
       this.#session = await this.#openSession(identity);
     } catch (error) {
       // Half a node is worse than none: the supervisor starts it again from what is on the disk.
@@ -377,6 +385,13 @@ class Agent {
     return token;
   }
 }
+
+const NOT_IN_YET: LeaveFailure = {
+  kind: "no_leader",
+  detail:
+    "Cannot leave the cluster: this node has just joined it and has yet to hear from it; " +
+    "try again, or join another cluster with --reset",
+};
 
 /** What starting, a join or a burst of requests needed and idling does not. */
 function trimMemory(): void {

@@ -1,0 +1,72 @@
+/**
+ * Moves between clusters: what a node leaves behind, in the cluster and on its own machine.
+ *
+ * @module
+ */
+import { describe, expect } from "bun:test";
+import {
+  createToken,
+  formCluster,
+  join,
+  mustPutConfig,
+  NETWORK_CONFIG,
+  statusOf,
+} from "../lab/cluster.ts";
+import type { Host } from "../lab/host.ts";
+import { labTest } from "../lab/requirements.ts";
+import { waitFor } from "../lab/wait.ts";
+
+/** Names of the members as `host` knows them. */
+async function membersOf(host: Host): Promise<string[]> {
+  const members = (await host.api("/members")).json<readonly { readonly name: string }[]>();
+  return members.map(({ name }) => name).sort();
+}
+
+describe("moves", () => {
+  labTest("join --reset: nothing of the old network stays", { hosts: 2 }, async (lab) => {
+    const [peer, joiner] = [lab.host(0), lab.host(1)];
+    await Promise.all(lab.hosts.map((host) => host.startHealthyAgent()));
+    await mustPutConfig(peer, NETWORK_CONFIG);
+    await mustPutConfig(joiner, { Network: "10.9.0.0/16" });
+    await joiner.waitLease();
+    const { token } = await createToken(peer);
+    await joiner.mustCli(["join", peer.address, "--token", token, "--reset"]);
+    await waitFor(() => joiner.subnetEnv()?.network === NETWORK_CONFIG.Network, {
+      describe: "a lease of the new network",
+    });
+    const kernel = [
+      await joiner.mustRun(["ip", "address", "show", "dev", "overlay0"]),
+      await joiner.mustRun(["ip", "route", "show"]),
+      await joiner.mustRun(["nft", "list", "ruleset"]),
+    ].join("");
+    expect(kernel).toContain("10.0.0.0/16");
+    expect(kernel).not.toContain("10.9.");
+  });
+
+  labTest(
+    "a node that leaves right after its join is a member no more",
+    { hosts: 2 },
+    async (lab) => {
+      const [peer, joiner] = [lab.host(0), lab.host(1)];
+      await Promise.all(lab.hosts.map((host) => host.startHealthyAgent()));
+      await join(joiner, peer);
+      await waitFor(async () => (await joiner.cli(["leave"])).code === 0, {
+        describe: "the node to leave",
+      });
+      expect(await membersOf(peer)).toEqual(["h1"]);
+    },
+  );
+
+  labTest("a removed member's subnet is free at once", { hosts: 3 }, async (lab) => {
+    await formCluster(lab);
+    await mustPutConfig(lab.host(0), NETWORK_CONFIG);
+    for (const host of lab.hosts) await host.waitLease();
+    await lab.host(2).agent.kill();
+    await lab.host(0).mustCli(["member", "remove", "h3"]);
+    const leases = (await lab.host(1).api("/leases")).json<readonly unknown[]>();
+    expect(leases).toHaveLength(2);
+    await waitFor(async () => (await statusOf(lab.host(1))).warnings.length === 0, {
+      describe: "no complaint of the removed node",
+    });
+  });
+});
