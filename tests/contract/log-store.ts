@@ -265,6 +265,27 @@ function testSnapshots({ given, givenStops }: Given): void {
     await again.append({ entries: [testEntry(23, 4)] });
   });
 
+  givenStops(
+    "appends between two snapshots beyond the log keep their place",
+    async (store, restart) => {
+      await store.append({ hardState: hard(4, 0, 2), entries: testEntries(1, 3, 1) });
+      // As on a disk that is stuck: all of it waits for the first one.
+      await Promise.all([
+        store.saveSnapshot(meta(20, 4), body(4)),
+        store.append({ entries: testEntries(21, 22, 4) }),
+        store.saveSnapshot(meta(40, 4), body(5)),
+        store.compact(40),
+        store.append({ entries: testEntries(41, 42, 4) }),
+      ]);
+      const again = await restart();
+      expect(again.recovered.snapshot).toEqual(meta(40, 4));
+      expect(ids(again)).toEqual([
+        [41, 4],
+        [42, 4],
+      ]);
+    },
+  );
+
   givenStops("a snapshot that contradicts the log replaces it", async (store, restart) => {
     await store.append({ hardState: hard(3, 0, 0), entries: testEntries(1, 9, 1) });
     await store.saveSnapshot(meta(5, 2), body(4));

@@ -82,9 +82,8 @@ class FileLogStore implements WalStore {
   #closing: Promise<void> | undefined;
   /** Saves and compactions, one after the other. */
   #maintenance: Promise<void> = Promise.resolve();
-  /** Snapshots being saved that appends must wait for, and the appends that wait. */
-  #barriers = 0;
-  #deferred: (() => void)[] = [];
+  /** For each snapshot being saved that appends must wait for, in order: those that came after. */
+  #deferred: (() => void)[][] = [];
   #cancelSeal: (() => void) | undefined;
 
   constructor(parts: WalStoreParts) {
@@ -103,9 +102,10 @@ class FileLogStore implements WalStore {
   append(batch: LogBatch): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     assert(this.#closing === undefined, "a closed log takes no entries");
-    if (this.#barriers === 0) return this.#enqueue(this.#accept(batch));
+    const waiting = this.#deferred.at(-1);
+    if (waiting === undefined) return this.#enqueue(this.#accept(batch));
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#deferred.push(() => {
+    waiting.push(() => {
       try {
         if (this.#failure !== undefined) throw this.#failure;
         this.#enqueue(this.#accept(batch)).then(resolve, reject);
@@ -119,9 +119,10 @@ class FileLogStore implements WalStore {
   saveSnapshot(meta: StoredSnapshotMeta, chunks: SnapshotChunks): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     assert(this.#closing === undefined, "a closed log takes no snapshot");
-    const replacesLog = this.#barriers > 0 || this.#accepted.termAt(meta.index) !== meta.term;
+    const replacesLog =
+      this.#deferred.length > 0 || this.#accepted.termAt(meta.index) !== meta.term;
     if (!replacesLog) return this.#maintain(() => this.#save(meta, chunks));
-    this.#barriers++;
+    this.#deferred.push([]);
     return this.#maintain(async () => {
       try {
         await this.#save(meta, chunks);
@@ -254,12 +255,9 @@ class FileLogStore implements WalStore {
     return run;
   }
 
+  /** Lets those go on that waited for the first snapshot, before the next one is looked at. */
   #liftBarrier(): void {
-    this.#barriers--;
-    if (this.#barriers > 0) return;
-    const deferred = this.#deferred;
-    this.#deferred = [];
-    for (const task of deferred) task();
+    for (const task of this.#deferred.shift() ?? []) task();
   }
 
   /** Ends the store because of `cause`; the result is what everybody is told: the first cause. */
