@@ -297,8 +297,10 @@ class Agent {
     const { identity, cluster, network } = this.#session!;
     const { removed } = cluster.status();
     const others = this.#otherCount();
-    if (others > 0 && !removed && !cluster.members().some((member) => member.self)) {
-      return err(NOT_IN_YET);
+    const isListed = () => cluster.members().some((member) => member.self);
+    if (others > 0 && !removed && !isListed()) {
+      await cluster.readBarrier();
+      if (!isListed()) return err(NOT_IN_YET);
     }
     const lease = network.view().byNode.get(identity.nodeId);
     await network.close();

@@ -50,9 +50,7 @@ describe("moves", () => {
       const [peer, joiner] = [lab.host(0), lab.host(1)];
       await Promise.all(lab.hosts.map((host) => host.startHealthyAgent()));
       await join(joiner, peer);
-      await waitFor(async () => (await joiner.cli(["leave"])).code === 0, {
-        describe: "the node to leave",
-      });
+      await joiner.mustCli(["leave"]);
       expect(await membersOf(peer)).toEqual(["h1"]);
     },
   );
