@@ -293,7 +293,7 @@ class Agent {
   }
 
   async #leave(): Promise<Result<LeaveView, LeaveFailure>> {
-    const { config, clock, random, log } = this.#options;
+    const { log } = this.#options;
     const { identity, cluster, network } = this.#session!;
     const { removed } = cluster.status();
     const others = this.#otherCount();
@@ -312,11 +312,21 @@ class Agent {
         return left;
       }
     }
-    await this.#removeDataPlane();
-    const fresh = await this.#identityStore!.create({ name: config.nodeName, clock, random });
-    await this.#replaceSession(fresh);
+    await this.#replaceSession(await this.#becomeNew(identity));
     log.info("left the cluster", { cluster: identity.clusterId });
     return ok({ nodeId: formatNodeId(identity.nodeId), clusterId: identity.clusterId });
+  }
+
+  /** Takes back what this node made and makes a new one; where that fails, the old one goes on. */
+  async #becomeNew(old: Identity): Promise<Identity> {
+    const { config, clock, random } = this.#options;
+    try {
+      await this.#removeDataPlane();
+      return await this.#identityStore!.create({ name: config.nodeName, clock, random });
+    } catch (error) {
+      if (error instanceof HostError) await this.#replaceSession(old);
+      throw error;
+    }
   }
 
   async #leaveCluster(subnet: Prefix | undefined): Promise<Result<void, LeaveFailure>> {

@@ -4,10 +4,12 @@
  * @module
  */
 import { describe, expect } from "bun:test";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 import {
   createToken,
   formCluster,
-  join,
+  join as joinCluster,
   mustPutConfig,
   NETWORK_CONFIG,
   statusOf,
@@ -15,6 +17,7 @@ import {
 import type { Host } from "../lab/host.ts";
 import { labTest } from "../lab/requirements.ts";
 import { waitFor } from "../lab/wait.ts";
+import { withMounts } from "../lab/wrap.ts";
 
 /** Names of the members as `host` knows them. */
 async function membersOf(host: Host): Promise<string[]> {
@@ -49,7 +52,7 @@ describe("moves", () => {
     async (lab) => {
       const [peer, joiner] = [lab.host(0), lab.host(1)];
       await Promise.all(lab.hosts.map((host) => host.startHealthyAgent()));
-      await join(joiner, peer);
+      await joinCluster(joiner, peer);
       await joiner.mustCli(["leave"]);
       expect(await membersOf(peer)).toEqual(["h1"]);
     },
@@ -66,5 +69,27 @@ describe("moves", () => {
     await waitFor(async () => (await statusOf(lab.host(1))).warnings.length === 0, {
       describe: "no complaint of the removed node",
     });
+  });
+
+  labTest("leave with a full disk: said, and the node goes on", { hosts: 1 }, async (lab) => {
+    const host = lab.host(0);
+    mkdirSync(host.dataDir);
+    const wrap = withMounts(`mount -t tmpfs -o size=64m tmpfs ${host.dataDir}`);
+    const agent = await host.startHealthyAgent({ wrap });
+    await mustPutConfig(host, NETWORK_CONFIG);
+    const { subnet } = await host.waitLease();
+    const ballast = join(host.dataDir, "ballast");
+    const inside = ["nsenter", `--target=${agent.pid}`, "--mount", "sh", "-c"];
+    await host.run([...inside, `dd if=/dev/zero of=${ballast} bs=1k 2>/dev/null`]);
+    const failed = await host.cli(["leave"]);
+    expect(failed.code).toBe(1);
+    expect(failed.stderr).toMatch(/space/);
+    await waitFor(async () => (await statusOf(host)).dataplane !== null, {
+      describe: "packets to go on",
+    });
+    expect((await host.waitLease()).subnet).toBe(subnet);
+    await host.mustRun([...inside, `rm ${ballast}`]);
+    await host.mustCli(["leave"]);
+    expect((await statusOf(host)).network).toBeNull();
   });
 });
