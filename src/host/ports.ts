@@ -17,6 +17,11 @@ export interface Clock {
   after(delayMs: number, task: () => void): () => void;
   /** Runs `task` every `intervalMs` until cancelled; missed runs are not made up. */
   every(intervalMs: number, task: () => void): () => void;
+  /**
+   * Runs `task` once all that has come in by now was handled, before the loop waits for more.
+   * Tasks run in order; one that another asks for joins the same round.
+   */
+  soon?(task: () => void): void;
 }
 
 /** The only source of randomness. */

@@ -50,6 +50,7 @@ import { Proposals } from "./proposals.ts";
 import { createRaftConfig } from "./raft-config.ts";
 import { ReadBarriers } from "./read-barrier.ts";
 import { Snapshots } from "./snapshots.ts";
+import { soon } from "./soon.ts";
 import { TickCounter } from "./tick-counter.ts";
 import { traceFields } from "./trace-fields.ts";
 import type { ClusterFailure, ExecuteOptions, RoleChange } from "./types.ts";
@@ -308,7 +309,7 @@ export class Driver implements PeerReceiver {
   #schedulePump(): void {
     if (this.#isPumpScheduled || this.#isPumping) return;
     this.#isPumpScheduled = true;
-    queueMicrotask(() => {
+    soon(this.#options.clock, () => {
       this.#isPumpScheduled = false;
       this.#pump();
     });
@@ -461,6 +462,7 @@ export class Driver implements PeerReceiver {
       forward: (target, body, timeoutMs) =>
         transport.call({ target, method: "propose", body, timeoutMs }),
       appliedIndex: (): Index => machine.appliedIndex,
+      soon: (task) => soon(clock, task),
       nowMs: () => clock.nowMs(),
       wallMs: () => clock.wallMs(),
       explain: () => this.#explain("write"),

@@ -21,6 +21,7 @@ import type { PeerCounters } from "./peer-counters.ts";
 import type { CallAnswer, CallMethod, PeerReceiver } from "./peer-port.ts";
 import type { ClusterRef } from "./recovery.ts";
 import { SnapshotAssembly } from "./snapshot-assembly.ts";
+import { soon } from "./soon.ts";
 
 /** `unknown`: not in the tables as this node has them; it may be a newcomer. */
 export type Standing = "member" | "removed" | "unknown";
@@ -44,6 +45,8 @@ interface Connection {
   readonly node: NodeId;
   readonly splitter: FrameSplitter;
   readonly snapshot: SnapshotAssembly;
+  /** Answers of this turn: together in one TLS record. */
+  outbox: Uint8Array[];
   use: "unknown" | "main" | "bulk";
   heardMs: number;
   /** Whether this side ended it, so that its closing says nothing about the peer. */
@@ -80,6 +83,7 @@ export class PeerIntake {
       node,
       splitter: new FrameSplitter(FRAME_SIZE_MAX_BYTES),
       snapshot: new SnapshotAssembly(),
+      outbox: [],
       use: "unknown",
       heardMs: clock.nowMs(),
       isOurs: false,
@@ -229,7 +233,15 @@ export class PeerIntake {
       return;
     }
     const ends = { cluster, from: nodeId, to: connection.node };
-    connection.socket.write(encodePeerFrame(ends, body));
+    if (connection.outbox.push(encodePeerFrame(ends, body)) > 1) return;
+    soon(this.#options.clock, () => this.#flush(connection));
+  }
+
+  #flush(connection: Connection): void {
+    const frames = connection.outbox;
+    if (frames.length === 0 || !this.#connections.has(connection)) return;
+    connection.outbox = [];
+    connection.socket.write(frames.length === 1 ? frames[0]! : Buffer.concat(frames));
   }
 
   /** Tells a node that is no member so, and ends. */
@@ -252,6 +264,7 @@ export class PeerIntake {
   }
 
   #end(connection: Connection): void {
+    this.#flush(connection);
     connection.isOurs = true;
     this.#connections.delete(connection);
     endGently(connection.socket, this.#options.clock);

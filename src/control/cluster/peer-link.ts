@@ -25,6 +25,7 @@ import {
   RECONNECT_MIN_MS,
   SEND_QUEUE_MAX_BYTES,
 } from "./limits.ts";
+import { soon } from "./soon.ts";
 import type { HostPort } from "./types.ts";
 
 /** ALPN of members among themselves. */
@@ -98,7 +99,7 @@ export class PeerLink {
     this.#outboxSizeBytes += frame.length;
     if (kind === "open" && !this.#isFlushScheduled) {
       this.#isFlushScheduled = true;
-      queueMicrotask(() => this.#flush());
+      soon(this.#options.clock, () => this.#flush());
     }
     return true;
   }

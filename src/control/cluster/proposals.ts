@@ -44,6 +44,8 @@ export interface ProposalHost {
     timeoutMs: number,
   ): Promise<Result<PlainRecord, CallFailure>>;
   appliedIndex(): Index;
+  /** Runs `task` at the end of this turn. */
+  soon(task: () => void): void;
   nowMs(): number;
   wallMs(): number;
   /** Why nothing can be written now, for a deadline that passed. */
@@ -270,7 +272,7 @@ export class Proposals {
       this.#answer(key, refuse("overloaded", detail));
       return;
     }
-    if (this.#outbox.length === 0) queueMicrotask(() => this.#flush());
+    if (this.#outbox.length === 0) this.#host.soon(() => this.#flush());
     this.#outbox.push({ key, entry: { kind: "normal", data } });
   }
 
