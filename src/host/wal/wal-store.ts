@@ -64,6 +64,12 @@ interface Pending {
   reject(cause: unknown): void;
 }
 
+/** An append that waits for a snapshot. */
+interface Deferred {
+  run(): void;
+  reject(cause: unknown): void;
+}
+
 /** Builds the store out of what recovery found. Use `openWal`. */
 export function createWalStore(parts: WalStoreParts): WalStore {
   return new FileLogStore(parts);
@@ -83,7 +89,7 @@ class FileLogStore implements WalStore {
   /** Saves and compactions, one after the other. */
   #maintenance: Promise<void> = Promise.resolve();
   /** For each snapshot being saved that appends must wait for, in order: those that came after. */
-  #deferred: (() => void)[][] = [];
+  #deferred: Deferred[][] = [];
   #cancelSeal: (() => void) | undefined;
 
   constructor(parts: WalStoreParts) {
@@ -105,14 +111,14 @@ class FileLogStore implements WalStore {
     const waiting = this.#deferred.at(-1);
     if (waiting === undefined) return this.#enqueue(this.#accept(batch));
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    waiting.push(() => {
+    const run = () => {
       try {
-        if (this.#failure !== undefined) throw this.#failure;
         this.#enqueue(this.#accept(batch)).then(resolve, reject);
       } catch (cause) {
         reject(cause);
       }
-    });
+    };
+    waiting.push({ run, reject });
     return promise;
   }
 
@@ -126,9 +132,14 @@ class FileLogStore implements WalStore {
     return this.#maintain(async () => {
       try {
         await this.#save(meta, chunks);
-      } finally {
-        this.#liftBarrier();
+      } catch (cause) {
+        // What was to come after it makes no sense without it.
+        if (!(cause instanceof SnapshotSourceError)) this.#fail(cause);
+        else for (const { reject } of this.#deferred.shift() ?? []) reject(cause.cause);
+        throw cause;
       }
+      // Before the next snapshot is looked at.
+      for (const { run } of this.#deferred.shift() ?? []) run();
     });
   }
 
@@ -255,16 +266,13 @@ class FileLogStore implements WalStore {
     return run;
   }
 
-  /** Lets those go on that waited for the first snapshot, before the next one is looked at. */
-  #liftBarrier(): void {
-    for (const task of this.#deferred.shift() ?? []) task();
-  }
-
   /** Ends the store because of `cause`; the result is what everybody is told: the first cause. */
   #fail(cause: unknown): unknown {
     if (this.#failure !== undefined) return this.#failure;
     this.#failure = cause;
     this.#cancelSeal?.();
+    for (const { reject } of this.#deferred.flat()) reject(cause);
+    this.#deferred = [];
     if (cause instanceof HostError) this.#parts.onFatal(cause);
     return cause;
   }

@@ -264,6 +264,52 @@ describe("a disk that fails", () => {
     });
   }
 
+  test("nothing is written that builds on a snapshot which was not saved", async () => {
+    const disk = new MemoryDisk();
+    const store = await open(disk);
+    await store.append(first);
+    disk.fault = (operation, path) =>
+      operation === "write" && path.endsWith(".snap.tmp")
+        ? full("write")("write", path)
+        : undefined;
+    const results = await Promise.allSettled([
+      store.saveSnapshot({ index: 20, term: 1, header: new Uint8Array(0) }, []),
+      store.append({ hardState: { term: 1, vote: 1, commit: 20 }, entries: [] }),
+      store.saveSnapshot({ index: 40, term: 1, header: new Uint8Array(0) }, []),
+      store.append({ entries: [testEntry(41, 1)] }),
+    ]);
+    expect(results.map((result) => result.status)).toEqual(Array(4).fill("rejected"));
+    disk.fault = () => undefined;
+    await expect(store.close()).rejects.toThrow();
+    const again = await open(disk);
+    expect(again.recovered.hardState).toEqual(first.hardState);
+    expect(again.recovered.entries).toEqual(first.entries);
+    await again.close();
+  });
+
+  test("nothing is written that builds on a snapshot whose source failed", async () => {
+    const disk = new MemoryDisk();
+    const store = await open(disk);
+    await store.append(first);
+    const failure = new Error("the peer hung up");
+    function* source() {
+      yield new Uint8Array(1);
+      throw failure;
+    }
+    const results = await Promise.allSettled([
+      store.saveSnapshot({ index: 20, term: 1, header: new Uint8Array(0) }, source()),
+      store.append({ hardState: { term: 1, vote: 1, commit: 20 }, entries: [] }),
+    ]);
+    expect(results).toEqual([
+      { status: "rejected", reason: failure },
+      { status: "rejected", reason: failure },
+    ]);
+    await store.close();
+    const again = await open(disk);
+    expect(again.recovered.hardState).toEqual(first.hardState);
+    await again.close();
+  });
+
   test("a spare that did not fit is tried again when it is needed", async () => {
     const disk = new MemoryDisk();
     const store = await open(disk);
