@@ -30,16 +30,19 @@ const segment = fc.oneof(
 );
 const path = fc.oneof(
   fc.constantFrom("config", "leases/10.0.53.0-24", "members/web1", "tokens", "join", "leave"),
+  fc.constantFrom("kv", "kv/a", "kv//a", "kv/%2Foverlay%2Fx", "kv/%ff", "txn", "compact", "watch"),
   fc.array(segment, { maxLength: 3 }).map((segments) => segments.join("/")),
 );
 const query = fc.oneof(
   fc.constant(""),
   fc.constantFrom("?dryRun=true", "?dryRun=", "?renumber=1&dryRun", "?%zz", "?a=1&a=2"),
+  fc.constantFrom("?ttl=30", "?ttl=0", "?revision=9", "?prefix=/a", "?since=0", "?limit=1"),
   fc.webQueryParameters().map((text) => `?${text}`),
 );
 const header = fc.stringMatching(/^[\t\x20-\x7e]{0,40}$/);
 const json = fc.oneof(
   fc.constantFrom('{"peer":"h","token":"t"}', '{"lifeSeconds":60}', '{"__proto__":1}', "null", "1"),
+  fc.constantFrom('{"success":[{"op":"put","key":"a","value":"x"}]}', '{"revision":0}'),
   fc.json(),
 );
 const body = fc.oneof(json, fc.string(), fc.uint8Array({ maxLength: 64 }));

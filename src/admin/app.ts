@@ -15,6 +15,7 @@ import { configRoutes } from "./config.ts";
 import { healthRoutes } from "./health.ts";
 import { homeRoutes } from "./home.ts";
 import { joinRoutes } from "./join.ts";
+import { kvRoutes } from "./kv.ts";
 import { leaseRoutes } from "./leases.ts";
 import { REQUESTS_INFLIGHT_MAX } from "./limits.ts";
 import { memberRoutes } from "./members.ts";
@@ -23,6 +24,8 @@ import { type Problem, problemResponse } from "./problem.ts";
 import type { AdminService } from "./service.ts";
 import { statusRoutes } from "./status.ts";
 import { tokenRoutes } from "./tokens.ts";
+import { txnRoutes } from "./txn.ts";
+import { watchRoutes } from "./watch.ts";
 
 export interface AdminAppOptions {
   /** Through which kind of listener requests come. */
@@ -32,6 +35,8 @@ export interface AdminAppOptions {
   readonly log: Log;
   /** Gets an `AssertionError` that a handler ran into; by default it ends the process. */
   readonly onBug?: (error: AssertionError) => void;
+  /** Aborts when the listener closes: answers that go on for ever end then. */
+  readonly closing?: AbortSignal;
 }
 
 /** The application that answers for `service`. */
@@ -51,9 +56,12 @@ export function createAdminApp(service: AdminService, options: AdminAppOptions):
     memberRoutes,
     tokenRoutes,
     joinRoutes,
+    kvRoutes,
+    txnRoutes,
   ]) {
     app.route("/", routes(service));
   }
+  app.route("/", watchRoutes(service, options.closing));
 
   const endpoints = listEndpoints(app);
   app.notFound((c) => problemResponse(noRoute(endpoints, c.req.method, c.req.path)));
@@ -81,8 +89,13 @@ function listEndpoints(app: Hono): readonly Endpoint[] {
     .filter(({ method }) => method !== "ALL")
     .map(({ method, path }) => ({
       method,
-      pattern: new RegExp(`^${path.replaceAll(/:[a-z]+/g, "[^/]+")}$`),
+      pattern: new RegExp(`^${path.replaceAll(/:[a-z]+(\{.+\})?/g, parameterPattern)}$`),
     }));
+}
+
+/** `:id` stands for one segment, `:key{.+}` for what is in its braces. */
+function parameterPattern(_: string, braces: string | undefined): string {
+  return braces === undefined ? "[^/]+" : braces.slice(1, -1);
 }
 
 function noRoute(endpoints: readonly Endpoint[], method: string, path: string): Problem {

@@ -7,8 +7,19 @@
 /** Largest request body, in bytes: 1.5 MiB, so that a store value of 1 MiB fits with room. */
 export const REQUEST_SIZE_BYTES_MAX = 1_572_864;
 
-/** Requests in work at once on one listener; more answer 503 `overloaded`. */
-export const REQUESTS_INFLIGHT_MAX = 256;
+/**
+ * Requests in work at once on one listener; more answer 503 `overloaded`. Several hundred clients
+ * of the store may each have one. A watch counts only until it has begun.
+ */
+export const REQUESTS_INFLIGHT_MAX = 512;
+
+/** Watches of one node at once: each has a connection. More answer 503 `overloaded`. */
+export const WATCHES_MAX = 1_000;
+/**
+ * A watch on which nothing happens says so this often: clients and whatever is in between know
+ * that it lives, well before `CONNECTION_IDLE_SECONDS_MAX`.
+ */
+export const WATCH_IDLE_MS = 10_000;
 
 /**
  * A connection on which nothing moves for so long is closed. It covers the wait for a slow answer

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import type { KvProblem } from "./kv-problem.ts";
 import { RETRY_AFTER_SECONDS } from "./limits.ts";
 import type {
   FieldIssue,
@@ -50,7 +51,8 @@ export type Problem =
   | PutConfigFailure
   | JoinFailure
   | LeaveFailure
-  | MemberFailure;
+  | MemberFailure
+  | KvProblem;
 
 export type ProblemKind = Problem["kind"];
 
@@ -64,7 +66,7 @@ interface ProblemClass {
 export const PROBLEM_CLASSES: Readonly<Record<ProblemKind, ProblemClass>> = {
   no_config: { status: 404, title: "No network config yet" },
   invalid_config: { status: 400, title: "Network config not acceptable" },
-  revision_mismatch: { status: 412, title: "Config changed meanwhile" },
+  revision_mismatch: { status: 412, title: "Changed meanwhile" },
   would_renumber: { status: 409, title: "Live leases would become invalid" },
 
   invalid_json: { status: 400, title: "Body is not JSON" },
@@ -89,6 +91,18 @@ export const PROBLEM_CLASSES: Readonly<Record<ProblemKind, ProblemClass>> = {
 
   last_member: { status: 409, title: "Last member of its cluster" },
   member_refused: { status: 409, title: "Membership change refused" },
+
+  reserved_key: { status: 403, title: "Key belongs to the system" },
+  invalid_key: { status: 400, title: "Not a key" },
+  invalid_ttl: { status: 400, title: "Time to live out of range" },
+  key_too_large: { status: 400, title: "Key too large" },
+  value_too_large: { status: 413, title: "Value too large" },
+  request_too_large: { status: 413, title: "Transaction too large" },
+  response_too_large: { status: 400, title: "Answer too large" },
+  too_many_operations: { status: 400, title: "Too many operations" },
+  too_many_keys: { status: 400, title: "Too many keys" },
+  compacted: { status: 410, title: "Revision no longer kept" },
+  future_revision: { status: 400, title: "Revision still to come" },
 
   no_leader: { status: 503, title: "No leader" },
   no_quorum: { status: 503, title: "No quorum" },
@@ -116,6 +130,7 @@ function problemHeaders(problem: Problem): Record<string, string> {
     case "method_not_allowed":
       return { allow: problem.allow.join(", ") }; // RFC 9110 §15.5.6
     case "payload_too_large":
+    case "value_too_large":
       return { connection: "close" }; // The rest of the body is not read.
     default:
       return {};

@@ -59,11 +59,17 @@ export async function openAdminServer(options: AdminServerOptions): Promise<Admi
     });
   }
   await clearSocketPath(socketPath);
-  const app = (access: "socket" | "tcp") => createAdminApp(service, { access, adminToken, log });
+  const closing = new AbortController();
+  const app = (access: "socket" | "tcp") =>
+    createAdminApp(service, { access, adminToken, log, closing: closing.signal });
   const tcp = listenTcp(app("tcp"), listen);
   try {
     const socket = listenSocket(app("socket"), socketPath);
-    return { port: tcp.port ?? listen.port, close: () => closeAll([socket, tcp]) };
+    const close = () => {
+      closing.abort();
+      return closeAll([socket, tcp]);
+    };
+    return { port: tcp.port ?? listen.port, close };
   } catch (error) {
     await tcp.stop(true);
     throw error;

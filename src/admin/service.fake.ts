@@ -6,6 +6,7 @@
  * @module
  */
 import { ok } from "../base/result.ts";
+import { FakeKv } from "./kv-api.fake.ts";
 import type {
   AdminService,
   ConfigPlanView,
@@ -108,6 +109,7 @@ export function createFakeService(overrides: Partial<AdminService> = {}): AdminS
   const config = { Network: "10.0.0.0/16" };
   return {
     version: "1.2.3",
+    kv: new FakeKv(),
     getConfig: async () => ok({ revision: 12, config }),
     putConfig: async () => ok({ revision: 13, config, plan: FAKE_PLAN }),
     status: () => FAKE_STATUS,

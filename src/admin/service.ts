@@ -7,6 +7,7 @@
  * @module
  */
 import type { Result } from "../base/result.ts";
+import type { KvApi } from "./kv-api.ts";
 
 /** A write or a linearizable read that the cluster could not carry out now. All are retryable. */
 export type ClusterFailure =
@@ -221,6 +222,8 @@ export interface Metric {
 
 export interface AdminService {
   readonly version: string;
+  /** The store of the cluster that the node is in at the moment. */
+  readonly kv: KvApi;
   getConfig(): Promise<Result<ConfigView | undefined, ClusterFailure>>;
   putConfig(
     request: PutConfigRequest,

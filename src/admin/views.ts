@@ -172,13 +172,27 @@ const PLAIN_KINDS = [
   "overloaded",
   "timeout",
   "internal_error",
+  "reserved_key",
+  "invalid_key",
+  "invalid_ttl",
 ] as const;
+const SIZE_KINDS = [
+  "key_too_large",
+  "value_too_large",
+  "request_too_large",
+  "response_too_large",
+] as const;
+const COUNT_KINDS = ["too_many_operations", "too_many_keys"] as const;
 
 const ProblemVariants = v.variant("kind", [
   v.object({ kind: v.picklist(PLAIN_KINDS), detail: v.string() }),
   v.object({ kind: v.literal("invalid_config"), detail: v.string(), errors: FieldIssues }),
   v.object({ kind: v.literal("invalid_request"), detail: v.string(), errors: FieldIssues }),
   v.object({ kind: v.literal("revision_mismatch"), detail: v.string(), revision: v.number() }),
+  v.object({ kind: v.picklist(SIZE_KINDS), detail: v.string(), limitBytes: v.number() }),
+  v.object({ kind: v.picklist(COUNT_KINDS), detail: v.string(), limit: v.number() }),
+  v.object({ kind: v.literal("compacted"), detail: v.string(), oldestRevision: v.number() }),
+  v.object({ kind: v.literal("future_revision"), detail: v.string(), revision: v.number() }),
   v.object({ kind: v.literal("would_renumber"), detail: v.string(), plan: ConfigPlanSchema }),
   v.object({
     kind: v.literal("invalid_json"),

@@ -62,6 +62,9 @@ export interface AdminServiceOptions {
 export function createAdminService(options: AdminServiceOptions): AdminService {
   return {
     version: VERSION,
+    get kv() {
+      return options.session().kv;
+    },
     getConfig: () => getConfig(options),
     putConfig: (request) => changeConfig(options, request),
     status: () => agentStatus(options),

@@ -19,7 +19,9 @@ import { networkHandlers } from "../control/network/handlers.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import { openWal } from "../host/wal/wal.ts";
 import type { DataPlane } from "./data-plane.ts";
+import { KvService } from "./kv-service.ts";
 import { NetworkAgent } from "./network-agent.ts";
+import { StoreKeeper } from "./store-keeper.ts";
 
 export interface SessionOptions {
   readonly identity: Identity;
@@ -41,6 +43,8 @@ export interface Session {
   readonly identity: Identity;
   readonly cluster: Cluster;
   readonly network: NetworkAgent;
+  /** The store, for the admin API. */
+  readonly kv: KvService;
   /** Hands leadership over when it can, then closes everything. Kernel state stays. */
   close(): Promise<void>;
 }
@@ -58,11 +62,12 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     clock,
     random,
   });
+  const machine = createStateMachine({ ...kvHandlers, ...networkHandlers });
   const cluster = await openCluster({
     identity,
     identityStore: options.identityStore,
     logStore,
-    machine: createStateMachine({ ...kvHandlers, ...networkHandlers }),
+    machine,
     clock,
     random,
     listen: options.listen,
@@ -82,11 +87,16 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     log,
   });
   network.start();
+  const kv = new KvService({ cluster, machine, clock });
+  const keeper = new StoreKeeper({ nodeId: identity.nodeId, cluster, machine, clock, log });
   return {
     identity,
     cluster,
     network,
+    kv,
     async close() {
+      kv.close();
+      keeper.close();
       await network.close();
       await cluster.close();
     },

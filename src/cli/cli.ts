@@ -4,7 +4,8 @@
  * @module
  */
 import { type Command, InvalidArgumentError } from "commander";
-import type { AdminClient, ClientFailure } from "../admin/client.ts";
+import type { ClientFailure } from "../admin/ask.ts";
+import type { AdminClient } from "../admin/client.ts";
 import type { Result } from "../base/result.ts";
 import { EXIT_DONE, EXIT_USAGE } from "./exit-code.ts";
 import { exitCodeOf, explainFailure } from "./failure.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { describe, expect, test } from "bun:test";
-import type { ClientFailure } from "../admin/client.ts";
+import type { ClientFailure } from "../admin/ask.ts";
 import { exitCodeOf, explainFailure } from "./failure.ts";
 
 const plan = {
@@ -79,6 +79,29 @@ const ROWS: Row = {
   last_member: [1, { kind: "last_member", detail: "d" }, "Cannot do it: d"],
   member_refused: [1, { kind: "member_refused", detail: "d" }, "Cannot do it: d"],
   internal_error: [1, { kind: "internal_error", detail: "d" }, "Cannot do it: d"],
+  reserved_key: [1, { kind: "reserved_key", detail: "d" }, "Cannot do it: d"],
+  invalid_key: [1, { kind: "invalid_key", detail: "d" }, "Cannot do it: d"],
+  invalid_ttl: [1, { kind: "invalid_ttl", detail: "d" }, "Cannot do it: d"],
+  key_too_large: [1, { kind: "key_too_large", detail: "d", limitBytes: 1 }, "Cannot do it: d"],
+  value_too_large: [1, { kind: "value_too_large", detail: "d", limitBytes: 1 }, "Cannot do it: d"],
+  request_too_large: [
+    1,
+    { kind: "request_too_large", detail: "d", limitBytes: 1 },
+    "Cannot do it: d",
+  ],
+  response_too_large: [
+    1,
+    { kind: "response_too_large", detail: "d", limitBytes: 1 },
+    "Cannot do it: d",
+  ],
+  too_many_operations: [
+    1,
+    { kind: "too_many_operations", detail: "d", limit: 128 },
+    "Cannot do it: d",
+  ],
+  too_many_keys: [1, { kind: "too_many_keys", detail: "d", limit: 1 }, "Cannot do it: d"],
+  compacted: [1, { kind: "compacted", detail: "d", oldestRevision: 7 }, "Cannot do it: d"],
+  future_revision: [1, { kind: "future_revision", detail: "d", revision: 7 }, "Cannot do it: d"],
 };
 
 describe("failures", () => {

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { ClientFailure } from "../admin/client.ts";
+import type { ClientFailure } from "../admin/ask.ts";
 import { formatIssue } from "../admin/field-issue.ts";
 import { EXIT_FAILED, EXIT_NO_AGENT, EXIT_NOT_NOW } from "./exit-code.ts";
 import { formatPlural, safe } from "./format.ts";

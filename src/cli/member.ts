@@ -4,7 +4,8 @@
  * @module
  */
 import type { Command } from "commander";
-import type { AdminClient, ClientFailure } from "../admin/client.ts";
+import type { ClientFailure } from "../admin/ask.ts";
+import type { AdminClient } from "../admin/client.ts";
 import type { MemberView } from "../admin/service.ts";
 import { parseNodeId } from "../base/ids.ts";
 import { err, ok, type Result } from "../base/result.ts";
