@@ -94,7 +94,8 @@ class Etcd implements StoreSystem {
   }
 
   watchRequest(): Uint8Array {
-    const end = `${KEY_PREFIX.slice(0, -1)}${String.fromCharCode(KEY_PREFIX.charCodeAt(KEY_PREFIX.length - 1) + 1)}`;
+    const last = KEY_PREFIX.charCodeAt(KEY_PREFIX.length - 1);
+    const end = `${KEY_PREFIX.slice(0, -1)}${String.fromCharCode(last + 1)}`;
     const range = { key: base64(KEY_PREFIX), range_end: base64(end) };
     return post("watch", { create_request: range });
   }

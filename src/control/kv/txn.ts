@@ -2,9 +2,10 @@
  * Transactions of the key-value API: compare, then do the one list or the other, all or nothing.
  *
  * Operations run in order and see what those before them did. Two writes of one key in one
- * transaction count as one change. A put can give its key a time to live; `renew` starts that again
- * and changes nothing else, so it makes neither a revision nor an event. There are two kinds of command: `txn`, which users can send and
- * which may not touch the system's keys, and `system_txn`, which no route makes.
+ * transaction count as one change. A put can give its key a time to live; `renew` starts that
+ * again and changes nothing else, so it makes neither a revision nor an event. There are two kinds
+ * of command: `txn`, which users can send and which may not touch the system's keys, and
+ * `system_txn`, which no route makes.
  *
  * Pure. Size limits are checked by `checkTxn`, at the edge for a good message and when applying.
  *

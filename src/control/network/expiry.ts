@@ -56,7 +56,7 @@ export class LeaseClock {
     return this.#deadlines.remainingSeconds(subnet, nowMs);
   }
 
-  /** What the leader shall propose now; nothing on other nodes. To be called about once a second. */
+  /** What the leader shall propose now; nothing on other nodes. To be called once a second. */
   due(nowMs: number): readonly ExpireLeases[] {
     const due = this.#deadlines.due(nowMs);
     if (due === undefined) return [];
