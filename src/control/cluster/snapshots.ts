@@ -60,7 +60,8 @@ export class Snapshots {
   #saving: Promise<void> | undefined;
   #sendingCount = 0;
   #incoming: Incoming | undefined;
-  #installing: Incoming | undefined;
+  /** On their way to the disk, in order: a slow one may be followed by a newer. */
+  #installing: readonly Incoming[] = [];
   /** The last comparison of memberships: they are replaced whole, and seldom. */
   #compared:
     | { readonly known: ConfState; readonly present: ConfState; readonly isComplete: boolean }
@@ -158,15 +159,17 @@ export class Snapshots {
         next: "restart this node",
       });
     }
-    this.#installing = incoming;
+    this.#installing = [...this.#installing, incoming];
     return incoming.body;
   }
 
   /** `snapshot` is durable: it replaces log and state. */
   install(snapshot: Snapshot): void {
     const { machine, memoryLog } = this.#options;
-    const problem = this.#installing && machine.restore(this.#installing.parts);
-    if (this.#installing === undefined || problem !== undefined) {
+    const [incoming, ...later] = this.#installing;
+    const isSame = incoming?.snapshot.index === snapshot.index;
+    const problem = isSame ? machine.restore(incoming.parts) : undefined;
+    if (!isSame || problem !== undefined) {
       throw new HostError({
         operation: "install",
         object: `snapshot ${snapshot.index}`,
@@ -174,7 +177,7 @@ export class Snapshots {
         next: "update this node",
       });
     }
-    this.#installing = undefined;
+    this.#installing = later;
     memoryLog.applySnapshot(snapshot);
     this.#entryCount = 0;
     this.#entrySizeBytes = 0;
