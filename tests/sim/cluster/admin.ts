@@ -1,0 +1,109 @@
+/**
+ * The operator: writes records of members, and proposes membership changes, by way of any node
+ * that will take them.
+ *
+ * @module
+ */
+import type { NodeId } from "../../../src/base/ids.ts";
+import {
+  findMember,
+  isRemoved,
+  memberUnchanged,
+  neverRemoved,
+  putMember,
+  removeMember,
+} from "../../../src/control/cluster/member-table.ts";
+import { type SystemTxn, systemTxn } from "../../../src/control/kv/txn.ts";
+import type { KvReader } from "../../../src/control/kv/types.ts";
+import type { ConfChangeSingle, ConfChangeTransition } from "../../../src/control/raft/types.ts";
+import type { World } from "./world.ts";
+
+const RETRY_MS = 400;
+const TIMEOUT_MS = 3_000;
+const WALL_MS = 1_700_000_000_000;
+
+/** Makes the next command out of what a node knows; undefined when nothing is left to do. */
+type Plan = (reader: KvReader) => SystemTxn | undefined;
+
+/** The operator of one cluster. */
+export class Admin {
+  readonly #world: World;
+  #openCount = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** Writes that are not confirmed yet. */
+  get openCount(): number {
+    return this.#openCount;
+  }
+
+  /** Puts `id` into the members table. */
+  enlist(id: NodeId): void {
+    this.#write((reader) => {
+      if (findMember(reader, id) !== undefined || isRemoved(reader, id)) return undefined;
+      const member = {
+        ...{ id, name: `node-${id}`, address: { host: "10.0.0.1", port: 8286 + id } },
+        ...{ publicIp: "", underlayPrefixes: [], joinedAtMs: WALL_MS, keyHash: `key${id}` },
+      };
+      const compare = [memberUnchanged(id, 0), neverRemoved(id)];
+      return systemTxn({ compare, success: [putMember(member)] });
+    });
+  }
+
+  /** Takes `id` out of the members table for ever. */
+  dismiss(id: NodeId): void {
+    this.#write((reader) => {
+      const member = findMember(reader, id);
+      return member === undefined ? undefined : removeMember(member, WALL_MS);
+    });
+  }
+
+  /** Has the leader propose a change of the membership. False when there is none to ask. */
+  propose(
+    changes: readonly ConfChangeSingle[],
+    transition: ConfChangeTransition = "auto",
+  ): boolean {
+    const leader = this.#world.leader();
+    if (leader?.driver === undefined || leader.process?.isPaused !== false) return false;
+    const context = new Uint8Array(0);
+    return leader.driver.proposeConfChange({ version: 2, transition, changes, context }).ok;
+  }
+
+  #write(plan: Plan): void {
+    this.#openCount += 1;
+    this.#try(plan);
+  }
+
+  #try(plan: Plan): void {
+    const world = this.#world;
+    const again = () => world.later(RETRY_MS, "client", "operator", () => this.#try(plan));
+    const node = world.someMember();
+    const { driver, process } = node ?? {};
+    if (driver === undefined || process === undefined) {
+      again();
+      return;
+    }
+    let isAnswered = false;
+    const answer = (next: () => void) => {
+      if (isAnswered) return;
+      isAnswered = true;
+      next();
+    };
+    const run = async () => {
+      const barrier = await driver.readBarrier(TIMEOUT_MS);
+      const command = barrier.ok ? plan(driver.reader) : undefined;
+      if (barrier.ok && command === undefined) {
+        answer(() => {
+          this.#openCount -= 1;
+        });
+        return;
+      }
+      if (command !== undefined) await driver.execute(command, { timeoutMs: TIMEOUT_MS });
+      answer(again); // Looks whether it is done now.
+    };
+    process.after(0, "client", () => void run(), "operator");
+    world.later(2.5 * TIMEOUT_MS, "client", "operator's patience ends", () => answer(again));
+  }
+}

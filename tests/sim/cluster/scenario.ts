@@ -1,0 +1,144 @@
+/**
+ * What one seed simulates: cluster, workload, surroundings and faults, all drawn from the seed.
+ *
+ * Each seed draws its own subset of faults and its own rates ("swarm testing": a bug that needs one
+ * fault to be absent is found too). A profile narrows the draw to one theme.
+ *
+ * @module
+ */
+import { DISK_FAULTS } from "./faults-disk.ts";
+import { NETWORK_FAULTS } from "./faults-network.ts";
+import { PROCESS_FAULTS } from "./faults-process.ts";
+import type { NetworkWeather } from "./sim-network.ts";
+import { SimRandom } from "./sim-random.ts";
+
+export const PROFILES = ["mixed", "elections", "membership", "disk", "leases", "calm"] as const;
+export type Profile = (typeof PROFILES)[number];
+
+export type OperationKind = "put" | "get" | "log_get" | "cas" | "delete" | "local_get";
+
+export interface ClientPlan {
+  readonly count: number;
+  readonly keyCount: number;
+  /** Mean pause between two operations of one client. */
+  readonly thinkMeanMs: number;
+  readonly valueSizeMaxBytes: number;
+  /** Weights of the operations. */
+  readonly mix: Readonly<Record<OperationKind, number>>;
+}
+
+/** Everything that is fixed before the first step. */
+export interface Scenario {
+  readonly seed: number;
+  readonly profile: Profile;
+  readonly voterCount: number;
+  /** The real log on a simulated disk, or a faster store. */
+  readonly store: "log" | "wal";
+  readonly segmentSizeBytes: number;
+  readonly snapshotEntries: number | undefined;
+  /** Whether the leader looks after the membership by itself. */
+  readonly isAutopilot: boolean;
+  /** Largest deviation of a clock's rate from true time. */
+  readonly clockDriftMax: number;
+  /** Pool that subnets of 16 addresses are leased from; undefined: no leases. */
+  readonly leaseNetwork: string | undefined;
+  readonly network: NetworkWeather;
+  readonly clients: ClientPlan;
+  /** Length of the time in which faults happen, true milliseconds. */
+  readonly chaosMs: number;
+  readonly faults: readonly string[];
+  /** Mean time between two faults. */
+  readonly faultMeanMs: number;
+}
+
+const MEMBERSHIP_FAULTS = [
+  ...["member.transfer", "member.join", "member.leave", "member.leave-leader"],
+  ...["member.add-learner", "member.add-voter", "member.promote", "member.demote"],
+  ...["member.remove", "member.remove-leader", "member.replace"],
+];
+const names = (faults: readonly { readonly name: string }[]) => faults.map((each) => each.name);
+
+/** Every fault that the nemesis knows. */
+export const FAULT_NAMES: readonly string[] = [
+  ...names(PROCESS_FAULTS),
+  ...names(NETWORK_FAULTS),
+  ...names(DISK_FAULTS),
+  ...MEMBERSHIP_FAULTS,
+];
+
+/** Faults of each profile; `mixed` draws from all. */
+const PROFILE_FAULTS: Readonly<Record<Profile, readonly string[]>> = {
+  mixed: FAULT_NAMES,
+  elections: [
+    ...["process.crash", "process.crash-at-await", "process.pause", "machine.power-loss"],
+    ...["member.transfer", ...names(NETWORK_FAULTS)],
+  ],
+  membership: [
+    ...[...MEMBERSHIP_FAULTS, ...MEMBERSHIP_FAULTS, "process.crash", "process.pause"],
+    ...["net.isolate", "net.split", "net.one-way", "net.break", "disk.wipe"],
+  ],
+  disk: [
+    ...[...names(DISK_FAULTS), "process.crash", "process.crash-at-await"],
+    ...["machine.power-loss", "machine.power-loss-all", "process.crash-loop"],
+  ],
+  leases: [
+    ...["process.crash", "process.pause", "process.down-long", "machine.power-loss"],
+    ...["clock.freeze", "clock.drift", "clock.wall-jump", "net.isolate", "net.split"],
+    ...["net.one-way", "net.throttle", "member.transfer", "disk.stuck"],
+  ],
+  calm: [],
+};
+
+/** Draws the scenario of `seed`. */
+export function drawScenario(seed: number, profile: Profile): Scenario {
+  const random = new SimRandom(seed, 2);
+  const isLeases = profile === "leases" || (profile === "mixed" && random.chance(0.15));
+  const isDisk = profile === "disk";
+  const pool = PROFILE_FAULTS[profile];
+  const share = random.pick([0.15, 0.4, 1]);
+  return {
+    seed,
+    profile,
+    voterCount: random.pick([1, 2, 3, 3, 3, 3, 4, 5]),
+    store: isDisk || random.chance(0.25) ? "wal" : "log",
+    segmentSizeBytes: random.pick([4096, 16_384, 65_536]),
+    snapshotEntries: random.pick([10, 10, 40, 200, undefined]),
+    isAutopilot: random.chance(isDisk ? 0.8 : 0.4),
+    clockDriftMax: random.pick([0, 0.001, 0.02]),
+    leaseNetwork: isLeases ? random.pick(["10.9.0.0/26", "10.9.0.0/25", "10.9.0.0/24"]) : undefined,
+    network: drawNetwork(random),
+    clients: drawClients(random),
+    chaosMs: isLeases ? random.between(20_000, 60_000) : random.between(3_000, 20_000),
+    faults: pool.filter(() => random.chance(share)),
+    faultMeanMs: random.pick([100, 300, 1_000, 3_000]),
+  };
+}
+
+function drawNetwork(random: SimRandom): NetworkWeather {
+  const isBad = random.chance(0.4);
+  const orNone = (chance: number) => (isBad && random.chance(0.6) ? chance : 0);
+  return {
+    delayMinMs: random.pick([0.1, 0.5, 10]),
+    delayMeanMs: random.pick([0.2, 1, 10, 40]),
+    tailChance: orNone(0.02),
+    tailMeanMs: random.pick([100, 800]),
+    dropChance: orNone(random.pick([0.01, 0.1])),
+    duplicateChance: orNone(random.pick([0.01, 0.1])),
+    corruptChance: orNone(0.003),
+    isOrdered: random.chance(0.6),
+    codecShare: random.pick([0, 0.05, 1]),
+  };
+}
+
+function drawClients(random: SimRandom): ClientPlan {
+  const isHot = random.chance(0.3);
+  return {
+    count: random.integer(1, 8),
+    keyCount: isHot ? 1 : random.integer(2, 12),
+    thinkMeanMs: random.pick([20, 60, 200]),
+    valueSizeMaxBytes: random.pick([200, 5_000, 5_000, 300_000]),
+    mix: isHot
+      ? { put: 1, get: 2, log_get: 1, cas: 8, delete: 0.5, local_get: 1 }
+      : { put: 3, get: 4, log_get: 1, cas: 2, delete: 1, local_get: 2 },
+  };
+}

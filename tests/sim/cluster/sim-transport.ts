@@ -1,0 +1,132 @@
+/**
+ * The way out of one run of a node: messages, calls and snapshots over the simulated network.
+ *
+ * @module
+ */
+import { err, type Result } from "../../../src/base/result.ts";
+import type { PlainRecord } from "../../../src/control/cluster/codec.ts";
+import type {
+  CallFailure,
+  SnapshotTransfer,
+  Transport,
+} from "../../../src/control/cluster/peer-port.ts";
+import type { PeerMessage } from "../../../src/control/raft/types.ts";
+import type { Coverage } from "./coverage.ts";
+import type { SimNetwork } from "./sim-network.ts";
+import type { SimProcess } from "./sim-process.ts";
+
+/** A sender that gets no answer to a snapshot gives it up after this. */
+const SNAPSHOT_STALL_MS = 10_000;
+/** Slices of one chunk on the wire: a connection can break between any two. */
+const SLICES_PER_CHUNK = 3;
+
+const UNREACHABLE = err({ kind: "unreachable" } as const);
+
+type Call = Parameters<Transport["call"]>[0];
+type CallResult = Result<PlainRecord, CallFailure>;
+
+export interface SimTransportParts {
+  readonly process: SimProcess;
+  readonly network: SimNetwork;
+  readonly coverage: Coverage;
+  /** Sees every message before it leaves. */
+  readonly sent: (message: PeerMessage) => void;
+}
+
+/** The `Transport` of one run. */
+export function createSimTransport(parts: SimTransportParts): Transport {
+  const { process, network } = parts;
+  return {
+    attach: (receiver) => network.attach(process, receiver),
+    send: (message) => {
+      if (!process.touch()) return;
+      parts.sent(message);
+      network.send(message);
+    },
+    sendSnapshot: (transfer) => sendSnapshot(parts, transfer),
+    call: (call) => makeCall(parts, call),
+  };
+}
+
+async function sendSnapshot(
+  parts: SimTransportParts,
+  transfer: SnapshotTransfer,
+): Promise<boolean> {
+  const { process, network, coverage } = parts;
+  const { message } = transfer;
+  const { from, to } = message;
+  if (!process.touch()) return never();
+  parts.sent(message);
+  const connection = network.connection(from, to);
+  const target = network.endpoint(to);
+  const isBroken = () =>
+    network.connection(from, to) !== connection || network.endpoint(to) !== target;
+  const body: Uint8Array[] = [];
+  for await (const chunk of transfer.body) {
+    for (let slice = 0; slice < SLICES_PER_CHUNK; slice++) {
+      await pause(process, network.transferMs(from, to, chunk.length / SLICES_PER_CHUNK));
+      if (network.isCut(from, to)) {
+        coverage.hit("net.snapshot-stalled");
+        await pause(process, SNAPSHOT_STALL_MS);
+        return false;
+      }
+      if (!isBroken()) continue;
+      coverage.hit("net.reset-during-snapshot");
+      return false;
+    }
+    body.push(chunk.slice());
+  }
+  if (target === undefined || isBroken()) return false;
+  const copy = network.copyMessage(message);
+  target.process.after(0, "message", () => target.receiver.receiveSnapshot(copy, body), message);
+  await pause(process, network.transferMs(to, from, 0));
+  return !isBroken();
+}
+
+function makeCall(parts: SimTransportParts, call: Call): Promise<CallResult> {
+  const { process, network } = parts;
+  const { promise, resolve } = Promise.withResolvers<CallResult>();
+  if (!process.touch()) return promise;
+  const from = process.node;
+  const { target: to, method, timeoutMs } = call;
+  const settle = (result: CallResult) => {
+    timeout.run = undefined;
+    resolve(result);
+  };
+  const settleAfter = (delayMs: number, result: CallResult) =>
+    process.after(delayMs, "call", () => settle(result), `answer of ${to} to ${method}`);
+  const timeout = settleAfter(timeoutMs, err({ kind: "timeout" }));
+  const request = network.copyRecord(call.body);
+  const delayMs = network.arrivalDelayMs(from, to);
+  const endpoint = network.endpoint(to);
+  if (endpoint === undefined || delayMs === undefined) {
+    if (network.random.chance(0.5)) settleAfter(5, UNREACHABLE);
+    return promise;
+  }
+  const callee = endpoint.process;
+  const release = network.awaitFrom(callee, () => settleAfter(5, UNREACHABLE));
+  const serve = async () => {
+    if (!network.admits(from, to)) return;
+    const answer = await endpoint.receiver.answer(from, method, request);
+    const backMs = network.arrivalDelayMs(to, from);
+    if (!callee.touch() || backMs === undefined) return;
+    release();
+    const result: CallResult = answer.ok
+      ? { ok: true, value: network.copyRecord(answer.value) }
+      : err({ kind: "refused", ...answer.error });
+    settleAfter(backMs, result);
+  };
+  callee.after(delayMs, "call", () => void serve(), `${method} from ${from}`);
+  return promise;
+}
+
+function pause(process: SimProcess, delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.touch()) process.after(delayMs, "message", resolve, "part of a snapshot");
+  });
+}
+
+/** For a run that has ended: nothing it waits for ever comes. */
+function never(): Promise<never> {
+  return new Promise(() => undefined);
+}

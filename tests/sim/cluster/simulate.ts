@@ -1,0 +1,165 @@
+/**
+ * One seed from its beginning to its end: a workload, faults, healing, and the verdict.
+ *
+ * @module
+ */
+import { Admin } from "./admin.ts";
+import { Clients } from "./clients.ts";
+import { DISK_FAULTS } from "./faults-disk.ts";
+import { membershipFaults } from "./faults-membership.ts";
+import { NETWORK_FAULTS } from "./faults-network.ts";
+import { PROCESS_FAULTS } from "./faults-process.ts";
+import { LeaseHolders } from "./lease-holders.ts";
+import { type Ending, ending, heal, missed } from "./liveness.ts";
+import { type Fault, Nemesis } from "./nemesis.ts";
+import type { Scenario } from "./scenario.ts";
+import { Violation } from "./violation.ts";
+import { Watchers } from "./watchers.ts";
+import { World } from "./world.ts";
+
+/** Steps between two turns of the real event loop, where rejections of promises show up. */
+const TURN_STEPS = 128;
+const TAIL_STEPS = 60;
+/** A healthy simulation takes some thousands; one that goes round in circles is stopped. */
+const STEPS_MAX = 400_000;
+
+/** What came of one seed. */
+export interface SeedResult {
+  readonly seed: number;
+  readonly steps: number;
+  readonly trueMs: number;
+  /** Of every step; the same for the same seed. */
+  readonly digest: string;
+  readonly operationCount: number;
+  readonly committedIndex: number;
+  readonly coverage: Readonly<Record<string, number>>;
+  readonly failure: SeedFailure | undefined;
+}
+
+export interface SeedFailure {
+  readonly property: string;
+  readonly message: string;
+  /** The last steps, in words. */
+  readonly tail: readonly string[];
+}
+
+export interface SimulateOptions {
+  readonly tailSteps?: number;
+  /** Changes the world before its first step; for bugs made on purpose. */
+  readonly sabotage?: (world: World) => void;
+  /** Whether every rejection is to be found at its own step; slower. */
+  readonly isPrecise?: boolean;
+}
+
+/** Runs `scenario` to its end. */
+export async function simulate(
+  scenario: Scenario,
+  options: SimulateOptions = {},
+): Promise<SeedResult> {
+  const world = new World(scenario);
+  options.sabotage?.(world);
+  const uncaught = (cause: unknown) => world.uncaught(cause);
+  process.on("uncaughtException", uncaught);
+  process.on("unhandledRejection", uncaught);
+  try {
+    const turnSteps = options.isPrecise ? 1 : TURN_STEPS;
+    const failure = await run(world, (until) => advance(world, until, turnSteps));
+    const tail = world.trace.tail(options.tailSteps ?? TAIL_STEPS);
+    return {
+      seed: scenario.seed,
+      steps: world.trace.steps,
+      trueMs: Math.round(world.scheduler.nowMs),
+      digest: world.trace.digest(),
+      operationCount: failure.operationCount,
+      committedIndex: world.safety.committedIndex,
+      coverage: world.coverage.toRecord(),
+      failure: failure.violation && {
+        property: failure.violation.property,
+        message: failure.violation.message,
+        tail,
+      },
+    };
+  } finally {
+    process.off("uncaughtException", uncaught);
+    process.off("unhandledRejection", uncaught);
+  }
+}
+
+/** Takes steps until the condition holds; false when it cannot any more, or true time passed. */
+type Advance = (until: {
+  readonly limitMs: number;
+  readonly holds?: () => boolean;
+}) => Promise<boolean>;
+
+async function run(
+  world: World,
+  go: Advance,
+): Promise<{ readonly violation: Violation | undefined; readonly operationCount: number }> {
+  const { scenario, coverage } = world;
+  const admin = new Admin(world);
+  const watchers = new Watchers(world);
+  const leases = scenario.leaseNetwork === undefined ? undefined : new LeaseHolders(world);
+  world.found(scenario.voterCount);
+  if (scenario.isAutopilot) for (const id of world.nodes.keys()) admin.enlist(id);
+  const clients = new Clients(world);
+  const nemesis = new Nemesis(world, chooseFaults(scenario, admin));
+  coverage.hit("clock.skew");
+  await go({ limitMs: scenario.chaosMs });
+
+  const parts: Ending = { world, nemesis, clients, watchers, admin, leases };
+  clients.stop();
+  if (world.failure === undefined) heal(parts);
+  for (const wait of ending(parts)) {
+    if (world.failure !== undefined) break;
+    const isReached = await go({ limitMs: wait.limitMs, holds: wait.holds });
+    if (!isReached && world.failure === undefined) world.uncaught(missed(world, wait));
+  }
+  if (world.failure === undefined) {
+    const verdict = clients.check();
+    coverage.hit(`history.${verdict.kind}`);
+    if (verdict.kind === "violation") {
+      world.uncaught(new Violation("linearizability", `${verdict.longest.length} in order`));
+    }
+  }
+  const { failure } = world;
+  const violation =
+    failure === undefined || failure instanceof Violation
+      ? failure
+      : new Violation("nothing fails", failure.message);
+  return { violation, operationCount: clients.history.length };
+}
+
+async function advance(
+  world: World,
+  until: Parameters<Advance>[0],
+  turnSteps: number,
+): Promise<boolean> {
+  const { holds = () => false, limitMs } = until;
+  const endMs = world.scheduler.nowMs + limitMs;
+  while (world.failure === undefined) {
+    await new Promise((resolve) => setImmediate(resolve));
+    for (let i = 0; i < turnSteps; i++) {
+      if (holds()) return true;
+      if (world.scheduler.nowMs >= endMs) return false;
+      if (!world.step()) break;
+      if (world.trace.steps > STEPS_MAX) {
+        world.uncaught(new Violation("bounded work", `more than ${STEPS_MAX} steps`));
+      }
+    }
+  }
+  return false;
+}
+
+/** The faults of `scenario` by name. */
+function chooseFaults(scenario: Scenario, admin: Admin): Fault[] {
+  const all = allFaults(admin);
+  return scenario.faults.map((name) => {
+    const fault = all.find((each) => each.name === name);
+    if (fault === undefined) throw new Error(`there is no fault "${name}"`);
+    return fault;
+  });
+}
+
+function allFaults(admin: Admin): readonly Fault[] {
+  return [...PROCESS_FAULTS, ...NETWORK_FAULTS, ...DISK_FAULTS, ...membershipFaults(admin)];
+}
