@@ -53,6 +53,11 @@ export const PENDING_COUNT_MAX = 20_000;
 export const GUESS_INTERVAL_MS = 300;
 /** A leader's answer came: how long the outcome waits for being applied here as well. */
 export const READ_YOUR_WRITES_GRACE_MS = 500;
+/**
+ * A commit index waits so long for a write to travel with: longer than a writer on the same
+ * machine takes for its next one, and little to whoever watches at a follower.
+ */
+export const COMMIT_HOLD_MS = 1;
 /** A read index that was not answered is asked for again, with a new context. */
 export const READ_RETRY_MS = 500;
 

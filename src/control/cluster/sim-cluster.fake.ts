@@ -24,6 +24,7 @@ import type {
 import type { StateMachine } from "../kv/types.ts";
 import type { PeerMessage, SnapshotRequest } from "../raft/types.ts";
 import { decodeRecord, encodeValue, type PlainRecord } from "./codec.ts";
+import { holdCommits } from "./commit-hold.ts";
 import { Driver } from "./driver.ts";
 import { messageFromRecord, messageToRecord } from "./message-codec.ts";
 import type {
@@ -352,7 +353,7 @@ export class SimCluster {
       machine: node.machine,
       clock: this.clock,
       random: this.random,
-      transport: this.#transport(node),
+      transport: holdCommits(this.#transport(node), this.clock),
       log: this.#log.with({ node: node.id }),
       answer: (from, method) => this.answer(node.id, from, method),
       onFatal: (error) => {
@@ -363,11 +364,16 @@ export class SimCluster {
   }
 
   #transport(node: SimNode): Transport {
+    let own: PeerReceiver | undefined;
     return {
       attach: (receiver) => {
+        own = receiver;
         node.receiver = receiver;
       },
-      send: (message) => this.#deliver(message),
+      send: (message) => {
+        // What a killed node had not sent is never sent.
+        if (node.receiver === own) this.#deliver(message);
+      },
       sendSnapshot: (transfer) => this.#deliverSnapshot(transfer),
       call: (call) => this.#call(node.id, call),
     };
