@@ -72,16 +72,24 @@ export interface WatchOptions {
   readonly since?: number | undefined;
 }
 
-/** What a watch tells. */
-export type WatchEvent =
-  | { readonly kind: "put"; readonly revision: number; readonly item: PutEventView }
-  | { readonly kind: "delete"; readonly revision: number; readonly item: DeleteEventView }
-  | { readonly kind: "bookmark"; readonly revision: number };
+/**
+ * What a watch tells. `resumeAfter`: everything up to it was told, so another watch can go on from
+ * there; undefined when nothing was told completely yet.
+ */
+export type WatchEvent = {
+  readonly revision: number;
+  readonly resumeAfter: number | undefined;
+} & (
+  | { readonly kind: "put"; readonly item: PutEventView }
+  | { readonly kind: "delete"; readonly item: DeleteEventView }
+  | { readonly kind: "bookmark" }
+);
 
 export interface KvClient {
   get(key: string, options: ReadOptions): Answer<EntryView>;
   list(options: ListOptions): Answer<ListView>;
   put(options: PutOptions): Answer<WriteView>;
+  /** `not_found` when there was nothing to delete. */
   delete(options: WriteOptions): Answer<WriteView>;
   /** `body` goes to the agent as it is, so that its faults are told with their position. */
   txn(body: string): Answer<TxnView>;
@@ -169,33 +177,30 @@ async function watch(
   } catch (error) {
     return streamFailure(target, error);
   }
-  return { kind: "no_agent", detail: "the agent ended the watch; go on with --since" };
+  return { kind: "no_agent", detail: "the agent ended the watch" };
 }
 
 const TOO_LARGE: StreamEvent = { name: "too large", data: "{}", lastId: "" };
 
 /** What `event` tells, or the failure that it tells of or is itself. */
-function decodeEvent({ name, data }: StreamEvent): WatchEvent | ClientFailure {
+function decodeEvent({ name, data, lastId }: StreamEvent): WatchEvent | ClientFailure {
   const body = parseJsonOrUndefined(data);
+  const resumeAfter = lastId === "" ? undefined : Number(lastId);
   switch (name) {
     case "put": {
       const item = v.safeParse(PutEventSchema, body);
-      if (item.success) {
-        return { kind: "put", revision: item.output.modRevision, item: item.output };
-      }
-      break;
+      if (!item.success) break;
+      return { kind: "put", revision: item.output.modRevision, item: item.output, resumeAfter };
     }
     case "delete": {
       const item = v.safeParse(DeleteEventSchema, body);
-      if (item.success) {
-        return { kind: "delete", revision: item.output.revision, item: item.output };
-      }
-      break;
+      if (!item.success) break;
+      return { kind: "delete", revision: item.output.revision, item: item.output, resumeAfter };
     }
     case "bookmark": {
       const bookmark = v.safeParse(BookmarkSchema, body);
-      if (bookmark.success) return { kind: "bookmark", revision: bookmark.output.revision };
-      break;
+      if (!bookmark.success) break;
+      return { kind: "bookmark", revision: bookmark.output.revision, resumeAfter };
     }
   }
   const detail = `its event "${name}" is not understood; use a client of the agent's version`;

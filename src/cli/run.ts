@@ -12,6 +12,7 @@ import { addConfig } from "./config.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_USAGE } from "./exit-code.ts";
 import { safe } from "./format.ts";
 import { addJoin } from "./join.ts";
+import { addKv } from "./kv.ts";
 import { addLease } from "./lease.ts";
 import { addLeave } from "./leave.ts";
 import { addMember } from "./member.ts";
@@ -83,6 +84,7 @@ function createProgram(cli: Cli, said: Said): Command {
     addToken,
     addMember,
     addLease,
+    addKv,
     addAgent,
     addVersion,
   ]) {

@@ -28,8 +28,12 @@ export function createFakeTerminal(options: FakeTerminalOptions = {}): FakeTermi
     isTerminal: false,
     color: false,
     canAsk: false,
+    isReaderGone: false,
     print: async (text) => {
       out += `${text}\n`;
+    },
+    write: async (bytes) => {
+      out += Buffer.from(bytes).toString("latin1");
     },
     tell: async (text) => {
       err += `${text}\n`;

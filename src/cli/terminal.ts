@@ -19,8 +19,12 @@ export interface Terminal {
   readonly color: boolean;
   /** Whether a person can be asked. */
   readonly canAsk: boolean;
+  /** Whether whoever read standard output has gone; what is printed then is lost. */
+  readonly isReaderGone: boolean;
   /** Writes `text` and a line end to standard output. */
   print(text: string): Promise<void>;
+  /** Writes `bytes`, and nothing else, to standard output. */
+  write(bytes: Uint8Array): Promise<void>;
   /** Writes `text` and a line end to standard error. */
   tell(text: string): Promise<void>;
   /** The line that a person answers, or undefined when the input ends. Only if `canAsk`. */
@@ -49,19 +53,27 @@ export function openTerminal(env: Environment): Terminal {
     get canAsk() {
       return process.stdin.isTTY === true && process.stderr.isTTY === true;
     },
-    print: (text) => writeLine(process.stdout, text),
-    tell: (text) => writeLine(process.stderr, text),
+    get isReaderGone() {
+      return gone.has(process.stdout);
+    },
+    print: (text) => write(process.stdout, `${text}\n`),
+    write: (bytes) => write(process.stdout, bytes),
+    tell: (text) => write(process.stderr, `${text}\n`),
     ask,
     readInput,
   };
 }
 
-function writeLine(stream: NodeJS.WriteStream, text: string): Promise<void> {
+/** Streams whose other end was closed. */
+const gone = new WeakSet<NodeJS.WriteStream>();
+
+function write(stream: NodeJS.WriteStream, data: string | Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     // Told to whoever waits for this write; without a listener the event would end the process.
     if (stream.listenerCount("error") === 0) stream.on("error", () => undefined);
-    stream.write(`${text}\n`, (error) => {
+    stream.write(data, (error) => {
       const errno = error && "code" in error ? String(error.code) : undefined;
+      if (errno === "EPIPE") gone.add(stream);
       if (!error || errno === "EPIPE") return resolve();
       const object = stream === process.stdout ? "standard output" : "standard error";
       const detail = { operation: "write", object, cause: error };
