@@ -12,7 +12,7 @@ function openPriority(isAllowed = true) {
   const busy = (turns: number) => {
     for (let i = 0; i < turns; i++) {
       clock.ms++;
-      priority.noteBusy();
+      priority.note(0.001);
     }
   };
   return { priority, calls, busy };
@@ -22,15 +22,15 @@ test("LoopPriority: ordinary until it first rests, then raised, once", () => {
   const { priority, calls, busy } = openPriority();
   busy(100);
   expect(calls).toEqual([]);
-  priority.noteWait();
-  priority.noteWait();
+  priority.note(5);
+  priority.note(5);
   expect(calls).toEqual([true]);
 });
 
 test("LoopPriority: a loop that rests in time stays raised, however much it does", () => {
   const { priority, calls, busy } = openPriority();
   for (let i = 0; i < 100; i++) {
-    priority.noteWait();
+    priority.note(5);
     busy(15);
   }
   expect(calls).toEqual([true]);
@@ -38,17 +38,17 @@ test("LoopPriority: a loop that rests in time stays raised, however much it does
 
 test("LoopPriority: a loop that never rests takes turns with others, until it does", () => {
   const { priority, calls, busy } = openPriority();
-  priority.noteWait();
+  priority.note(5);
   busy(200);
   expect(calls).toEqual([true, false]);
-  priority.noteWait();
+  priority.note(5);
   expect(calls).toEqual([true, false, true]);
 });
 
 test("LoopPriority: a host that does not allow it is asked once", () => {
   const { priority, calls, busy } = openPriority(false);
-  priority.noteWait();
+  priority.note(5);
   busy(200);
-  priority.noteWait();
+  priority.note(5);
   expect(calls).toEqual([true]);
 });

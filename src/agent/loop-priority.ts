@@ -14,8 +14,8 @@ import type { LoopClock } from "../host/packet-ports.ts";
 
 /** How long without rest is too long; well below the 950 ms a second that Linux allows at most. */
 const BUSY_MS = 20;
-/** The clock is read once in so many busy turns. */
-const TURNS_PER_CHECK = 16;
+/** A wait from here on was a rest; a poll(2) that finds something at once takes 1 µs. */
+const REST_MS = 0.01;
 
 /** The priority of one thread; made and used in the loop's thread only. */
 export class LoopPriority {
@@ -24,7 +24,6 @@ export class LoopPriority {
   /** False once the host has said no. */
   #isAllowed = true;
   #isRaised = false;
-  #turns = 0;
   #restedMs = 0;
 
   /** `setRealtime` changes the calling thread and says whether it did. */
@@ -33,22 +32,17 @@ export class LoopPriority {
     this.#setRealtime = setRealtime;
   }
 
-  /** To be told of each turn that moved packets. */
-  noteBusy(): void {
-    this.#turns++;
-    if (this.#turns < TURNS_PER_CHECK) return;
-    this.#turns = 0;
-    if (!this.#isRaised || this.#clock.nowMs() - this.#restedMs < BUSY_MS) return;
-    this.#setRealtime(false);
-    this.#isRaised = false;
-  }
-
-  /** To be told of each return from waiting. */
-  noteWait(): void {
-    this.#turns = 0;
-    this.#restedMs = this.#clock.nowMs();
-    if (this.#isRaised || !this.#isAllowed) return;
-    this.#isAllowed = this.#setRealtime(true);
-    this.#isRaised = this.#isAllowed;
+  /** To be told after each turn how long the loop then waited; 0 when it did not. */
+  note(waitedMs: number): void {
+    if (waitedMs >= REST_MS) {
+      this.#restedMs = this.#clock.nowMs();
+      if (!this.#isRaised && this.#isAllowed) {
+        this.#isAllowed = this.#setRealtime(true);
+        this.#isRaised = this.#isAllowed;
+      }
+    } else if (this.#isRaised && this.#clock.nowMs() - this.#restedMs >= BUSY_MS) {
+      this.#setRealtime(false);
+      this.#isRaised = false;
+    }
   }
 }

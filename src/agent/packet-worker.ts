@@ -15,7 +15,7 @@ import {
 } from "node:worker_threads";
 import { assert } from "../base/assert.ts";
 import { createArena, PORT_LIMITS } from "../dataplane/forward/arena.ts";
-import { PacketLoop, TURN } from "../dataplane/forward/packet-loop.ts";
+import { PacketLoop, SIDE, TURN } from "../dataplane/forward/packet-loop.ts";
 import type { LoopClock } from "../host/packet-ports.ts";
 import { clearEvent, POLLIN, POLLOUT, PollSet } from "../host/sys/descriptor.ts";
 import { setThreadRealtime } from "../host/sys/priority.ts";
@@ -48,28 +48,39 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
   const poll = new PollSet([start.tunFd, start.udpFd, start.eventFd]);
   let warmup = openPacketWarmup();
   report({ kind: "ready", nowMs: CLOCK.nowMs() });
+  let ready: number = SIDE.BOTH;
   while (Atomics.load(control, CONTROL.STOP) === 0) {
     if (Atomics.load(control, CONTROL.PUBLISHED) !== Atomics.load(control, CONTROL.TAKEN)) {
       takeTables(loop, start.tables, control);
     }
-    const turn = loop.turn();
-    if (turn === TURN.BUSY) {
-      priority.noteBusy();
-      continue;
-    }
+    const turn = loop.turn(ready);
     if (turn === TURN.LOST) return loop.lostErrno;
-    if (turn === TURN.IDLE && warmup !== undefined) {
-      if (!warmup.step()) warmup = undefined;
+    const isHeld = turn === TURN.BLOCKED || turn === TURN.STALLED;
+    ready = loop.unfinished;
+    if (ready !== 0 && !isHeld) {
+      priority.note(0);
       continue;
     }
-    poll.watch(TUN, turn === TURN.IDLE ? POLLIN : 0);
-    poll.watch(UDP, turn === TURN.BLOCKED ? POLLIN | POLLOUT : POLLIN);
-    poll.wait(turn === TURN.STALLED ? STALL_MS : WAIT_FOR_EVER);
-    priority.noteWait();
+    if (warmup !== undefined && turn === TURN.IDLE && !warmup.step()) warmup = undefined;
+    ready = wait(poll, turn, warmup !== undefined, priority);
     if (poll.events(EVENT) !== 0) clearEvent(start.eventFd);
   }
   warmup?.close();
   return 0;
+}
+
+/** Waits for what the last turn lacked; the SIDE bits that are ready then. */
+function wait(poll: PollSet, turn: number, isWarming: boolean, priority: LoopPriority): number {
+  const isBlocked = turn === TURN.BLOCKED;
+  const isStalled = turn === TURN.STALLED;
+  poll.watch(TUN, isBlocked || isStalled ? 0 : POLLIN);
+  poll.watch(UDP, isBlocked ? POLLIN | POLLOUT : POLLIN);
+  const startMs = CLOCK.nowMs();
+  poll.wait(isWarming ? 0 : isStalled ? STALL_MS : WAIT_FOR_EVER);
+  priority.note(CLOCK.nowMs() - startMs);
+  const tun = poll.events(TUN) | (poll.events(UDP) & (isBlocked ? POLLOUT : 0));
+  const isTunReady = tun !== 0 || isStalled;
+  return (isTunReady ? SIDE.TUN : 0) | ((poll.events(UDP) & ~POLLOUT) === 0 ? 0 : SIDE.UDP);
 }
 
 function openLoop(start: WorkerStart): PacketLoop {

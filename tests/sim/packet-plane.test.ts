@@ -6,7 +6,7 @@
 import { describe, expect, test } from "bun:test";
 import { DROP, PEER, PEER_STRIDE, TOTAL } from "../../src/dataplane/forward/counters.ts";
 import { OFFLOAD, OFFLOAD_FAILED_IN_USE } from "../../src/dataplane/forward/offload-state.ts";
-import { TURN } from "../../src/dataplane/forward/packet-loop.ts";
+import { SIDE, TURN } from "../../src/dataplane/forward/packet-loop.ts";
 import { type PlaneSide, runPacketPlaneContract } from "../contract/packet-plane.ts";
 import {
   buildPacket,
@@ -155,6 +155,32 @@ describe("surroundings that fail", () => {
     expect(a.total(TOTAL.TX_PAUSES)).toBeGreaterThan(10);
     const payloads = wire.sent.reduce((sum, { bytes }) => sum + bytes.length - 40, 0);
     expect(payloads).toBe(20 * 60_000);
+  });
+
+  test("a full socket stays known while only the other side is looked at", () => {
+    const { wire, a } = openRigPair();
+    a.tun.waiting.push(superFrame(5000));
+    a.udp.room = 0;
+    expect(a.loop.turn()).toBe(TURN.BLOCKED);
+    expect(a.loop.turn(SIDE.UDP)).toBe(TURN.BLOCKED);
+    a.udp.room = 1;
+    expect([a.loop.turn(SIDE.TUN), wire.sent.length]).toEqual([TURN.IDLE, 5]);
+  });
+
+  test("full batches say that more may wait; the others do not", () => {
+    const { wire, a, b } = openRigPair();
+    const small = plainFrame(buildPacket({ ...A, protocol: "udp" }));
+    a.tun.waiting.push(...Array.from({ length: 65 }, () => small));
+    a.loop.turn();
+    expect(a.loop.unfinished).toBe(SIDE.TUN);
+    a.loop.turn();
+    expect(a.loop.unfinished).toBe(0);
+    a.tun.waiting.push(...Array.from({ length: 20 }, () => superFrame(60_000)));
+    a.loop.turn(SIDE.TUN);
+    expect([a.loop.unfinished, a.tun.waiting.length]).toEqual([SIDE.TUN, 12]);
+    b.udp.joins = false;
+    b.loop.turn();
+    expect([b.loop.unfinished, wire.sent.length > 64]).toEqual([SIDE.UDP, true]);
   });
 
   test("a table that comes while the socket is full: the rest goes where the new one says", () => {

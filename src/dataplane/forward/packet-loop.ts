@@ -21,17 +21,20 @@ import { TunWriter } from "./tun-writer.ts";
 
 /** What one turn did. */
 export const TURN = {
-  /** Nothing came from either side: wait for both. */
+  /** Nothing came from either side. */
   IDLE: 0,
-  /** Packets moved: take another turn. */
+  /** Packets moved. */
   BUSY: 1,
-  /** The socket is full and nothing came from it: wait until it takes or gives something. */
+  /** The socket is full: wait until it takes or gives something, and leave the TUN alone. */
   BLOCKED: 2,
-  /** The TUN fails for now and nothing came from the socket: try again a little later. */
+  /** The TUN fails for now: leave it alone, and try again a little later. */
   STALLED: 4,
   /** The TUN is gone: this loop has no more use. `lostErrno` says how. */
   LOST: 3,
 } as const;
+
+/** The two sides of a loop, as bits. */
+export const SIDE = { TUN: 1, UDP: 2, BOTH: 3 } as const;
 
 const EBADF = 9;
 const ENODEV = 19;
@@ -54,6 +57,8 @@ export interface PacketLoopParts {
 export class PacketLoop {
   /** Error number with which the TUN was lost; 0 while it is there. */
   lostErrno = 0;
+  /** SIDE bits of where more may wait than the last turn could take. */
+  unfinished: number = SIDE.BOTH;
 
   readonly #clock: LoopClock;
   readonly #counters: LoopCounters;
@@ -84,18 +89,28 @@ export class PacketLoop {
     this.#transmitter.useTable(this.#fib);
   }
 
-  /** Moves at most one batch each way. Returns a TURN value. */
-  turn(): number {
-    const pumped = this.#transmitter.pump(this.#fib);
+  /**
+   * Moves at most one batch each way, looking only at the sides (SIDE bits) that are `ready`; for
+   * a full socket that is the TUN's side once it takes more. Returns a TURN value.
+   */
+  turn(ready: number = SIDE.BOTH): number {
+    this.unfinished = 0;
+    const pumped = (ready & SIDE.TUN) === 0 ? PUMP.IDLE : this.#transmitter.pump(this.#fib);
     if (isLost(pumped)) {
       this.lostErrno = -pumped;
       return TURN.LOST;
     }
-    const received = this.#receiver.burst(this.#fib, this.#clock.nowMs());
-    if (received > 0) return TURN.BUSY;
-    if (pumped === PUMP.BUSY) return TURN.BUSY;
+    if (pumped === PUMP.BUSY && this.#transmitter.isFull) this.unfinished = SIDE.TUN;
+    const received = (ready & SIDE.UDP) === 0 ? 0 : this.#receive();
+    if (this.#transmitter.isHolding) return TURN.BLOCKED;
     if (pumped < 0) return TURN.STALLED;
-    return pumped === PUMP.BLOCKED ? TURN.BLOCKED : TURN.IDLE;
+    return received > 0 || pumped === PUMP.BUSY ? TURN.BUSY : TURN.IDLE;
+  }
+
+  #receive(): number {
+    const received = this.#receiver.burst(this.#fib, this.#clock.nowMs());
+    if (received === this.#receiver.countMax) this.unfinished |= SIDE.UDP;
+    return received;
   }
 }
 

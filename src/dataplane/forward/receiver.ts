@@ -70,6 +70,11 @@ export class Receiver {
     this.#counters = parts.counters;
   }
 
+  /** How many messages fill a batch, so that more may wait in the socket. */
+  get countMax(): number {
+    return this.#batch.offset.length;
+  }
+
   /** Receives one batch and writes what passes. How many messages came, or a negative error. */
   burst(fib: FibView, nowMs: number): number {
     const count = this.#udp.receive(this.#batch);

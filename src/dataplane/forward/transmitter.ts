@@ -81,15 +81,29 @@ export class Transmitter {
     this.#headerAt = arena.headersAt;
   }
 
+  /** Whether packets were read that are not sent yet: the socket was full. */
+  get isHolding(): boolean {
+    return !this.#queue.isEmpty || this.#next < this.#count || this.#segmenter.hasNext;
+  }
+
+  /** Whether the last batch left no room, so that more may wait in the TUN. */
+  get isFull(): boolean {
+    const last = this.#count - 1;
+    if (last < 0) return false;
+    const { offset, length, step, end, packetSizeMax } = this.#batch;
+    const next = offset[last]! + Math.ceil(length[last]! / step) * step;
+    return this.#count === offset.length || next + packetSizeMax > end;
+  }
+
   /** Sends what an earlier call left, then one batch. A PUMP value, or a negative TUN error. */
   pump(fib: FibView): number {
     if (!this.#queue.isEmpty && !this.#flush()) return PUMP.BLOCKED;
     if (this.#next === this.#count && !this.#segmenter.hasNext) {
       const count = this.#tun.read(this.#batch);
+      this.#count = Math.max(0, count);
+      this.#next = 0;
       if (count <= 0) return count < 0 ? count : PUMP.IDLE;
       this.#counters.add(TOTAL.TX_READS, count);
-      this.#count = count;
-      this.#next = 0;
     }
     while (this.#next < this.#count || this.#segmenter.hasNext) {
       if (!this.#hasRoom() && !this.#flush()) return PUMP.BLOCKED;
