@@ -24,6 +24,9 @@ export type CallMethod = "propose" | "join" | "ca_key";
  * sentence.
  */
 export type CallFailure =
+  /** There was no connection: the other side knows nothing of the call. */
+  | { readonly kind: "not_sent" }
+  /** The connection was lost while the call was on its way: it may have been carried out. */
   | { readonly kind: "unreachable" }
   | { readonly kind: "timeout" }
   | { readonly kind: "refused"; readonly reason: string; readonly detail: string };

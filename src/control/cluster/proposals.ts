@@ -63,6 +63,11 @@ interface Pending {
   readonly command: Command;
   deadlineMs: number;
   phase: Phase;
+  /**
+   * Whether a leader may have taken it in, this node included. Once it may, no failure can promise
+   * that the write does not happen, whatever this node learns later.
+   */
+  mayHappen: boolean;
   /** Told the outcome, or why there is none. */
   readonly waiters: ((result: Result<unknown, ClusterFailure>) => void)[];
 }
@@ -119,6 +124,7 @@ export class Proposals {
         command,
         deadlineMs,
         phase: { kind: "waiting" },
+        mayHappen: false,
         waiters,
       };
       this.#pending.set(key, pending);
@@ -164,7 +170,7 @@ export class Proposals {
     const { leader, term } = this.#host.leadership();
     for (const [key, served] of this.#served) {
       if (leader === this.#host.nodeId && served.term === term) continue;
-      this.#answer(key, refuse("not_leader", "leadership moved while the write was on its way"));
+      this.#answer(key, refuse("leadership_moved", "the write was on its way already"));
     }
     for (const [key, pending] of this.#pending) {
       const phase = pending.phase;
@@ -191,8 +197,10 @@ export class Proposals {
         if (pending.phase.kind === "waiting") this.#dispatch(key, pending, guess);
         continue;
       }
-      const phase = pending.phase;
-      this.#finish(key, phase.kind === "answered" ? ok(phase.outcome) : err(this.#host.explain()));
+      const { phase, mayHappen } = pending;
+      const failure = () =>
+        err(mayHappen ? undetermined(this.#host.explain()) : this.#host.explain());
+      this.#finish(key, phase.kind === "answered" ? ok(phase.outcome) : failure());
     }
   }
 
@@ -239,7 +247,10 @@ export class Proposals {
       request: [pending.request.client, pending.request.sequence],
       timeoutMs,
     };
+    const mightBefore = pending.mayHappen;
+    pending.mayHappen = true;
     const result = await this.#host.forward(leader, body, timeoutMs);
+    if (!result.ok && isNotTaken(result.error)) pending.mayHappen = mightBefore;
     if (this.#pending.get(key) !== pending || pending.phase !== phase) return;
     if (result.ok) {
       const index = result.value["index"];
@@ -280,7 +291,13 @@ export class Proposals {
     const batch = this.#outbox;
     this.#outbox = [];
     const result = this.#host.propose(batch.map((item) => item.entry));
-    if (result.ok) return;
+    if (result.ok) {
+      for (const { key } of batch) {
+        const pending = this.#pending.get(key);
+        if (pending !== undefined) pending.mayHappen = true;
+      }
+      return;
+    }
     const isBusy = result.error.kind === "dropped" && result.error.reason === "too_busy";
     for (const { key } of batch) {
       const pending = this.#pending.get(key);
@@ -314,6 +331,21 @@ const STOPPED: ClusterFailure = {
   kind: "no_leader",
   detail: "Cannot write to the cluster: this node stops; use another node",
 };
+
+/** Refusals of a node that took nothing in. After any other failure the write may be on its way. */
+const UNREAD_REASONS: ReadonlySet<string> = new Set(["not_leader", "malformed", "overloaded"]);
+
+function isNotTaken(failure: CallFailure): boolean {
+  if (failure.kind === "not_sent") return true;
+  return failure.kind === "refused" && UNREAD_REASONS.has(failure.reason);
+}
+
+/** `failure` of a write that may have left this node. */
+function undetermined(failure: ClusterFailure): ClusterFailure {
+  const warning = "the write may still happen";
+  if (failure.detail.includes(warning)) return failure;
+  return { ...failure, detail: `${failure.detail}; ${warning}` };
+}
 
 function requestKey(request: RequestId): string {
   return `${request.client}/${request.sequence}`;

@@ -121,12 +121,12 @@ export class PeerTransport implements Transport {
 
   call(call: Call): Promise<Result<PlainRecord, CallFailure>> {
     const { target, method, body, timeoutMs } = call;
-    if (this.#isClosed) return Promise.resolve(err({ kind: "unreachable" }));
+    if (this.#isClosed) return Promise.resolve(err({ kind: "not_sent" }));
     const peer = this.#peer(target);
     const id = ++this.#lastId;
     const frame = this.#frame(target, { k: "call", i: id, m: method, b: body });
     if (peer.calls.size >= CALLS_PENDING_MAX || !peer.main.send(frame)) {
-      return Promise.resolve(err({ kind: "unreachable" }));
+      return Promise.resolve(err({ kind: "not_sent" }));
     }
     this.#options.counters.sentFrames += 1;
     return new Promise((resolve) => {
