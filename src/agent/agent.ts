@@ -248,11 +248,12 @@ class Agent {
       const detail = `Cannot join "${request.peer}": not a host or host:port`;
       return err({ kind: "peer_unreachable", detail });
     }
-    const { nodeId, name } = this.#session!.identity;
+    const { nodeId, name, keys } = this.#session!.identity;
     const joined = await requestJoin({
       peer,
       token: request.token,
       nodeId,
+      key: keys.key,
       self: this.#self(),
       clock,
     });
@@ -349,6 +350,7 @@ class Agent {
       // Not before: an open session lays its network out again at the next change.
       if (!keepNetwork) await this.#removeDataPlane();
       this.#session = await this.#openSession(identity);
+      await this.#identityStore!.removeFormer();
     } catch (error) {
       // Half a node is worse than none: the supervisor starts it again from what is on the disk.
       if (error instanceof HostError) this.#options.onFatal(error);

@@ -209,6 +209,11 @@ export class IdentityStore {
     await this.#writeText(NODE_FILE, text, PUBLIC_MODE);
   }
 
+  /** Removes what clusters that this node left, their keys among it, have left on the disk. */
+  async removeFormer(): Promise<void> {
+    if (this.#current !== undefined) await this.#removeOthers(this.#current.clusterId);
+  }
+
   async #removeOthers(keep: ClusterId): Promise<void> {
     for (const parent of ["pki", "wal", "snapshots"]) {
       for (const name of await this.#files.list(parent)) {

@@ -236,6 +236,15 @@ describe("admission", () => {
     expect("failure" in gone && gone.failure.kind).toBe("join_refused");
   });
 
+  test("a node that died before its answer came joins again with the same token", async () => {
+    const token = await host.createToken(1);
+    const nodeId = decodeNodeId(4_343);
+    const first = await guest.request(token, host.cluster.port, { nodeId });
+    const again = await guest.request(token, host.cluster.port, { nodeId });
+    expect([first.ok, again.ok]).toEqual([true, true]);
+    await host.cluster.removeMember(nodeId);
+  });
+
   test("a request that is not signed by its key is refused", async () => {
     const parsed = parseToken(await host.createToken());
     if (!parsed.ok) throw new Error(parsed.error.detail);

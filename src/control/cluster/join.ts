@@ -43,6 +43,11 @@ export interface JoinOptions {
   /** The text that `overlay token` printed. */
   readonly token: string;
   readonly nodeId: NodeId;
+  /**
+   * This node's own key (PEM): with it the cluster knows a repeated join, also one from after a
+   * crash, for the same request.
+   */
+  readonly key: string;
   readonly self: MemberInfo;
   readonly clock: Clock;
   readonly timeoutMs?: number;
@@ -69,10 +74,10 @@ interface Attempt {
  * cluster knows it for the same request.
  */
 export async function requestJoin(options: JoinOptions): Promise<Result<Joined, JoinFailure>> {
-  const { peer, nodeId, self, clock, timeoutMs = TIMEOUT_MS } = options;
+  const { peer, nodeId, key, self, clock, timeoutMs = TIMEOUT_MS } = options;
   const token = parseToken(options.token);
   if (!token.ok) return token;
-  const { csr, key } = await createRequest(nodeId);
+  const { csr } = await createRequest(nodeId, key);
   const { secret } = token.value;
   const frame = encodeFrame(requestToRecord({ secret, nodeId, csr, info: self }));
   const deadlineMs = clock.nowMs() + timeoutMs;

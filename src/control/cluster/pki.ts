@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { createPublicKey } from "node:crypto";
 import type { Pkcs10CertificateRequest } from "@peculiar/x509";
 import { type ClusterId, formatNodeId, type NodeId } from "../../base/ids.ts";
 import { err, ok, type Result } from "../../base/result.ts";
@@ -77,16 +78,16 @@ export async function createCa(options: {
   return { certificate: pemOf(certificate), key: await exportKey(keys.privateKey) };
 }
 
-/** A new key of a node, with the request to certify it. */
-export async function createRequest(nodeId: NodeId): Promise<RequestedKey> {
+/** A key of a node (PEM; a new one when absent), with the request to certify it. */
+export async function createRequest(nodeId: NodeId, key?: string): Promise<RequestedKey> {
   const x509 = await loadLibrary();
-  const keys = await createKeys();
+  const keys = key === undefined ? await createKeys() : await importKeys(key);
   const csr = await x509.Pkcs10CertificateRequestGenerator.create({
     name: `CN=${formatNodeId(nodeId)}`,
     keys,
     signingAlgorithm: ALGORITHM,
   });
-  return { csr: pemOf(csr), key: await exportKey(keys.privateKey) };
+  return { csr: pemOf(csr), key: key ?? (await exportKey(keys.privateKey)) };
 }
 
 /** The certificate (PEM) for the key of the request, in the name of `nodeId`. */
@@ -163,6 +164,12 @@ async function exportKey(key: CryptoKey): Promise<string> {
 function importKey(pem: string): Promise<CryptoKey> {
   const der = Buffer.from(pem.replace(/-----[A-Z ]+-----|\s/g, ""), "base64");
   return crypto.subtle.importKey("pkcs8", der, ALGORITHM, false, ["sign"]);
+}
+
+async function importKeys(pem: string): Promise<CryptoKeyPair> {
+  const spki = createPublicKey(pem).export({ type: "spki", format: "der" });
+  const publicKey = await crypto.subtle.importKey("spki", spki, ALGORITHM, true, ["verify"]);
+  return { privateKey: await importKey(pem), publicKey };
 }
 
 /** A positive integer in hexadecimal: the first bit is clear, the first byte is not zero. */

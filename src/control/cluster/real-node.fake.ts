@@ -126,6 +126,7 @@ export class RealNode {
       peer: { host: "127.0.0.1", port },
       token,
       nodeId: this.identity.nodeId,
+      key: this.identity.keys.key,
       self: this.info(),
       clock: realClock,
       timeoutMs: 5_000,
