@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { HostError } from "../../base/host-error.ts";
 import type { NodeId } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
 import { err, ok } from "../../base/result.ts";
@@ -91,7 +92,14 @@ export class CaKey {
         log.warn("a member sent a key that is not the CA's", { member: target });
         continue;
       }
-      await save(key);
+      try {
+        await save(key);
+      } catch (error) {
+        if (!(error instanceof HostError)) throw error;
+        // This node works without it; another try follows.
+        log.warn("cannot keep the CA's key", { reason: error.message });
+        return;
+      }
       this.#key = key;
       this.stop();
       log.debug("the CA's key was fetched");

@@ -68,6 +68,10 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   });
   server.on("secureConnection", (socket) => dispatch(socket, options));
   await listenOn(server, listen);
+  // From now on an error concerns one connection, not the port.
+  server.on("error", () => {
+    counters.acceptsFailed += 1;
+  });
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : listen.port;
   return {

@@ -14,6 +14,8 @@ export interface PeerCounters {
   refusedNodes: number;
   /** Frames that were malformed, of another cluster, generation or node. */
   refusedFrames: number;
+  /** Connections that could not be accepted: too many open files, for one. */
+  acceptsFailed: number;
   /** Messages that were not sent: no connection, or its queue was full. */
   droppedMessages: number;
   sentFrames: number;
@@ -34,6 +36,7 @@ export function createPeerCounters(): PeerCounters {
     refusedCertificates: 0,
     refusedNodes: 0,
     refusedFrames: 0,
+    acceptsFailed: 0,
     droppedMessages: 0,
     sentFrames: 0,
     receivedFrames: 0,
