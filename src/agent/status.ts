@@ -78,6 +78,9 @@ export function agentReadiness(sources: StatusSources): Readiness {
   if (state.kind === "no_config") reasons.push("no network config yet");
   if (state.kind === "wanting") reasons.push(`no lease yet: ${state.reason}`);
   if (state.kind === "blocked") reasons.push(state.reason);
+  if (state.kind === "ready" && sources.dataPlane.engine === undefined) {
+    reasons.push("the packet engine does not run; it is being started again");
+  }
   for (const { operation, object, reason } of sources.reconciler.unmet()) {
     reasons.push(`Cannot ${operation} ${object}: ${reason}`);
   }
