@@ -28,9 +28,9 @@ export const TURN = {
   /** The socket is full: wait until it takes or gives something, and leave the TUN alone. */
   BLOCKED: 2,
   /** The TUN fails for now: leave it alone, and try again a little later. */
-  STALLED: 4,
+  STALLED: 3,
   /** The TUN is gone: this loop has no more use. `lostErrno` says how. */
-  LOST: 3,
+  LOST: 4,
 } as const;
 
 /** The two sides of a loop, as bits. */
