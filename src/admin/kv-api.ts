@@ -36,7 +36,7 @@ export interface KvApi {
 
 /** One watch that goes on as the store changes. Holds nothing back: who does not ask, waits. */
 export interface Watch {
-  /** What comes next, when it comes. Asked for one at a time; nothing after `compacted`, `ended`. */
+  /** What comes next, when it comes. Asked one at a time; the last is `compacted` or `ended`. */
   next(): Promise<WatchItem>;
   /** Ends it; a question that waits is answered `ended`. */
   close(): void;
