@@ -36,6 +36,7 @@ export function isLoopbackHost(host: string): boolean {
 export function guardTcp(adminToken: string): MiddlewareHandler {
   // An empty admin token would be matched by nobody's header; it must never be matched at all.
   const wanted = adminToken === "" ? undefined : digestOf(adminToken);
+  const refuseHost = hostCheck();
   return async (c, next) => {
     const isWrite = !SAFE_METHODS.has(c.req.method);
     const refusal =
@@ -49,13 +50,21 @@ export function guardTcp(adminToken: string): MiddlewareHandler {
   };
 }
 
-function refuseHost(host: string | undefined): Problem | undefined {
-  const name = HOST_PATTERN.exec(host ?? "")?.[1];
-  if (name !== undefined && isLoopbackHost(name)) return undefined;
-  const detail =
-    `Cannot answer for host "${host ?? ""}": only loopback names are served; ` +
-    'use "127.0.0.1" or "localhost"';
-  return { kind: "forbidden_host", detail };
+/** A check that remembers the last good header: a client sends the same one again and again. */
+function hostCheck(): (host: string | undefined) => Problem | undefined {
+  let good: string | undefined;
+  return (host) => {
+    if (host !== undefined && host === good) return undefined;
+    const name = HOST_PATTERN.exec(host ?? "")?.[1];
+    if (name !== undefined && isLoopbackHost(name)) {
+      good = host;
+      return undefined;
+    }
+    const detail =
+      `Cannot answer for host "${host ?? ""}": only loopback names are served; ` +
+      'use "127.0.0.1" or "localhost"';
+    return { kind: "forbidden_host", detail };
+  };
 }
 
 function refuseOrigin(origin: string | undefined): Problem | undefined {

@@ -128,8 +128,10 @@ function limitInflight(): MiddlewareHandler {
 /** Answers are of this moment, and a body is never a page to be guessed at. */
 const noStore: MiddlewareHandler = async (c, next) => {
   await next();
-  c.header("cache-control", "no-store");
-  c.header("x-content-type-options", "nosniff");
+  // Not by c.header(), which makes a second response around the body of the first.
+  const { headers } = c.res;
+  headers.set("cache-control", "no-store");
+  headers.set("x-content-type-options", "nosniff");
 };
 
 /** Ends the process from outside the request, where nothing can catch it. */

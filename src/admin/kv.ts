@@ -23,7 +23,7 @@ import type { Consistency, KvApi, ListView } from "./kv-api.ts";
 import { itemView, keyOfPath, normalizeKey } from "./kv-item.ts";
 import { compactedProblem, futureProblem, refusalProblem, valueTooLarge } from "./kv-problem.ts";
 import { type Problem, problemResponse, type RequestProblem } from "./problem.ts";
-import { parseQuery, parseWith, readBytes } from "./request.ts";
+import { parseQuery, parseWith, pathOf, readBytes } from "./request.ts";
 import type { AdminService } from "./service.ts";
 
 /** A whole number in a query, without sign. */
@@ -213,6 +213,7 @@ function parseConditions(request: Request, key: string): Result<Compare[], Reque
   const { headers } = request;
   const header = (name: string) => headers.get(name) ?? undefined;
   const given = { "If-Match": header("if-match"), "If-None-Match": header("if-none-match") };
+  if (given["If-Match"] === undefined && given["If-None-Match"] === undefined) return ok([]);
   const parsed = parseWith(Conditions, given, "header");
   if (!parsed.ok) return parsed;
   const compare: Compare[] = [];
@@ -229,7 +230,7 @@ function parseConditions(request: Request, key: string): Result<Compare[], Reque
 }
 
 function parseKey(request: Request): Result<string, RequestProblem> {
-  const key = keyOfPath(new URL(request.url).pathname);
+  const key = keyOfPath(pathOf(request));
   if (key !== undefined) return ok(key);
   const message = "Expected percent-encoded UTF-8";
   const detail = `Cannot read the path of the request: ${message}`;
