@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../../host/ports.ts";
 
-/** Runs `task` at the end of this turn of the loop; as a microtask where the clock knows no turns. */
+/** Runs `task` at the end of this turn of the loop, or as a microtask where there are no turns. */
 export function soon(clock: Clock, task: () => void): void {
   if (clock.soon === undefined) queueMicrotask(task);
   else clock.soon(task);

@@ -1,8 +1,8 @@
 /**
  * One simulated cluster: nodes, network, true time, and the checkers that watch all of them.
  *
- * One step is one event: a delivered message, a timer, an answer of a disk, a client's action. After
- * each, every promise that can go on does so, and no real time passes.
+ * One step is one event: a delivered message, a timer, an answer of a disk, a client's action.
+ * After each, every promise that can go on does so, and no real time passes.
  *
  * @module
  */
