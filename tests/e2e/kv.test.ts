@@ -5,8 +5,10 @@
  * @module
  */
 import { describe, expect } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { formCluster, waitSettled } from "../lab/cluster.ts";
-import type { ApiAnswer, Host } from "../lab/host.ts";
+import { type ApiAnswer, type Host, OVERLAY_PATH } from "../lab/host.ts";
 import type { Lab } from "../lab/lab.ts";
 import { labGroup, labTest } from "../lab/requirements.ts";
 import { waitFor } from "../lab/wait.ts";
@@ -236,6 +238,22 @@ describe("kill -9", () => {
   });
 
   labTest("puts, gets and compare-and-swaps of many clients are linearizable", THREE, mixedLoad);
+});
+
+describe("docs/STORE.md", () => {
+  labTest("its examples run as they stand", { hosts: 1, docker: false }, async (lab) => {
+    const host = lab.host(0);
+    await host.startHealthyAgent();
+    const page = readFileSync(join(import.meta.dir, "../../docs/STORE.md"), "utf8");
+    const blocks = [...page.matchAll(/^```sh\n(.*?)^```$/gms)].map((match) => match[1]!);
+    expect(blocks.length).toBeGreaterThan(3);
+    const overlay = `overlay() { '${OVERLAY_PATH}' "$@" --socket '${host.socket}'; }\n`;
+    for (const block of blocks) {
+      const script = block.replaceAll("/run/overlay/overlay.sock", host.socket);
+      await host.mustRun(["sh", "-ec", overlay + script]);
+    }
+    expect((await host.api("/kv/app/leader")).text).toBe("web1");
+  });
 });
 
 /** Every key that was ever written came up exactly as often as it was changed. */
