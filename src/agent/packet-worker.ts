@@ -53,16 +53,20 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
     if (Atomics.load(control, CONTROL.PUBLISHED) !== Atomics.load(control, CONTROL.TAKEN)) {
       takeTables(loop, start.tables, control);
     }
+    const bytesBefore = loop.byteCount;
     const turn = loop.turn(ready);
     if (turn === TURN.LOST) return loop.lostErrno;
+    const movedBytes = loop.byteCount - bytesBefore;
     const isHeld = turn === TURN.BLOCKED || turn === TURN.STALLED;
     ready = loop.unfinished;
     if (ready !== 0 && !isHeld) {
-      priority.note(0);
+      priority.note(movedBytes, 0);
       continue;
     }
     if (warmup !== undefined && turn === TURN.IDLE && !warmup.step()) warmup = undefined;
-    ready = wait(poll, turn, warmup !== undefined, priority);
+    const startMs = CLOCK.nowMs();
+    ready = wait(poll, turn, warmup !== undefined);
+    priority.note(movedBytes, CLOCK.nowMs() - startMs);
     if (poll.events(EVENT) !== 0) clearEvent(start.eventFd);
   }
   warmup?.close();
@@ -70,14 +74,12 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
 }
 
 /** Waits for what the last turn lacked; the SIDE bits that are ready then. */
-function wait(poll: PollSet, turn: number, isWarming: boolean, priority: LoopPriority): number {
+function wait(poll: PollSet, turn: number, isWarming: boolean): number {
   const isBlocked = turn === TURN.BLOCKED;
   const isStalled = turn === TURN.STALLED;
   poll.watch(TUN, isBlocked || isStalled ? 0 : POLLIN);
   poll.watch(UDP, isBlocked ? POLLIN | POLLOUT : POLLIN);
-  const startMs = CLOCK.nowMs();
   poll.wait(isWarming ? 0 : isStalled ? STALL_MS : WAIT_FOR_EVER);
-  priority.note(CLOCK.nowMs() - startMs);
   const tun = poll.events(TUN) | (poll.events(UDP) & (isBlocked ? POLLOUT : 0));
   const isTunReady = tun !== 0 || isStalled;
   return (isTunReady ? SIDE.TUN : 0) | ((poll.events(UDP) & ~POLLOUT) === 0 ? 0 : SIDE.UDP);

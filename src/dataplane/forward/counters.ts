@@ -117,6 +117,11 @@ export class LoopCounters {
     this.#peers = peers;
   }
 
+  /** Inner bytes sent and received. */
+  get byteCount(): number {
+    return this.#totals[TOTAL.TX_BYTES]! + this.#totals[TOTAL.RX_BYTES]!;
+  }
+
   /** Adds to a total. */
   add(total: number, amount: number): void {
     this.#totals[total] = this.#totals[total]! + amount;

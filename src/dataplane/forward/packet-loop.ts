@@ -82,6 +82,11 @@ export class PacketLoop {
     this.#receiver = new Receiver({ arena, udp, joiner, writer, counters });
   }
 
+  /** Inner bytes moved so far, both ways together. */
+  get byteCount(): number {
+    return this.#counters.byteCount;
+  }
+
   /** Forwards by `table` from the next packet on; `peers` is larger when new slots need it. */
   useTable(table: SharedArrayBuffer, peers: Float64Array | undefined): void {
     if (peers !== undefined) this.#counters.replacePeers(peers);
