@@ -16,6 +16,7 @@ import { acquireLease, putConfig } from "../control/network/commands.ts";
 import { createAdminService } from "./admin-service.ts";
 import { openTestCluster } from "./cluster.fake.ts";
 import type { DataPlane } from "./data-plane.ts";
+import { KvService } from "./kv-service.ts";
 import { NetworkAgent } from "./network-agent.ts";
 import type { Reconciler } from "./reconciler.ts";
 import type { Session } from "./session.ts";
@@ -66,6 +67,7 @@ function setUp({ members = [SELF, OTHER], dead = [], removed = false }: Options 
     identity: { nodeId: SELF, name: "h11", generation: 1 } as Identity,
     cluster: cluster as Cluster,
     network,
+    kv: new KvService({ cluster: cluster as Cluster, machine: test.machine, clock }),
   };
   const service = createAdminService({
     session: () => session as Session,

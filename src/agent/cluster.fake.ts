@@ -48,6 +48,7 @@ export function openTestCluster() {
     onRole: () => () => undefined,
   };
   return {
+    machine,
     cluster,
     apply,
     executed,

@@ -13,14 +13,14 @@ import { ok, type Result } from "../base/result.ts";
 import type { Cluster } from "../control/cluster/types.ts";
 import type { Compact, CompactOutcome } from "../control/kv/compact.ts";
 import type { Txn, TxnOutcome } from "../control/kv/txn.ts";
-import type { StateMachine } from "../control/kv/types.ts";
+import type { KvMachine } from "../control/kv/types.ts";
 import type { WatchCursor } from "../control/kv/watch.ts";
 import type { Clock } from "../host/ports.ts";
 
 export interface KvServiceOptions {
   readonly cluster: Pick<Cluster, "execute" | "readBarrier" | "onApplied">;
   /** The one that `cluster` applies its log to. */
-  readonly machine: Pick<StateMachine, "reader" | "history">;
+  readonly machine: Pick<KvMachine, "reader" | "history" | "ttls" | "checks">;
   readonly clock: Clock;
 }
 
@@ -54,6 +54,22 @@ export class KvService implements KvApi {
 
   watch(cursor: WatchCursor): Result<Watch, ClusterFailure> {
     return this.#watches.open(cursor);
+  }
+
+  /** For metrics; names are snake case. */
+  gauges(): readonly { readonly name: string; readonly help: string; readonly value: number }[] {
+    const { ttls, history, checks } = this.#options.machine;
+    const gauge = (name: string, help: string, value: number) => ({ name, help, value });
+    return [
+      gauge("store_oldest_revision", "Oldest revision kept on this node", history.oldestRevision),
+      gauge("store_ttl_keys", "Keys with a time to live", ttls.size),
+      gauge("store_watches", "Watches open on this node", this.#watches.count),
+      gauge(
+        "store_agreed_index",
+        "Newest log index at which most voters had this node's state",
+        checks.agreed ?? 0,
+      ),
+    ];
   }
 
   /** Ends all watches. */

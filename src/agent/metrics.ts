@@ -13,7 +13,7 @@ export function agentMetrics(sources: StatusSources): readonly Metric[] {
 }
 
 function clusterMetrics({ session }: StatusSources): Metric[] {
-  const { cluster } = session();
+  const { cluster, kv } = session();
   const status = cluster.status();
   const metrics = [
     gauge("raft_term", "Raft term of this node", status.term),
@@ -25,6 +25,7 @@ function clusterMetrics({ session }: StatusSources): Metric[] {
     gauge("cluster_members", "Members of the cluster", cluster.members().length),
     gauge("cluster_voters", "Members that vote", status.voterCount),
   ];
+  for (const { name, help, value } of kv.gauges()) metrics.push(gauge(name, help, value));
   for (const [name, value] of Object.entries(cluster.counters())) {
     metrics.push(counter(`cluster_${name}_total`, `Cluster port and consensus: ${name}`, value));
   }

@@ -176,6 +176,11 @@ describe("comparing states", () => {
     world.fill();
     await world.clock.advance(5_000);
     expect(checks(world)).toBe(6);
+    const agreed = world.machines.map((machine) => Number(machine.checks.agreed));
+    expect(agreed).toEqual(Array(3).fill(2 * CHECK_INTERVAL_ENTRIES));
+    expect(world.service.gauges()).toContainEqual(
+      expect.objectContaining({ name: "store_agreed_index", value: agreed[0]! }),
+    );
     await world.clock.advance(60_000);
     expect([checks(world), world.fatal]).toEqual([6, []]);
   });

@@ -43,6 +43,8 @@ describe("take", () => {
       expect(found.slice(0, -1).every((each) => each === undefined)).toBe(true);
       expect(found.at(-1) !== undefined).toBe(diverged);
       expect(checks.asked).toBe(INDEX);
+      const isAgreed = words.filter(({ hash: each }) => each === hash(own)).length > 1;
+      expect(checks.agreed).toBe(isAgreed ? INDEX : undefined);
     });
   }
 
@@ -131,6 +133,7 @@ describe("the state machine", () => {
       expect(applyNext(fine!, each)).toEqual({ kind: "checked" });
     }
     expect(good!.hash()).toBe(fine!.hash());
+    expect(good!.checks.agreed).toBe(INDEX);
     expect(() => words.map((each) => applyNext(wrong!, each))).toThrow(HostError);
     expect(() => applyNext(wrong!, words[1]!)).toThrow(/state diverged.*2 of 3 voters/);
   });

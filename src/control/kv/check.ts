@@ -78,6 +78,11 @@ export class StateChecks implements StateCheckReader {
   readonly #tallies = new Map<Index, Tally>();
   #latest: StateDigest | undefined;
   #asked: Index | undefined;
+  #agreed: Index | undefined;
+
+  get agreed(): Index | undefined {
+    return this.#agreed;
+  }
 
   get asked(): Index | undefined {
     return this.#asked;
@@ -110,10 +115,13 @@ export class StateChecks implements StateCheckReader {
     if (this.#tallies.size > CHECK_TALLIES_MAX) forgetFirst(this.#tallies);
     tally.voterCount = Math.max(tally.voterCount, voterCount);
     if (tally.hashes.size < VOTERS_MAX) tally.hashes.set(node, hash);
-    if (hash === own.hash) return undefined;
     let count = 0;
     for (const each of tally.hashes.values()) if (each === hash) count += 1;
     if (count * 2 <= tally.voterCount) return undefined;
+    if (hash === own.hash) {
+      if (this.#agreed === undefined || index > this.#agreed) this.#agreed = index;
+      return undefined;
+    }
     return { index, own: own.hash, theirs: hash, count, voterCount: tally.voterCount };
   }
 
@@ -123,6 +131,7 @@ export class StateChecks implements StateCheckReader {
     this.#tallies.clear();
     this.#latest = undefined;
     this.#asked = undefined;
+    this.#agreed = undefined;
   }
 }
 

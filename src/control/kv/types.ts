@@ -191,6 +191,8 @@ export interface StateCheckReader {
   at(index: Index): StateDigest | undefined;
   /** Newest entry about which some voter has told its digest. */
   readonly asked: Index | undefined;
+  /** Newest entry after which a majority of the voters had the same state as this replica. */
+  readonly agreed: Index | undefined;
 }
 
 /** Plain data; only the state machine that made it reads it. */
