@@ -237,8 +237,46 @@ describe("kill -9", () => {
     }
   });
 
+  labTest("replicas compare their states, and agree over a restart", THREE, async (lab) => {
+    await formCluster(lab);
+    await writeMany(lab.host(0), 1_200);
+    await waitAgreed(lab.hosts, 1_000);
+    await lab.host(2).agent.kill();
+    await writeMany(lab.host(0), 2_000);
+    await lab.host(2).startHealthyAgent();
+    await waitSettled(lab.hosts);
+    await writeMany(lab.host(2), 1_000);
+    await waitAgreed(lab.hosts, 4_000);
+  });
+
   labTest("puts, gets and compare-and-swaps of many clients are linearizable", THREE, mixedLoad);
 });
+
+/** Puts, `WRITER_COUNT` at a time, on few keys, some of them for a while only. */
+async function writeMany(host: Host, count: number): Promise<void> {
+  let left = count;
+  const writers = Array.from({ length: WRITER_COUNT }, async () => {
+    while (left > 0) {
+      const n = left--;
+      await mustPut(host, n % 10 === 0 ? `/many/${n % 50}?ttl=2` : `/many/${n % 50}`, `${n}`);
+    }
+  });
+  await Promise.all(writers);
+}
+
+/** Waits until every one of `hosts` has heard from a majority that it has the right state. */
+async function waitAgreed(hosts: readonly Host[], index: number): Promise<void> {
+  const agreedOf = async (host: Host) =>
+    Number(/^overlay_store_agreed_index (\d+)$/m.exec((await host.api("/metrics")).text)?.[1]);
+  let last: number[] = [];
+  await waitFor(
+    async () => {
+      last = await Promise.all(hosts.map(agreedOf));
+      return last.every((each) => each >= index);
+    },
+    { describe: `agreement about entry ${index}`, details: () => last.join(", ") },
+  );
+}
 
 describe("docs/STORE.md", () => {
   labTest("its examples run as they stand", { hosts: 1, docker: false }, async (lab) => {
@@ -272,6 +310,7 @@ function checkComplete(
   }
 }
 
+const WRITER_COUNT = 32;
 const CLIENT_COUNT = 6;
 const KEYS = ["/x", "/y"] as const;
 
