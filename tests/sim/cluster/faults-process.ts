@@ -89,8 +89,8 @@ function onSomeNode(name: string, strike: (nemesis: Nemesis, node: SimNode) => v
     name,
     start(nemesis) {
       const { world, random } = nemesis;
-      const isFree = (node: SimNode) =>
-        !node.isPaused && node.restartMeanMs !== undefined && node.touchesMax === undefined;
+      const isFree = ({ isPaused, clock, restartMeanMs, touchesMax }: SimNode) =>
+        !isPaused && clock.rate > 0 && restartMeanMs !== undefined && touchesMax === undefined;
       const node = random.maybePick(world.upNodes().filter(isFree));
       if (node === undefined) return false;
       strike(nemesis, node);

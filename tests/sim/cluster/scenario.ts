@@ -44,8 +44,9 @@ export interface Scenario {
   readonly leaseNetwork: string | undefined;
   readonly network: NetworkWeather;
   readonly clients: ClientPlan;
-  /** Length of the time in which faults happen, true milliseconds. */
+  /** Length of the time in which faults happen: true milliseconds, or steps, whichever is less. */
   readonly chaosMs: number;
+  readonly chaosSteps: number;
   readonly faults: readonly string[];
   /** Mean time between two faults. */
   readonly faultMeanMs: number;
@@ -99,7 +100,7 @@ export function drawScenario(seed: number, profile: Profile): Scenario {
   return {
     seed,
     profile,
-    voterCount: random.pick([1, 2, 3, 3, 3, 3, 4, 5]),
+    voterCount: random.pick(isLeases ? [3, 5] : [1, 2, 3, 3, 3, 3, 4, 5]),
     store: isDisk || random.chance(0.25) ? "wal" : "log",
     segmentSizeBytes: random.pick([4096, 16_384, 65_536]),
     snapshotEntries: random.pick([10, 10, 40, 200, undefined]),
@@ -107,8 +108,9 @@ export function drawScenario(seed: number, profile: Profile): Scenario {
     clockDriftMax: random.pick([0, 0.001, 0.02]),
     leaseNetwork: isLeases ? random.pick(["10.9.0.0/26", "10.9.0.0/25", "10.9.0.0/24"]) : undefined,
     network: drawNetwork(random),
-    clients: drawClients(random),
+    clients: isLeases ? drawQuietClients(random) : drawClients(random),
     chaosMs: isLeases ? random.between(20_000, 60_000) : random.between(3_000, 20_000),
+    chaosSteps: isLeases ? 12_000 : random.integer(500, 5_000),
     faults: pool.filter(() => random.chance(share)),
     faultMeanMs: random.pick([100, 300, 1_000, 3_000]),
   };
@@ -130,13 +132,19 @@ function drawNetwork(random: SimRandom): NetworkWeather {
   };
 }
 
+/** Leases are long: their clients leave the steps to them. */
+function drawQuietClients(random: SimRandom): ClientPlan {
+  const plan = drawClients(random);
+  return { ...plan, count: random.integer(1, 2), thinkMeanMs: 1_000, valueSizeMaxBytes: 200 };
+}
+
 function drawClients(random: SimRandom): ClientPlan {
   const isHot = random.chance(0.3);
   return {
     count: random.integer(1, 8),
     keyCount: isHot ? 1 : random.integer(2, 12),
     thinkMeanMs: random.pick([20, 60, 200]),
-    valueSizeMaxBytes: random.pick([200, 5_000, 5_000, 300_000]),
+    valueSizeMaxBytes: random.pick([200, 200, 5_000, 5_000, 5_000, 300_000]),
     mix: isHot
       ? { put: 1, get: 2, log_get: 1, cas: 8, delete: 0.5, local_get: 1 }
       : { put: 3, get: 4, log_get: 1, cas: 2, delete: 1, local_get: 2 },

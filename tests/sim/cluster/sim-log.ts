@@ -55,7 +55,7 @@ export class SimLog {
   readonly #nowMs: () => number;
   #stored = emptyLog();
   /** Handed in and not durable yet, in order. */
-  #pending: Write[] = [];
+  #pending: { readonly work: Write; readonly resolve: () => void }[] = [];
   #lastDoneMs = 0;
 
   constructor(parts: {
@@ -72,7 +72,7 @@ export class SimLog {
   ended(): void {
     const keptCount = this.#random.below(this.#pending.length + 1);
     if (keptCount < this.#pending.length) this.#coverage.hit("disk.lose-unsynced");
-    for (const write of this.#pending.slice(0, keptCount)) applyWrite(this.#stored, write);
+    for (const { work } of this.#pending.slice(0, keptCount)) applyWrite(this.#stored, work);
     this.#pending = [];
   }
 
@@ -102,12 +102,14 @@ export class SimLog {
     };
     this.#pending = [];
     let failure: unknown;
-    const write = (work: Write): Promise<void> => {
-      if (failure !== undefined) return Promise.reject(failure);
-      return this.#write(process, work, (cause) => {
+    const state = {
+      hasFailed: () => failure !== undefined,
+      fail: (cause: unknown) => {
         failure = cause;
-      });
+      },
     };
+    const write = (work: Write): Promise<void> =>
+      failure === undefined ? this.#write(process, work, state) : Promise.reject(failure);
     return {
       recovered,
       append: (batch) => write({ kind: "append", batch }),
@@ -123,25 +125,30 @@ export class SimLog {
     };
   }
 
-  #write(process: SimProcess, work: Write, failed: (cause: unknown) => void): Promise<void> {
+  #write(
+    process: SimProcess,
+    work: Write,
+    { hasFailed, fail }: { hasFailed(): boolean; fail(cause: unknown): void },
+  ): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     if (!process.touch()) return promise;
-    checkWrite(this.#stored, this.#pending, work);
-    this.#pending.push(work);
-    // In order: nothing overtakes what was handed in before it.
+    const before = this.#pending.map((each) => each.work);
+    checkWrite(this.#stored, before, work);
+    this.#pending.push({ work, resolve });
     const nowMs = this.#nowMs();
     this.#lastDoneMs = Math.max(this.#lastDoneMs, nowMs + this.#delayMs());
     const run = () => {
-      const problem = this.#problem();
+      const problem = hasFailed() ? undefined : this.#problem();
       if (problem !== undefined) {
-        failed(problem);
+        fail(problem);
         reject(problem);
         return;
       }
-      if (this.#pending[0] !== work) return; // A write before it failed: its end is unknown.
-      this.#pending.shift();
-      applyWrite(this.#stored, work);
-      resolve();
+      // In order, whoever's time it is: nothing overtakes what was handed in before it.
+      const first = this.#pending.shift();
+      if (first === undefined || hasFailed()) return;
+      applyWrite(this.#stored, first.work);
+      first.resolve();
     };
     process.after(this.#lastDoneMs - nowMs, "disk", run, `log ${work.kind}`);
     return promise;

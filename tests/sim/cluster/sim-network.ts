@@ -74,6 +74,8 @@ export class SimNetwork {
   readonly #waiting = new Map<SimProcess, Set<Lost>>();
   /** Whether `to` talks to `from` at all; asked when a message arrives. */
   admits: (from: NodeId, to: NodeId) => boolean = () => true;
+  /** Told of each message that arrives. */
+  arrived: (from: NodeId, to: NodeId) => void = () => undefined;
   /** Told which run a message is about to be handed to. */
   entering: (process: SimProcess) => void = () => undefined;
 
@@ -264,6 +266,7 @@ export class SimNetwork {
       return;
     }
     const { process, receiver } = endpoint;
+    this.arrived(from, to);
     if (!process.isPaused) {
       this.entering(process);
       receiver.receive(message);

@@ -12,6 +12,7 @@ import { PROCESS_FAULTS } from "./faults-process.ts";
 import { LeaseHolders } from "./lease-holders.ts";
 import { type Ending, ending, heal, missed } from "./liveness.ts";
 import { type Fault, Nemesis } from "./nemesis.ts";
+import { QuorumWatch } from "./quorum-watch.ts";
 import type { Scenario } from "./scenario.ts";
 import { Violation } from "./violation.ts";
 import { Watchers } from "./watchers.ts";
@@ -88,6 +89,7 @@ export async function simulate(
 /** Takes steps until the condition holds; false when it cannot any more, or true time passed. */
 type Advance = (until: {
   readonly limitMs: number;
+  readonly limitSteps?: number;
   readonly holds?: () => boolean;
 }) => Promise<boolean>;
 
@@ -98,13 +100,14 @@ async function run(
   const { scenario, coverage } = world;
   const admin = new Admin(world);
   const watchers = new Watchers(world);
+  new QuorumWatch(world);
   const leases = scenario.leaseNetwork === undefined ? undefined : new LeaseHolders(world);
   world.found(scenario.voterCount);
   if (scenario.isAutopilot) for (const id of world.nodes.keys()) admin.enlist(id);
   const clients = new Clients(world);
   const nemesis = new Nemesis(world, chooseFaults(scenario, admin));
   coverage.hit("clock.skew");
-  await go({ limitMs: scenario.chaosMs });
+  await go({ limitMs: scenario.chaosMs, limitSteps: scenario.chaosSteps });
 
   const parts: Ending = { world, nemesis, clients, watchers, admin, leases };
   clients.stop();
@@ -134,13 +137,14 @@ async function advance(
   until: Parameters<Advance>[0],
   turnSteps: number,
 ): Promise<boolean> {
-  const { holds = () => false, limitMs } = until;
+  const { holds = () => false, limitMs, limitSteps = Number.POSITIVE_INFINITY } = until;
   const endMs = world.scheduler.nowMs + limitMs;
+  const endSteps = world.trace.steps + limitSteps;
   while (world.failure === undefined) {
     await new Promise((resolve) => setImmediate(resolve));
     for (let i = 0; i < turnSteps; i++) {
       if (holds()) return true;
-      if (world.scheduler.nowMs >= endMs) return false;
+      if (world.scheduler.nowMs >= endMs || world.trace.steps >= endSteps) return false;
       if (!world.step()) break;
       if (world.trace.steps > STEPS_MAX) {
         world.uncaught(new Violation("bounded work", `more than ${STEPS_MAX} steps`));
