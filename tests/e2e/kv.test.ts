@@ -107,11 +107,11 @@ labGroup("three nodes", { ...THREE, prepare: formCluster }, (test) => {
 
   test("a key with a time to live goes, unless it is renewed", async (lab) => {
     await put(lab.host(0), "/short?ttl=1", "x");
-    await put(lab.host(0), "/kept?ttl=2", "x");
+    await put(lab.host(0), "/kept?ttl=5", "x");
     const renew = { success: [{ op: "renew", key: "/kept" }] };
     await waitFor(
       async () => {
-        expect((await txn(lab.host(1), renew)).text).toContain('"ttlSeconds":2');
+        expect((await txn(lab.host(1), renew)).text).toContain('"ttlSeconds":5');
         return (await lab.host(2).api("/kv/short")).status === 404;
       },
       { describe: "the key to go" },
