@@ -24,7 +24,9 @@ const present = existsSync(join(PORCUPINE, "verdicts.json"));
 
 type RegisterOperation = Operation<RegisterInput, RegisterOutput>;
 
-describe.skipIf(!present)("recorded histories (porcupine test data)", () => {
+const missing = present ? "" : ` [skipped: none at ${PORCUPINE}, set OVERLAY_TESTDATA]`;
+
+describe.skipIf(!present)(`recorded histories (porcupine test data)${missing}`, () => {
   const verdicts: { jepsen: Record<string, boolean> } = present
     ? JSON.parse(readFileSync(join(PORCUPINE, "verdicts.json"), "utf8"))
     : { jepsen: {} };
