@@ -13,13 +13,13 @@
  *     index   key -> its cell in the live tree
  *
  * A descent costs about 17 comparisons of strings (1.5 µs among 100,000 keys), the index one
- * (0.2 µs): see scripts/bench/kv.ts. Keys compare by UTF-16 code units. Pure.
+ * (0.2 µs): see scripts/bench kv. Keys compare by UTF-16 code units. Pure.
  *
  * @module
  */
 import { assert } from "../../base/assert.ts";
 
-/** Entries of a leaf, children of a branch. 32 to 128 measured alike; see scripts/bench/kv.ts. */
+/** Entries of a leaf, children of a branch. 32 to 128 measured alike; see scripts/bench kv. */
 const NODE_SIZE_MAX = 64;
 /** Below it a node takes from a neighbor or joins it. */
 const NODE_SIZE_MIN = 16;

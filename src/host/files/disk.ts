@@ -5,7 +5,7 @@
  * rots; and the real one. Nothing here blocks the event loop: every call runs on Bun's I/O threads.
  *
  * A "durable" file is opened with O_DSYNC: a write resolves once data and needed metadata are on
- * stable storage, in one trip to an I/O thread. Measured (scripts/bench/wal.ts, Bun 1.4.5, ext4):
+ * stable storage, in one trip to an I/O thread. Measured (scripts/bench wal, Bun 1.4.5, ext4):
  * one such write costs three quarters of a write followed by an fdatasync.
  *
  * @module
