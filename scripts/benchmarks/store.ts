@@ -2,7 +2,7 @@
  * Our store beside etcd 3.4: three members each, on this machine's loopback and one disk.
  *
  *     scripts/bench store [--quick] [--json FILE] [--only puts,gets,watch,kill,transfer]
- *                         [--rounds N] [--seconds N] [--folder FOLDER]
+ *                         [--rounds N] [--seconds N] [--folder FOLDER] [--against PROGRAM]
  *
  * One client process drives both over HTTP/1.1 keep-alive, in alternation, each client on its own
  * connection with one request at a time. Both stores run all the while, with their own defaults
@@ -11,7 +11,7 @@
  *
  * Needs root (a network namespace of its own, which ends with it) and Debian's etcd-server and
  * etcd-client, which are installed when missing. `dist/overlay` is measured as it is built, or
- * what OVERLAY_PROGRAM names.
+ * what OVERLAY_PROGRAM names. `--against` puts another build of ours in the place of etcd.
  *
  * @module
  */
@@ -51,6 +51,8 @@ interface Options {
   readonly roundCount: number;
   readonly seconds: number;
   readonly folder: string;
+  /** Another build of ours to compare with in place of etcd. */
+  readonly against: string | undefined;
 }
 
 async function main(): Promise<void> {
@@ -72,8 +74,12 @@ async function main(): Promise<void> {
   for (const signal of ["SIGINT", "SIGTERM"])
     process.on(signal, () => process.exit(EXIT_INTERRUPTED));
   const pair = await progress.step("three members of each", async (notes) => {
-    const peer = await openEtcd(join(folder, "etcd"));
-    const ours = await openOverlay(join(folder, "overlay"));
+    const { against } = options;
+    const ours = await openOverlay(join(folder, "ours"), { program: OVERLAY_PATH, slot: 0 });
+    const peer =
+      against === undefined
+        ? await openEtcd(join(folder, "etcd"))
+        : await openOverlay(join(folder, "peer"), { program: against, slot: 1 });
     opened.push(peer, ours);
     await Promise.all([peer.start(), ours.start()]);
     notes.result(`${peer.name} and ${ours.name}`);
@@ -96,6 +102,7 @@ function readOptions(args: readonly string[]): Options {
       rounds: { type: "string" },
       seconds: { type: "string" },
       folder: { type: "string", default: tmpdir() },
+      against: { type: "string" },
     },
   });
   const words = values.only.split(",");
@@ -109,6 +116,7 @@ function readOptions(args: readonly string[]): Options {
     roundCount: Number(values.rounds ?? (values.quick ? 1 : 3)),
     seconds: Number(values.seconds ?? (values.quick ? 1 : 2)),
     folder: values.folder,
+    against: values.against,
   };
 }
 

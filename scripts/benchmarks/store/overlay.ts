@@ -8,7 +8,6 @@
  */
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { OVERLAY_PATH } from "../../../tests/lab/host.ts";
 import { LabProcess } from "../../../tests/lab/process.ts";
 import { mustRun } from "../../../tests/lab/run.ts";
 import { waitFor } from "../../../tests/lab/wait.ts";
@@ -24,10 +23,11 @@ import {
 
 const HOST = "127.0.0.1";
 const ADMIN_PORT_FIRST = 18_287;
+const MEMBER_COUNT = 3;
 const CLUSTER_PORT = 8286;
 const SETTLE_TIMEOUT_MS = 30_000;
 const BRIDGE = "overlaybench";
-const UNDERLAY = "10.99.0";
+const UNDERLAY = "10.99.10";
 
 interface Status {
   readonly node: { readonly name: string };
@@ -39,15 +39,24 @@ interface Status {
   };
 }
 
+/** Which build, and which of the ports and addresses when two run side by side. */
+export interface OverlayOptions {
+  readonly program: string;
+  /** 0 or 1. */
+  readonly slot: number;
+}
+
 /** Opens our store in `folder`; `start` starts it. The addresses are made here. */
-export async function openOverlay(folder: string): Promise<StoreSystem> {
-  const version = (await mustRun([OVERLAY_PATH, "version"])).trim().split("\n")[0] ?? "overlay";
-  await mustRun(["ip", "link", "add", BRIDGE, "type", "bridge"]);
+export async function openOverlay(folder: string, options: OverlayOptions): Promise<StoreSystem> {
+  const { program, slot } = options;
+  const version = (await mustRun([program, "version"])).trim().split("\n")[0] ?? "overlay";
+  const bridge = `${BRIDGE}${slot}`;
+  await mustRun(["ip", "link", "add", bridge, "type", "bridge"]);
   for (const index of [0, 1, 2]) {
-    await mustRun(["ip", "address", "add", `${underlayOf(index)}/24`, "dev", BRIDGE]);
+    await mustRun(["ip", "address", "add", `${underlayOf(slot, index)}/24`, "dev", bridge]);
   }
-  await mustRun(["ip", "link", "set", BRIDGE, "up"]);
-  return new Overlay(folder, version);
+  await mustRun(["ip", "link", "set", bridge, "up"]);
+  return new Overlay(folder, version, options);
 }
 
 class Overlay implements StoreSystem {
@@ -55,11 +64,15 @@ class Overlay implements StoreSystem {
   readonly transferWords = "SIGTERM of the leader, which hands over before it ends";
   readonly eventMark = NUMBER_MARK_BASE64;
   readonly #folder: string;
+  readonly #program: string;
+  readonly #slot: number;
   readonly #tokens: string[] = [];
   #members: readonly StoreMember[] = [];
 
-  constructor(folder: string, version: string) {
+  constructor(folder: string, version: string, { program, slot }: OverlayOptions) {
     this.#folder = folder;
+    this.#program = program;
+    this.#slot = slot;
     this.name = version;
   }
 
@@ -71,7 +84,7 @@ class Overlay implements StoreSystem {
     this.#members = [0, 1, 2].map((index) => ({
       name: nameOf(index),
       host: HOST,
-      port: ADMIN_PORT_FIRST + index,
+      port: this.#adminPort(index),
       process: this.#launch(index),
     }));
     await Promise.all(this.#members.map((member) => waitHealthy(member)));
@@ -80,7 +93,7 @@ class Overlay implements StoreSystem {
     }
     for (const index of [1, 2]) {
       const created = JSON.parse(await this.#cli(0, ["token", "create", "--json"]));
-      await this.#cli(index, ["join", underlayOf(0), "--token", created.token]);
+      await this.#cli(index, ["join", underlayOf(this.#slot, 0), "--token", created.token]);
     }
     await this.settled();
   }
@@ -131,14 +144,15 @@ class Overlay implements StoreSystem {
 
   #launch(index: number): LabProcess {
     const name = nameOf(index);
+    const underlay = underlayOf(this.#slot, index);
     mkdirSync(this.#runDir(index), { recursive: true });
     return LabProcess.start({
       name,
       command: [
-        ...[OVERLAY_PATH, "agent", "--node-name", name, "--iface", underlayOf(index)],
+        ...[this.#program, "agent", "--node-name", name, "--iface", underlay],
         ...["--data-dir", this.#dataDir(index), "--run-dir", this.#runDir(index)],
-        ...["--subnet-file", "none", "--admin-listen", `${HOST}:${ADMIN_PORT_FIRST + index}`],
-        ...["--cluster-listen", `${underlayOf(index)}:${CLUSTER_PORT}`],
+        ...["--subnet-file", "none", "--admin-listen", `${HOST}:${this.#adminPort(index)}`],
+        ...["--cluster-listen", `${underlay}:${CLUSTER_PORT}`],
       ],
       logPath: join(this.#folder, `${name}.log`),
     });
@@ -146,7 +160,11 @@ class Overlay implements StoreSystem {
 
   async #cli(index: number, words: readonly string[]): Promise<string> {
     const socket = join(this.#runDir(index), "overlay.sock");
-    return await mustRun([OVERLAY_PATH, ...words, "--socket", socket]);
+    return await mustRun([this.#program, ...words, "--socket", socket]);
+  }
+
+  #adminPort(index: number): number {
+    return ADMIN_PORT_FIRST + MEMBER_COUNT * this.#slot + index;
   }
 
   #dataDir(index: number): string {
@@ -162,8 +180,8 @@ function nameOf(index: number): string {
   return `overlay${index + 1}`;
 }
 
-function underlayOf(index: number): string {
-  return `${UNDERLAY}.${index + 1}`;
+function underlayOf(slot: number, index: number): string {
+  return `${UNDERLAY}${slot}.${index + 1}`;
 }
 
 async function statusOf(member: StoreMember): Promise<Status> {

@@ -34,11 +34,13 @@ export interface StoreReport {
 /** `report` for people. */
 export function describeReport(report: StoreReport): string {
   const { machine, names, sync } = report;
+  const peerName = names.peer.split(" ")[0] ?? "peer";
   const head = [
     `${names.ours} beside ${names.peer}; ${machine}`,
     `the disk's own fdatasync of 4 KiB: p50 ${ms(sync.p50Ms)}, p99 ${ms(sync.p99Ms)}`,
   ];
-  return [...head, "", ...describeCases(report.cases), "", ...describeRest(report)].join("\n");
+  const tables = [...describeCases(report.cases, peerName), "", ...describeRest(report, peerName)];
+  return [...head, "", ...tables].join("\n");
 }
 
 /** One case as one line, for a person who waits. */
@@ -49,12 +51,12 @@ export function describeCase({ name, peer, ours, ratio }: CaseResult): string {
   return `${name}: ${rate(peer.perSecond)} and ${rate(ours.perSecond)} a second, × ${times(ratio)}${failures}`;
 }
 
-function describeCases(cases: readonly CaseResult[]): string[] {
+function describeCases(cases: readonly CaseResult[], peerName: string): string[] {
   if (cases.length === 0) return [];
   const head = [
-    ...["", "etcd /s", "ours /s", "ratio"],
-    ...["etcd p50", "ours p50", "etcd p99", "ours p99"],
-    ...["etcd µs", "ours µs", "client µs"],
+    ...["", `${peerName} /s`, "ours /s", "ratio"],
+    ...[`${peerName} p50`, "ours p50", `${peerName} p99`, "ours p99"],
+    ...[`${peerName} µs`, "ours µs", "client µs"],
   ];
   const rows = cases.map(({ name, peer, ours, ratio }) => [
     ...[name, rate(peer.perSecond), rate(ours.perSecond), times(ratio)],
@@ -72,7 +74,7 @@ function describeCases(cases: readonly CaseResult[]): string[] {
   ];
 }
 
-function describeRest(report: StoreReport): string[] {
+function describeRest(report: StoreReport, peerName: string): string[] {
   const rows: string[][] = [];
   const add = (name: string, peer: string, ours: string, ratio = "") =>
     rows.push([name, peer, ours, ratio]);
@@ -93,7 +95,7 @@ function describeRest(report: StoreReport): string[] {
   add("resident memory of a member at first", megabytes(peer.first), megabytes(ours.first));
   add("resident memory of a member at the end", megabytes(peer.last), megabytes(ours.last));
   const words = report.transferMs === undefined ? [] : transferNotes(report.transferWords);
-  return [...table([["", "etcd", "ours", "ratio"], ...rows]), ...words];
+  return [...table([["", peerName, "ours", "ratio"], ...rows]), ...words];
 }
 
 function addFanOut(
@@ -117,7 +119,7 @@ function addFanOut(
 }
 
 function transferNotes(words: Both<string>): string[] {
-  return [`transfer: etcd by ${words.peer}; ours by ${words.ours}`];
+  return [`transfer: the peer's by ${words.peer}; ours by ${words.ours}`];
 }
 
 function ratioOf(both: Both<readonly number[]>, of: (values: readonly number[]) => number): string {
