@@ -8,11 +8,13 @@ import { HostError } from "../../base/host-error.ts";
 import type { Index, Revision } from "../../base/ids.ts";
 import type { KvEvent, RequestId, StateMachine } from "../kv/types.ts";
 import type { ConfChange, Entry, NormalEntry } from "../raft/types.ts";
-import { decodeCommand } from "./entry-codec.ts";
+import { decodeCommand, type LoggedCommand } from "./entry-codec.ts";
 
 /** Who is told what was applied. */
 export interface ApplyHost {
   confChange(change: ConfChange): void;
+  /** What a payload says, when somebody has decoded it before. */
+  decoded(payload: Uint8Array): LoggedCommand | undefined;
   /** Called after each entry with a command. */
   applied(entry: {
     readonly index: Index;
@@ -43,7 +45,7 @@ export function applyEntries(
 }
 
 function applyCommand(machine: StateMachine, entry: NormalEntry, host: ApplyHost): void {
-  const logged = decodeCommand(entry.data);
+  const logged = host.decoded(entry.data) ?? decodeCommand(entry.data);
   if (logged === undefined) {
     throw new HostError({
       operation: "apply",

@@ -26,10 +26,16 @@ const cbor = new Encoder({
   variableMapSize: true,
 });
 
-/** `value` (plain data) as CBOR. The array is the caller's: it shares memory with nothing. */
-export function encodeValue(value: unknown): Uint8Array {
+/**
+ * `value` (plain data) as CBOR, behind `headSize` zero bytes for the caller to fill. The array is
+ * the caller's: it shares memory with nothing.
+ */
+export function encodeValue(value: unknown, headSize = 0): Uint8Array {
   // The library hands out parts of a pool; a copy keeps a small result from pinning the pool.
-  return new Uint8Array(cbor.encode(value));
+  const encoded = cbor.encode(value);
+  const bytes = new Uint8Array(headSize + encoded.length);
+  bytes.set(encoded, headSize);
+  return bytes;
 }
 
 /**

@@ -382,6 +382,7 @@ export class Driver implements PeerReceiver {
   #apply(work: StorageApply): void {
     applyEntries(this.#options.machine, work.entries, {
       confChange: (change) => this.#setConfState(this.#raft.applyConfChange(change)),
+      decoded: (payload) => this.#proposals.decoded(payload),
       applied: ({ index, request, outcome, revision, events }) => {
         if (request !== undefined) this.#proposals.applied(request, outcome, index);
         if (events.length > 0) this.#appliedListeners.tell(events, revision);

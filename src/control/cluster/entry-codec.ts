@@ -1,11 +1,14 @@
 /**
  * Log entries as bytes: on the disk, in append messages, and the command inside.
  *
- *     payload of a normal entry        version u8 | CBOR {c: command, r: [client, sequence], t: ms}
+ *     payload of a normal entry        version u8 | time f64 | CBOR {c: command, r: request}
  *     payload of a membership change   version u8 | CBOR {v, t, o: [[operation, node]], x: context}
+ *     entries of an append message     (kind u8 | term f64 | index f64 | size u32 | payload) ...
  *
- * The payload of the entry with which a leader opens its term is empty. The version lets a node
- * say "written by a newer one" instead of guessing.
+ * Numbers are big-endian; a request is [client, sequence]. The time of a command, milliseconds
+ * since 1970, has a fixed place, so that the leader can stamp what another node has encoded. The
+ * payload of the entry with which a leader opens its term is empty. The version lets a node say
+ * "written by a newer one" instead of guessing.
  *
  * @module
  */
@@ -20,10 +23,16 @@ import type {
   NormalEntry,
   ProposedEntry,
 } from "../raft/types.ts";
-import { decodeRecord, encodeValue, isRecord, type PlainRecord } from "./codec.ts";
+import { decodeRecord, encodeValue, isRecord } from "./codec.ts";
 import { asNodeId, FieldReader } from "./fields.ts";
 
-const PAYLOAD_VERSION = 1;
+const CHANGE_VERSION = 1;
+const COMMAND_VERSION = 2;
+const VERSION_SIZE = 1;
+/** Version and time. */
+const COMMAND_HEAD_SIZE = VERSION_SIZE + 8;
+/** Kind, term, index and size of one entry in an append message. */
+const ENTRY_HEAD_SIZE = 1 + 8 + 8 + 4;
 
 const KIND_NORMAL = 0;
 const KIND_CONF_CHANGE = 1;
@@ -37,22 +46,32 @@ export interface LoggedCommand {
 
 /** The payload of a normal entry. */
 export function encodeCommand(logged: LoggedCommand): Uint8Array {
-  const request = logged.request;
-  return versioned({
-    c: logged.command,
-    ...(request === undefined ? {} : { r: [request.client, request.sequence] }),
-    t: logged.proposedAtMs,
-  });
+  const { command, request } = logged;
+  const record =
+    request === undefined ? { c: command } : { c: command, r: [request.client, request.sequence] };
+  const payload = encodeValue(record, COMMAND_HEAD_SIZE);
+  payload[0] = COMMAND_VERSION;
+  viewOf(payload).setFloat64(VERSION_SIZE, logged.proposedAtMs);
+  return payload;
 }
 
-/** What `encodeCommand` wrote, or undefined. */
+/** A copy of `payload`, which `decodeCommand` knows, with another time. */
+export function stampCommand(payload: Uint8Array, proposedAtMs: number): Uint8Array {
+  const stamped = payload.slice();
+  viewOf(stamped).setFloat64(VERSION_SIZE, proposedAtMs);
+  return stamped;
+}
+
+/** What `encodeCommand` wrote, or undefined. Byte strings in it are views of `payload`. */
 export function decodeCommand(payload: Uint8Array): LoggedCommand | undefined {
-  const fields = new FieldReader(decodeVersioned(payload));
-  const command = asCommand(fields.raw("c"));
-  const request = fields.has("r") ? asRequestId(fields.raw("r")) : undefined;
-  const proposedAtMs = fields.counter("t");
-  if (fields.failed || command === undefined) return undefined;
-  if (fields.has("r") && request === undefined) return undefined;
+  if (payload[0] !== COMMAND_VERSION || payload.length < COMMAND_HEAD_SIZE) return undefined;
+  const proposedAtMs = viewOf(payload).getFloat64(VERSION_SIZE);
+  const record = decodeRecord(payload.subarray(COMMAND_HEAD_SIZE));
+  const command = asCommand(record?.["c"]);
+  const request = record?.["r"] === undefined ? undefined : asRequestId(record["r"]);
+  const isWhole = Number.isSafeInteger(proposedAtMs) && proposedAtMs >= 0;
+  if (command === undefined || !isWhole) return undefined;
+  if (record?.["r"] !== undefined && request === undefined) return undefined;
   return { command, request, proposedAtMs };
 }
 
@@ -83,16 +102,42 @@ export function decodeStored(stored: StoredEntry): Entry | undefined {
   return makeEntry([stored.kind, stored.term, stored.index, stored.payload]);
 }
 
-/** `entry` as it travels inside a message. */
-export function entryToWire(entry: Entry): readonly unknown[] {
-  const stored = encodeStored(entry);
-  return [stored.kind, stored.term, stored.index, stored.payload];
+/** `entries` as they travel inside an append message. */
+export function encodeEntries(entries: readonly Entry[]): Uint8Array {
+  const stored = entries.map(encodeStored);
+  let size = 0;
+  for (const { payload } of stored) size += ENTRY_HEAD_SIZE + payload.length;
+  const bytes = new Uint8Array(size);
+  const view = viewOf(bytes);
+  let at = 0;
+  for (const { kind, term, index, payload } of stored) {
+    view.setUint8(at, kind);
+    view.setFloat64(at + 1, term);
+    view.setFloat64(at + 9, index);
+    view.setUint32(at + 17, payload.length);
+    bytes.set(payload, at + ENTRY_HEAD_SIZE);
+    at += ENTRY_HEAD_SIZE + payload.length;
+  }
+  return bytes;
 }
 
-/** The entry in `value`, its payload copied (it will be kept), or undefined. */
-export function entryFromWire(value: unknown): Entry | undefined {
-  if (!Array.isArray(value) || !(value[3] instanceof Uint8Array)) return undefined;
-  return makeEntry([value[0], value[1], value[2], value[3].slice()]);
+/** What `encodeEntries` wrote, or undefined. Payloads are views of `bytes`, which they keep. */
+export function decodeEntries(bytes: Uint8Array): readonly Entry[] | undefined {
+  const view = viewOf(bytes);
+  const entries: Entry[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    if (bytes.length - at < ENTRY_HEAD_SIZE) return undefined;
+    const size = view.getUint32(at + 17);
+    const start = at + ENTRY_HEAD_SIZE;
+    if (size > bytes.length - start) return undefined;
+    const payload = bytes.subarray(start, start + size);
+    const head = [view.getUint8(at), view.getFloat64(at + 1), view.getFloat64(at + 9)] as const;
+    const entry = makeEntry([...head, payload]);
+    if (entry === undefined) return undefined;
+    entries.push(entry);
+    at = start + size;
+  }
+  return entries;
 }
 
 /** A proposed entry as it travels inside a message. */
@@ -137,16 +182,20 @@ function kindNumber(entry: Entry): number {
 }
 
 function encodeConfChange(change: ConfChange): Uint8Array {
-  return versioned({
+  const record = {
     v: change.version,
     t: change.transition,
     o: change.changes.map((single) => [single.operation, single.node]),
     x: change.context,
-  });
+  };
+  const payload = encodeValue(record, VERSION_SIZE);
+  payload[0] = CHANGE_VERSION;
+  return payload;
 }
 
 function decodeConfChange(payload: Uint8Array): ConfChange | undefined {
-  const fields = new FieldReader(decodeVersioned(payload));
+  if (payload[0] !== CHANGE_VERSION) return undefined;
+  const fields = new FieldReader(decodeRecord(payload.subarray(VERSION_SIZE)));
   const version = fields.counter("v");
   const transition = fields.choice("t", ["auto", "implicit", "explicit"]);
   const changes = fields.list("o", asChangeSingle);
@@ -171,17 +220,8 @@ function asChangeSingle(value: unknown): ConfChangeSingle | undefined {
   }
 }
 
-function versioned(value: PlainRecord): Uint8Array {
-  const body = encodeValue(value);
-  const payload = new Uint8Array(1 + body.length);
-  payload[0] = PAYLOAD_VERSION;
-  payload.set(body, 1);
-  return payload;
-}
-
-/** Undefined when empty, malformed, or written by a version that this one does not know. */
-function decodeVersioned(payload: Uint8Array): PlainRecord | undefined {
-  return payload[0] === PAYLOAD_VERSION ? decodeRecord(payload.subarray(1)) : undefined;
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function isPositive(value: unknown): value is number {

@@ -2,7 +2,13 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { decodeNodeId, parseClusterId } from "../../base/ids.ts";
 import { decodeRecord, encodeValue } from "./codec.ts";
-import { decodePeerFrame, encodeFrame, encodePeerFrame, FrameSplitter } from "./frame.ts";
+import {
+  decodePeerFrame,
+  encodeFrame,
+  encodePeerFrame,
+  FrameCodec,
+  FrameSplitter,
+} from "./frame.ts";
 
 const clusterId = parseClusterId("0123456789abcdef0123456789abcdef")!;
 const ends = {
@@ -86,6 +92,45 @@ describe("peer frames", () => {
     const newer = encodeValue({ ...record, v: 2 });
     expect(decodePeerFrame(ends, newer)).toEqual({ problem: "malformed" });
     expect(decodePeerFrame(ends, new Uint8Array([1, 2, 3]))).toEqual({ problem: "malformed" });
+  });
+
+  test("of a codec are the same bytes, and mean the same", () => {
+    const { cluster, from, to } = ends;
+    const sender = new FrameCodec(cluster, { self: from, peer: to });
+    const receiver = new FrameCodec(cluster, { self: to, peer: from });
+    for (const body of [
+      { k: "ping" },
+      { k: "call", i: 1, m: "x", b: { y: new Uint8Array(300) } },
+    ]) {
+      const frame = sender.encode(body);
+      expect(frame).toEqual(encodePeerFrame(ends, body));
+      expect(receiver.decode(frame.slice(LENGTH_SIZE))).toEqual({ record: body });
+    }
+    const answer = encodePeerFrame({ cluster, from: to, to: from }, { k: "pong" });
+    expect(sender.decode(answer.slice(LENGTH_SIZE))).toEqual({ record: { k: "pong" } });
+  });
+
+  test("are refused by a codec for the same reasons", () => {
+    const nodes = { self: ends.to, peer: ends.from };
+    for (const { ends: other, problem } of wrong) {
+      const codec = new FrameCodec(other.cluster, { self: other.to, peer: other.from });
+      expect(codec.decode(bytes.slice())).toEqual(expect.objectContaining({ problem }));
+    }
+    for (let length = 0; length < bytes.length; length++) {
+      const decoded = new FrameCodec(ends.cluster, nodes).decode(bytes.slice(0, length));
+      expect(decoded).toEqual({ problem: "malformed" });
+    }
+  });
+
+  test("any one byte changed: a codec takes no more than the slow way", () => {
+    for (let at = 0; at < bytes.length; at++) {
+      const changed = bytes.slice();
+      changed[at]! ^= 1;
+      const slow = decodePeerFrame(ends, changed);
+      const nodes = { self: ends.to, peer: ends.from };
+      const fast = new FrameCodec(ends.cluster, nodes).decode(changed.slice());
+      expect("record" in fast).toBe("record" in slow);
+    }
   });
 
   test("any one byte changed is refused, or keeps both ends", () => {

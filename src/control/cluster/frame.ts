@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { assert } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
 import { decodeRecord, encodeValue, type PlainRecord } from "./codec.ts";
 import type { ClusterRef } from "./recovery.ts";
@@ -30,14 +31,7 @@ export interface FrameEnds {
 
 /** `body`, which has a `k`, as a frame from one end to the other. */
 export function encodePeerFrame(ends: FrameEnds, body: PlainRecord): Uint8Array {
-  return encodeFrame({
-    v: FRAME_VERSION,
-    c: ends.cluster.clusterId,
-    g: ends.cluster.generation,
-    f: ends.from,
-    t: ends.to,
-    ...body,
-  });
+  return encodeFrame({ ...envelopeOf(ends), ...body });
 }
 
 /** The record in the frame `bytes`, or why it is not one from `from` to `to`. */
@@ -54,14 +48,76 @@ export function decodePeerFrame(
   return { record };
 }
 
+/**
+ * `encodePeerFrame` and `decodePeerFrame` for the many frames of one connection: what names the
+ * ends is the same in all of them, so it is encoded once, then copied and compared.
+ *
+ *     length | map of 5 + n | v c g f t, always the same bytes | the n pairs of the body
+ */
+export class FrameCodec {
+  readonly #incoming: FrameEnds;
+  readonly #sentPairs: Uint8Array;
+  readonly #expectedPairs: Uint8Array;
+
+  constructor(cluster: ClusterRef, nodes: { readonly self: NodeId; readonly peer: NodeId }) {
+    const { self, peer } = nodes;
+    this.#incoming = { cluster, from: peer, to: self };
+    this.#sentPairs = envelopePairs({ cluster, from: self, to: peer });
+    this.#expectedPairs = envelopePairs(this.#incoming);
+  }
+
+  /** As `encodePeerFrame` to the peer. */
+  encode(body: PlainRecord): Uint8Array {
+    const pairs = this.#sentPairs;
+    const frame = encodeValue(body, LENGTH_SIZE_BYTES + pairs.length);
+    // The head of the body's own map is where the envelope's last byte belongs.
+    const head = frame[LENGTH_SIZE_BYTES + pairs.length]!;
+    assert(head >= MAP_HEAD && head + ENVELOPE_PAIR_COUNT <= SHORT_MAP_HEAD_MAX, "a body is short");
+    new DataView(frame.buffer).setUint32(0, frame.length - LENGTH_SIZE_BYTES);
+    frame[LENGTH_SIZE_BYTES] = head + ENVELOPE_PAIR_COUNT;
+    frame.set(pairs, LENGTH_SIZE_BYTES + 1);
+    return frame;
+  }
+
+  /** As `decodePeerFrame` from the peer; may write to `bytes`. */
+  decode(bytes: Uint8Array): ReturnType<typeof decodePeerFrame> {
+    const pairs = this.#expectedPairs;
+    const head = bytes[0] ?? 0;
+    const isShort = head >= MAP_HEAD + ENVELOPE_PAIR_COUNT && head <= SHORT_MAP_HEAD_MAX;
+    // Anything unusual the slow way, which can say what is wrong with it.
+    if (!isShort || !hasAt(bytes, 1, pairs)) return decodePeerFrame(this.#incoming, bytes);
+    bytes[pairs.length] = head - ENVELOPE_PAIR_COUNT;
+    const record = decodeRecord(bytes.subarray(pairs.length));
+    return record === undefined ? { problem: "malformed" } : { record };
+  }
+}
+
+/** CBOR's head of a map without pairs (RFC 8949 §3.1); up to 23 pairs are counted in it. */
+const MAP_HEAD = 0xa0;
+const SHORT_MAP_HEAD_MAX = MAP_HEAD + 23;
+const ENVELOPE_PAIR_COUNT = 5;
+
+function envelopeOf({ cluster, from, to }: FrameEnds): PlainRecord {
+  return { v: FRAME_VERSION, c: cluster.clusterId, g: cluster.generation, f: from, t: to };
+}
+
+/** The pairs of the envelope without the head of their map. */
+function envelopePairs(ends: FrameEnds): Uint8Array {
+  return encodeValue(envelopeOf(ends)).subarray(1);
+}
+
+function hasAt(bytes: Uint8Array, offset: number, part: Uint8Array): boolean {
+  if (bytes.length < offset + part.length) return false;
+  for (let i = 0; i < part.length; i++) if (bytes[offset + i] !== part[i]) return false;
+  return true;
+}
+
 export type FrameProblem = "malformed" | "other_cluster" | "other_node";
 
 /** `record` with its length in front. */
 export function encodeFrame(record: PlainRecord): Uint8Array {
-  const body = encodeValue(record);
-  const frame = new Uint8Array(LENGTH_SIZE_BYTES + body.length);
-  new DataView(frame.buffer).setUint32(0, body.length);
-  frame.set(body, LENGTH_SIZE_BYTES);
+  const frame = encodeValue(record, LENGTH_SIZE_BYTES);
+  new DataView(frame.buffer).setUint32(0, frame.length - LENGTH_SIZE_BYTES);
   return frame;
 }
 

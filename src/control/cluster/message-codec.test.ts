@@ -3,7 +3,15 @@ import fc from "fast-check";
 import { decodeIndex, decodeNodeId, decodeTerm } from "../../base/ids.ts";
 import type { ConfChange, ConfState, Entry, PeerMessage, ProposedEntry } from "../raft/types.ts";
 import { decodeRecord, encodeValue } from "./codec.ts";
-import { decodeCommand, decodeStored, encodeCommand, encodeStored } from "./entry-codec.ts";
+import {
+  decodeCommand,
+  decodeEntries,
+  decodeStored,
+  encodeCommand,
+  encodeEntries,
+  encodeStored,
+  stampCommand,
+} from "./entry-codec.ts";
 import {
   confStateFromRecord,
   confStateToRecord,
@@ -226,15 +234,63 @@ describe("entry codec", () => {
 
   test("an unknown version is refused, not guessed", () => {
     const payload = encodeCommand({ command: { kind: "x" }, request: undefined, proposedAtMs: 0 });
-    payload[0] = 2;
+    payload[0]! += 1;
     expect(decodeCommand(payload)).toBeUndefined();
     expect(decodeCommand(new Uint8Array(0))).toBeUndefined();
+  });
+
+  test("a stamp changes the time and nothing else, in a copy", () => {
+    const request = { client: decodeNodeId(7), sequence: 1 };
+    const logged = { command: { kind: "x", value: new Uint8Array([1]) }, request, proposedAtMs: 0 };
+    const payload = encodeCommand(logged);
+    const before = payload.slice();
+    for (const proposedAtMs of [1, 1_700_000_000_000, Number.MAX_SAFE_INTEGER]) {
+      const stamped = stampCommand(payload, proposedAtMs);
+      expect(decodeCommand(stamped)).toEqual({ ...logged, proposedAtMs });
+    }
+    expect(payload).toEqual(before);
+  });
+
+  test("a time that is none is refused", () => {
+    const payload = encodeCommand({ command: { kind: "x" }, request: undefined, proposedAtMs: 0 });
+    for (const proposedAtMs of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53]) {
+      expect(decodeCommand(stampCommand(payload, proposedAtMs))).toBeUndefined();
+    }
+  });
+
+  test("entries of a message survive, however many", () => {
+    fc.assert(
+      fc.property(fc.array(entries, { maxLength: 5 }), (list) => {
+        expect(decodeEntries(encodeEntries(list))).toEqual(list);
+      }),
+    );
+  });
+
+  test("entries cut short are refused at every length, or are fewer", () => {
+    const data = new Uint8Array([1, 2, 3]);
+    const [term, index] = [decodeTerm(1), decodeIndex(1)];
+    const list = [1, 2].map((): Entry => ({ kind: "normal", term, index, data }));
+    const bytes = encodeEntries(list);
+    for (let length = 0; length < bytes.length; length++) {
+      const decoded = decodeEntries(bytes.subarray(0, length));
+      const isWhole = length === 0 || length === bytes.length / 2;
+      expect(decoded?.length).toBe(isWhole ? (length * 2) / bytes.length : undefined);
+    }
+  });
+
+  test("entries of random bytes never throw", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 80 }), (bytes) => {
+        decodeEntries(bytes);
+      }),
+      { numRuns: 2_000 },
+    );
   });
 
   test("damaged payloads never throw", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 60 }), (tail) => {
-        decodeCommand(new Uint8Array([1, ...tail]));
+        decodeCommand(new Uint8Array([2, ...tail]));
         decodeStored({ term: 1, index: 1, kind: 1, payload: new Uint8Array([1, ...tail]) });
       }),
       { numRuns: 2_000 },

@@ -17,7 +17,7 @@ import type {
   Snapshot,
 } from "../raft/types.ts";
 import type { PlainRecord } from "./codec.ts";
-import { entryFromWire, entryToWire, proposedFromWire, proposedToWire } from "./entry-codec.ts";
+import { decodeEntries, encodeEntries, proposedFromWire, proposedToWire } from "./entry-codec.ts";
 import { asNodeId, FieldReader } from "./fields.ts";
 
 const ROUNDS = ["vote", "pre_vote"] as const;
@@ -39,7 +39,7 @@ export function messageToRecord(message: PeerMessage): PlainRecord {
       return {
         ...head,
         p: idToWire(message.previous),
-        e: message.entries.map(entryToWire),
+        e: encodeEntries(message.entries),
         c: message.commit,
       };
     case "append_response":
@@ -126,7 +126,7 @@ function readMessage(fields: FieldReader): PeerMessage | undefined {
         kind: "append_request",
         ...head,
         previous: readId(fields, "p"),
-        entries: fields.list<Entry>("e", entryFromWire),
+        entries: readEntries(fields),
         commit: fields.index("c"),
       };
     case "append_response": {
@@ -136,6 +136,13 @@ function readMessage(fields: FieldReader): PeerMessage | undefined {
     default:
       return readRareMessage(fields, head);
   }
+}
+
+function readEntries(fields: FieldReader): readonly Entry[] {
+  // One copy for all of them: they will be kept, and the frame will not.
+  const entries = decodeEntries(fields.bytes("e").slice());
+  if (entries === undefined) fields.failed = true;
+  return entries ?? [];
 }
 
 function readRareMessage(

@@ -14,7 +14,7 @@ import type { Log } from "../../base/log.ts";
 import type { Clock } from "../../host/ports.ts";
 import { isRecord, type PlainRecord } from "./codec.ts";
 import { FieldReader } from "./fields.ts";
-import { decodePeerFrame, encodePeerFrame, FRAME_SIZE_MAX_BYTES, FrameSplitter } from "./frame.ts";
+import { FRAME_SIZE_MAX_BYTES, FrameCodec, FrameSplitter } from "./frame.ts";
 import { INCOMING_IDLE_MS, INCOMING_PER_PEER_MAX, SEND_QUEUE_MAX_BYTES } from "./limits.ts";
 import { messageFromRecord } from "./message-codec.ts";
 import type { PeerCounters } from "./peer-counters.ts";
@@ -44,6 +44,7 @@ interface Connection {
   readonly socket: TLSSocket;
   readonly node: NodeId;
   readonly splitter: FrameSplitter;
+  readonly codec: FrameCodec;
   readonly snapshot: SnapshotAssembly;
   /** Answers of this turn: together in one TLS record. */
   outbox: Uint8Array[];
@@ -69,7 +70,7 @@ export class PeerIntake {
 
   /** Takes over a connection whose handshake is done and whose protocol is the members'. */
   accept(socket: TLSSocket): void {
-    const { counters, standing, clock } = this.#options;
+    const { counters, standing, clock, cluster, nodeId } = this.#options;
     // Without a handler an error of a connection that is being refused would end the process.
     socket.on("error", () => socket.destroy());
     const node = socket.authorized ? nodeOfSubject(socket.getPeerCertificate().subject) : undefined;
@@ -82,6 +83,7 @@ export class PeerIntake {
       socket,
       node,
       splitter: new FrameSplitter(FRAME_SIZE_MAX_BYTES),
+      codec: new FrameCodec(cluster, { self: nodeId, peer: node }),
       snapshot: new SnapshotAssembly(),
       outbox: [],
       use: "unknown",
@@ -119,7 +121,7 @@ export class PeerIntake {
   }
 
   #received(connection: Connection, chunk: Uint8Array): void {
-    const { clock, counters, cluster, nodeId } = this.#options;
+    const { clock, counters } = this.#options;
     if (!this.#connections.has(connection)) return;
     connection.heardMs = clock.nowMs();
     const frames = connection.splitter.push(chunk);
@@ -129,7 +131,7 @@ export class PeerIntake {
     }
     for (const bytes of frames) {
       counters.receivedFrames += 1;
-      const frame = decodePeerFrame({ cluster, from: connection.node, to: nodeId }, bytes);
+      const frame = connection.codec.decode(bytes);
       if ("problem" in frame) {
         this.#misbehaved(connection, frame.problem);
         return;
@@ -226,14 +228,12 @@ export class PeerIntake {
   }
 
   #send(connection: Connection, body: PlainRecord): void {
-    const { cluster, nodeId } = this.#options;
     if (!this.#connections.has(connection)) return;
     if (connection.socket.writableLength > SEND_QUEUE_MAX_BYTES) {
       this.#end(connection); // It asks and does not read: memory is not for that.
       return;
     }
-    const ends = { cluster, from: nodeId, to: connection.node };
-    if (connection.outbox.push(encodePeerFrame(ends, body)) > 1) return;
+    if (connection.outbox.push(connection.codec.encode(body)) > 1) return;
     soon(this.#options.clock, () => this.#flush(connection));
   }
 
@@ -246,13 +246,13 @@ export class PeerIntake {
 
   /** Tells a node that is no member so, and ends. */
   #refuse(connection: Connection): void {
-    const { cluster, nodeId, standing, counters, log } = this.#options;
+    const { standing, counters, log } = this.#options;
     const { node, socket } = connection;
     const isRemoved = standing(node) === "removed";
     counters.refusedNodes += 1;
     log.debug("connection refused", { peer: formatNodeId(node), removed: isRemoved });
     const kind = isRemoved ? "expelled" : "stranger";
-    socket.write(encodePeerFrame({ cluster, from: nodeId, to: node }, { k: kind }));
+    socket.write(connection.codec.encode({ k: kind }));
     this.#end(connection);
   }
 

@@ -18,7 +18,7 @@ import type { Command, RequestId } from "../kv/types.ts";
 import type { ProposeError } from "../raft/raft.ts";
 import type { ProposedEntry } from "../raft/types.ts";
 import type { PlainRecord } from "./codec.ts";
-import { asCommand, asRequestId, encodeCommand } from "./entry-codec.ts";
+import { decodeCommand, encodeCommand, type LoggedCommand, stampCommand } from "./entry-codec.ts";
 import { FieldReader } from "./fields.ts";
 import {
   COMMAND_SIZE_MAX_BYTES,
@@ -59,8 +59,8 @@ type Phase =
   | { readonly kind: "answered"; readonly outcome: unknown };
 
 interface Pending {
-  readonly request: RequestId;
-  readonly command: Command;
+  /** As it goes into the log, but for its time, which the leader stamps. */
+  readonly payload: Uint8Array;
   deadlineMs: number;
   phase: Phase;
   /**
@@ -85,6 +85,8 @@ export class Proposals {
   readonly #pending = new Map<string, Pending>();
   /** Writes that followers passed on, by request. */
   readonly #served = new Map<string, Served>();
+  /** Of writes that were passed on, so that none is decoded twice. */
+  readonly #decoded = new WeakMap<Uint8Array, LoggedCommand>();
   /** Proposed together at the end of this turn: one batch, one append message, one fsync. */
   #outbox: { readonly key: string; readonly entry: ProposedEntry }[] = [];
   #sequence = 0;
@@ -118,10 +120,16 @@ export class Proposals {
         known.waiters.push(resolve);
         return;
       }
+      const payload = encodeCommand({ command, request, proposedAtMs: 0 });
+      if (payload.length > COMMAND_SIZE_MAX_BYTES) {
+        // The edge has limits of its own below this one; what gets here would fit no message.
+        const limit = `the limit is ${COMMAND_SIZE_MAX_BYTES}`;
+        resolve(err(overloaded(`it has ${payload.length} bytes, ${limit}`)));
+        return;
+      }
       const waiters = [resolve];
       const pending: Pending = {
-        request,
-        command,
+        payload,
         deadlineMs,
         phase: { kind: "waiting" },
         mayHappen: false,
@@ -135,10 +143,12 @@ export class Proposals {
   /** Serves a write that another member passed on. */
   serve(body: PlainRecord): Promise<CallAnswer> {
     const fields = new FieldReader(body);
-    const command = asCommand(fields.raw("command"));
-    const request = asRequestId(fields.raw("request"));
+    const payload = fields.bytes("payload");
     const timeoutMs = fields.counter("timeoutMs");
-    if (fields.failed || command === undefined || request === undefined) {
+    // Looked at before it is proposed: what cannot be decoded must never get into the log.
+    const logged = fields.failed ? undefined : decodeCommand(payload);
+    const request = logged?.request;
+    if (logged === undefined || request === undefined || payload.length > COMMAND_SIZE_MAX_BYTES) {
       return Promise.resolve(refuse("malformed", "the request is not a write"));
     }
     const { leader, term } = this.#host.leadership();
@@ -154,8 +164,16 @@ export class Proposals {
       }
       const deadlineMs = this.#host.nowMs() + timeoutMs;
       this.#served.set(key, { term, deadlineMs, waiters: [resolve] });
-      this.#enqueue(key, command, request);
+      const proposedAtMs = this.#host.wallMs();
+      const data = stampCommand(payload, proposedAtMs);
+      this.#decoded.set(data, { ...logged, proposedAtMs });
+      this.#enqueue(key, data);
     });
+  }
+
+  /** What the entry's payload `data` says, when that is known here already. */
+  decoded(data: Uint8Array): LoggedCommand | undefined {
+    return this.#decoded.get(data);
   }
 
   /** The entry of `request` was applied here, at `index`. */
@@ -232,7 +250,7 @@ export class Proposals {
     if (leader === undefined) return;
     if (leader === this.#host.nodeId) {
       pending.phase = { kind: "proposed", term };
-      this.#enqueue(key, pending.command, pending.request);
+      this.#enqueue(key, stampCommand(pending.payload, this.#host.wallMs()));
       return;
     }
     pending.phase = { kind: "forwarded", leader, term };
@@ -242,11 +260,7 @@ export class Proposals {
   async #forward(key: string, pending: Pending, leader: NodeId): Promise<void> {
     const phase = pending.phase;
     const timeoutMs = Math.max(1, Math.ceil(pending.deadlineMs - this.#host.nowMs()));
-    const body = {
-      command: pending.command,
-      request: [pending.request.client, pending.request.sequence],
-      timeoutMs,
-    };
+    const body = { payload: pending.payload, timeoutMs };
     const mightBefore = pending.mayHappen;
     pending.mayHappen = true;
     const result = await this.#host.forward(leader, body, timeoutMs);
@@ -273,16 +287,7 @@ export class Proposals {
     }
   }
 
-  #enqueue(key: string, command: Command, request: RequestId): void {
-    const proposedAtMs = this.#host.wallMs();
-    const data = encodeCommand({ command, request, proposedAtMs });
-    if (data.length > COMMAND_SIZE_MAX_BYTES) {
-      // The edge has limits of its own below this one; what gets here would fit no message.
-      const detail = `it has ${data.length} bytes, the limit is ${COMMAND_SIZE_MAX_BYTES}`;
-      this.#finish(key, err(overloaded(detail)));
-      this.#answer(key, refuse("overloaded", detail));
-      return;
-    }
+  #enqueue(key: string, data: Uint8Array): void {
     if (this.#outbox.length === 0) this.#host.soon(() => this.#flush());
     this.#outbox.push({ key, entry: { kind: "normal", data } });
   }

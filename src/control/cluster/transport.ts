@@ -14,7 +14,7 @@ import { err, ok, type Result } from "../../base/result.ts";
 import type { Clock, Random } from "../../host/ports.ts";
 import type { PeerMessage } from "../raft/types.ts";
 import { isRecord, type PlainRecord } from "./codec.ts";
-import { decodePeerFrame, encodePeerFrame } from "./frame.ts";
+import { FrameCodec } from "./frame.ts";
 import {
   BULK_QUEUE_MAX_BYTES,
   CALLS_PENDING_MAX,
@@ -65,6 +65,7 @@ type Call = Parameters<Transport["call"]>[0];
 export class PeerTransport implements Transport {
   readonly #options: PeerTransportOptions;
   readonly #peers = new Map<NodeId, Peer>();
+  readonly #codecs = new Map<NodeId, FrameCodec>();
   readonly #intake: PeerIntake;
   readonly #cancelChecks: () => void;
   #receiver: PeerReceiver | undefined;
@@ -104,13 +105,14 @@ export class PeerTransport implements Transport {
     for (const [node, peer] of this.#peers) {
       if (this.#options.standing(node) !== "removed") continue;
       this.#peers.delete(node);
+      this.#codecs.delete(node);
       this.#closePeer(peer);
     }
   }
 
   send(message: PeerMessage): void {
     const { counters } = this.#options;
-    const frame = this.#frame(message.to, { k: "raft", m: messageToRecord(message) });
+    const frame = this.#codec(message.to).encode({ k: "raft", m: messageToRecord(message) });
     if (!this.#isClosed && this.#peer(message.to).main.send(frame)) {
       counters.sentFrames += 1;
       return;
@@ -124,7 +126,7 @@ export class PeerTransport implements Transport {
     if (this.#isClosed) return Promise.resolve(err({ kind: "not_sent" }));
     const peer = this.#peer(target);
     const id = ++this.#lastId;
-    const frame = this.#frame(target, { k: "call", i: id, m: method, b: body });
+    const frame = this.#codec(target).encode({ k: "call", i: id, m: method, b: body });
     if (peer.calls.size >= CALLS_PENDING_MAX || !peer.main.send(frame)) {
       return Promise.resolve(err({ kind: "not_sent" }));
     }
@@ -185,7 +187,7 @@ export class PeerTransport implements Transport {
   }): Promise<boolean> {
     const { transfer, peer, id, progressed } = work;
     const { message, body } = transfer;
-    const send = (record: PlainRecord) => peer.bulk.send(this.#frame(message.to, record));
+    const send = (record: PlainRecord) => peer.bulk.send(this.#codec(message.to).encode(record));
     if (!send({ k: "snapshot", i: id, m: messageToRecord(message) })) return false;
     let offset = 0;
     for await (const part of body) {
@@ -222,8 +224,8 @@ export class PeerTransport implements Transport {
       clock,
       random,
       address: () => addressOf(node),
-      hello: () => this.#frame(node, { k: "hello", u: use }),
-      ping: () => this.#frame(node, { k: "ping" }),
+      hello: () => this.#codec(node).encode({ k: "hello", u: use }),
+      ping: () => this.#codec(node).encode({ k: "ping" }),
       onFrame: (bytes) => this.#received(node, bytes),
       onDown: (reason) => {
         log.debug("connection lost", { peer: formatNodeId(node), use, reason });
@@ -245,8 +247,8 @@ export class PeerTransport implements Transport {
 
   /** A frame on a connection that this node opened: an answer of some kind. */
   #received(node: NodeId, bytes: Uint8Array): void {
-    const { cluster, nodeId, counters } = this.#options;
-    const frame = decodePeerFrame({ cluster, from: node, to: nodeId }, bytes);
+    const { counters } = this.#options;
+    const frame = this.#codec(node).decode(bytes);
     const peer = this.#peers.get(node);
     if ("problem" in frame) counters.refusedFrames += 1;
     if ("problem" in frame || peer === undefined) return;
@@ -300,9 +302,13 @@ export class PeerTransport implements Transport {
     peer.calls.clear();
   }
 
-  #frame(to: NodeId, body: PlainRecord): Uint8Array {
+  #codec(peer: NodeId): FrameCodec {
+    const known = this.#codecs.get(peer);
+    if (known !== undefined) return known;
     const { cluster, nodeId } = this.#options;
-    return encodePeerFrame({ cluster, from: nodeId, to }, body);
+    const codec = new FrameCodec(cluster, { self: nodeId, peer });
+    this.#codecs.set(peer, codec);
+    return codec;
   }
 }
 
