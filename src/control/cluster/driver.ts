@@ -18,7 +18,7 @@ import { decodeRandomNodeId, type Index, type NodeId, type Revision } from "../.
 import { err, type Result } from "../../base/result.ts";
 import type { Command, KvEvent, KvReader } from "../kv/types.ts";
 import { payloadSizeBytes } from "../raft/entry-size.ts";
-import { type ProposeError, Raft, type RaftStatus, type Ready } from "../raft/raft.ts";
+import { type ProposeError, Raft, type RaftStatus } from "../raft/raft.ts";
 import type {
   ConfChange,
   ConfState,
@@ -31,20 +31,18 @@ import type {
 import { AppendQueue } from "./append-queue.ts";
 import { applyEntries } from "./applier.ts";
 import type { PlainRecord } from "./codec.ts";
-import { isMember, isOnlyVoter } from "./conf-state.ts";
+import { isOnlyVoter } from "./conf-state.ts";
 import type { DriverOptions } from "./driver-options.ts";
 import { FailOver } from "./fail-over.ts";
-import { explainFailure } from "./failure.ts";
+import { GroupView } from "./group-view.ts";
 import {
   assertLimits,
   ELECTION_TICKS,
-  ELECTION_TIMEOUT_MS,
   EXECUTE_TIMEOUT_MS,
   TICK_BATCH_MS,
   TICK_MS,
 } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
-import { Liveness } from "./liveness.ts";
 import type { CallAnswer, CallMethod, PeerReceiver } from "./peer-port.ts";
 import { Proposals } from "./proposals.ts";
 import { createRaftConfig } from "./raft-config.ts";
@@ -69,20 +67,13 @@ export class Driver implements PeerReceiver {
   readonly #proposals: Proposals;
   readonly #reads: ReadBarriers;
   readonly #failOver: FailOver;
-  readonly #liveness = new Liveness(2 * ELECTION_TIMEOUT_MS);
+  readonly #view: GroupView;
   readonly #appliedListeners = new Listeners<[readonly KvEvent[], Revision]>();
-  readonly #roleListeners = new Listeners<[RoleChange]>();
-  readonly #membershipListeners = new Listeners<[ConfState]>();
   readonly #ticks: TickCounter;
   readonly #cancelTicks: () => void;
-  #confState: ConfState;
-  #role: RoleChange;
-  #leaderlessSinceMs: number;
   #isPumpScheduled = false;
   #isPumping = false;
   #isStopped = false;
-  #isMember: boolean;
-  #isExpelled = false;
   /** Messages of peers that the core refused. */
   refusedCount = 0;
 
@@ -91,21 +82,24 @@ export class Driver implements PeerReceiver {
     const { recovered, clock, random, log, machine } = options;
     this.#options = options;
     this.nodeId = options.nodeId;
-    this.#confState = recovered.confState;
-    this.#isMember = isMember(recovered.confState, options.nodeId);
     this.#snapshots = new Snapshots({
       cluster: options.cluster,
       store: options.logStore,
       memoryLog: recovered.memoryLog,
       machine,
       log,
-      confState: () => this.#confState,
+      confState: () => this.#view.confState,
       failed: (cause) => this.#fatal(cause),
       ...(options.snapshotEntries === undefined ? {} : { entriesMax: options.snapshotEntries }),
     });
     this.#raft = new Raft(createRaftConfig(options), this.#snapshots.reader(), random, (event) =>
       log.debug(`raft ${event.kind}`, traceFields(event)),
     );
+    const { nodeId } = options;
+    const { confState } = recovered;
+    const nowMs = () => clock.nowMs();
+    this.#view = new GroupView({ nodeId, confState, status: this.#raft.status(), nowMs, log });
+    this.#view.onRole((change, previous) => this.#roleChanged(change, previous));
     this.#appends = new AppendQueue(
       options.logStore,
       {
@@ -129,8 +123,6 @@ export class Driver implements PeerReceiver {
         this.#schedulePump();
       },
     });
-    this.#role = roleOf(this.#raft.status());
-    this.#leaderlessSinceMs = clock.nowMs();
     const tickLimits = { tickMs: TICK_MS, countMax: ELECTION_TICKS - 1 };
     this.#ticks = new TickCounter({ ...tickLimits, nowMs: clock.nowMs() });
     options.transport.attach(this);
@@ -146,17 +138,17 @@ export class Driver implements PeerReceiver {
 
   /** Membership at the applied index. */
   get confState(): ConfState {
-    return this.#confState;
+    return this.#view.confState;
   }
 
   /** Role, term and leader as of the last batch. */
   get role(): RoleChange {
-    return this.#role;
+    return this.#view.role;
   }
 
   /** Whether this node was a member and is none any more. */
   get isRemoved(): boolean {
-    return this.#isExpelled;
+    return this.#view.isExpelled;
   }
 
   status(): RaftStatus {
@@ -164,23 +156,22 @@ export class Driver implements PeerReceiver {
   }
 
   isLeader(): boolean {
-    return this.#role.leader === this.nodeId;
+    return this.#view.isLeader();
   }
 
   /** Whether `node` was heard from lately; this node itself always is live. */
   isLive(node: NodeId): boolean {
-    return node === this.nodeId || this.#liveness.isLive(node, this.#options.clock.nowMs());
+    return this.#view.isLive(node);
   }
 
   /** How long nothing was heard from `node`, milliseconds; infinite when nothing ever was. */
   silentMs(node: NodeId): number {
-    return this.#liveness.silentMs(node, this.#options.clock.nowMs());
+    return this.#view.silentMs(node);
   }
 
   /** On the leader: a majority was heard from lately. Else: there is a leader. */
   hasQuorum(): boolean {
-    if (!this.isLeader()) return this.#role.leader !== undefined;
-    return this.#liveness.hasQuorum(this.#confState, this.nodeId, this.#options.clock.nowMs());
+    return this.#view.hasQuorum();
   }
 
   /** Carries out a write exactly once, wherever the leader is. */
@@ -226,12 +217,12 @@ export class Driver implements PeerReceiver {
 
   /** Calls `listener` at each change of role, term or leader. Returns the undo. */
   onRole(listener: (change: RoleChange) => void): () => void {
-    return this.#roleListeners.add(listener);
+    return this.#view.onRole(listener);
   }
 
   /** Calls `listener` at each change of the Raft membership. Returns the undo. */
   onMembership(listener: (state: ConfState) => void): () => void {
-    return this.#membershipListeners.add(listener);
+    return this.#view.onMembership(listener);
   }
 
   /** Stops at once; what is under way on the disk is waited for. Open calls fail. */
@@ -245,7 +236,7 @@ export class Driver implements PeerReceiver {
 
   receive(message: PeerMessage): void {
     if (this.#isStopped) return;
-    this.#liveness.heard(message.from, this.#options.clock.nowMs());
+    this.#view.heard(message.from);
     if (!this.#raft.step(message).ok) this.refusedCount += 1;
     this.#schedulePump();
   }
@@ -270,20 +261,19 @@ export class Driver implements PeerReceiver {
   }
 
   closed(node: NodeId): void {
-    this.#liveness.ended(node);
-    if (this.#isStopped || this.#role.leader !== node || this.isLeader()) return;
+    this.#view.ended(node);
+    if (this.#isStopped || this.role.leader !== node || this.isLeader()) return;
     this.#raft.forgetLeader();
     this.#schedulePump();
     this.#failOver.begin();
   }
 
   expelled(): void {
-    if (!this.#isExpelled) this.#options.log.warn("this node was removed from the cluster");
-    this.#isExpelled = true;
+    this.#view.expelled();
   }
 
   answer(from: NodeId, method: CallMethod, body: PlainRecord): Promise<CallAnswer> {
-    this.#liveness.heard(from, this.#options.clock.nowMs());
+    this.#view.heard(from);
     if (method === "propose") return this.#proposals.serve(body);
     return this.#options.answer(from, method, body);
   }
@@ -301,7 +291,7 @@ export class Driver implements PeerReceiver {
 
   /** A cluster of one need not wait for a timeout: nobody else could lead. */
   #maybeLeadAlone(): void {
-    if (this.#role.role !== "follower" || !isOnlyVoter(this.#confState, this.nodeId)) return;
+    if (this.role.role !== "follower" || !isOnlyVoter(this.confState, this.nodeId)) return;
     this.#raft.campaign();
   }
 
@@ -326,7 +316,7 @@ export class Driver implements PeerReceiver {
           else if (message.kind === "storage_apply") this.#apply(message);
           else this.#send(message);
         }
-        this.#updateRole(ready);
+        this.#view.update(ready);
         for (const read of ready.readStates) this.#reads.confirmed(read.context, read.index);
       }
     } catch (cause) {
@@ -361,7 +351,7 @@ export class Driver implements PeerReceiver {
     try {
       if (work.snapshot !== undefined) {
         this.#snapshots.install(work.snapshot);
-        this.#setConfState(work.snapshot.confState);
+        this.#view.setConfState(work.snapshot.confState);
       }
     } catch (cause) {
       if (!(cause instanceof HostError)) throw cause;
@@ -381,7 +371,7 @@ export class Driver implements PeerReceiver {
 
   #apply(work: StorageApply): void {
     applyEntries(this.#options.machine, work.entries, {
-      confChange: (change) => this.#setConfState(this.#raft.applyConfChange(change)),
+      confChange: (change) => this.#view.setConfState(this.#raft.applyConfChange(change)),
       decoded: (payload) => this.#proposals.decoded(payload),
       applied: ({ index, request, outcome, revision, events }) => {
         if (request !== undefined) this.#proposals.applied(request, outcome, index);
@@ -405,28 +395,10 @@ export class Driver implements PeerReceiver {
     this.#appliedListeners.tell(events, reader.revision);
   }
 
-  #setConfState(state: ConfState): void {
-    this.#confState = state;
-    this.#liveness.keepOnly(state);
-    const wasMember = this.#isMember;
-    this.#isMember = isMember(state, this.nodeId);
-    if (wasMember && !this.#isMember) this.expelled();
-    this.#membershipListeners.tell(state);
-  }
-
-  #updateRole(ready: Ready): void {
-    const last = this.#role;
-    const { role, leader } = ready.softState ?? last;
-    const next = { role, leader, term: ready.hardState?.term ?? last.term };
-    if (role === last.role && next.term === last.term && leader === last.leader) return;
-    this.#role = next;
-    if (next.term !== last.term) this.#failOver.holdBack();
-    if (next.leader === undefined && last.leader !== undefined) {
-      this.#leaderlessSinceMs = this.#options.clock.nowMs();
-    }
+  #roleChanged(change: RoleChange, previous: RoleChange): void {
+    if (change.term !== previous.term) this.#failOver.holdBack();
     this.#proposals.leadershipChanged();
     this.#reads.leadershipChanged();
-    this.#roleListeners.tell(next);
   }
 
   #fatal(cause: unknown): void {
@@ -452,8 +424,8 @@ export class Driver implements PeerReceiver {
     return {
       client,
       nodeId: this.nodeId,
-      leadership: () => this.#role,
-      others: () => this.#confState.voters.filter((id) => id !== this.nodeId),
+      leadership: () => this.role,
+      others: () => this.confState.voters.filter((id) => id !== this.nodeId),
       propose: (entries) => {
         if (this.#isStopped) return err({ kind: "no_leader" });
         const result = this.#raft.propose(entries);
@@ -466,7 +438,7 @@ export class Driver implements PeerReceiver {
       soon: (task) => soon(clock, task),
       nowMs: () => clock.nowMs(),
       wallMs: () => clock.wallMs(),
-      explain: () => this.#explain("write"),
+      explain: () => this.#view.explain("write"),
     };
   }
 
@@ -480,21 +452,7 @@ export class Driver implements PeerReceiver {
       },
       appliedIndex: () => machine.appliedIndex,
       nowMs: () => clock.nowMs(),
-      explain: () => this.#explain("read"),
+      explain: () => this.#view.explain("read"),
     };
   }
-
-  #explain(action: "write" | "read"): ClusterFailure {
-    return explainFailure({
-      action,
-      isLeader: this.isLeader(),
-      hasLeader: this.#role.leader !== undefined,
-      hasQuorum: this.hasQuorum(),
-      leaderlessMs: this.#options.clock.nowMs() - this.#leaderlessSinceMs,
-    });
-  }
-}
-
-function roleOf(status: RaftStatus): RoleChange {
-  return { role: status.role, term: status.term, leader: status.leader };
 }

@@ -1,0 +1,148 @@
+/**
+ * What this node knows about its group: who leads, who belongs to it, who is alive.
+ *
+ * The core decides the first two; its driver passes every change on. Liveness is measured here, by
+ * what arrives. No clock of its own, no decisions.
+ *
+ * @module
+ */
+import type { NodeId } from "../../base/ids.ts";
+import type { Log } from "../../base/log.ts";
+import type { RaftStatus, Ready } from "../raft/raft.ts";
+import type { ConfState } from "../raft/types.ts";
+import { isMember } from "./conf-state.ts";
+import { explainFailure } from "./failure.ts";
+import { ELECTION_TIMEOUT_MS } from "./limits.ts";
+import { Listeners } from "./listeners.ts";
+import { Liveness } from "./liveness.ts";
+import type { ClusterFailure, RoleChange } from "./types.ts";
+
+export interface GroupViewOptions {
+  readonly nodeId: NodeId;
+  /** Membership at the applied index. */
+  readonly confState: ConfState;
+  readonly status: RaftStatus;
+  readonly nowMs: () => number;
+  readonly log: Log;
+}
+
+/** The group as one of its nodes sees it. */
+export class GroupView {
+  readonly #nodeId: NodeId;
+  readonly #nowMs: () => number;
+  readonly #log: Log;
+  readonly #liveness = new Liveness(2 * ELECTION_TIMEOUT_MS);
+  readonly #roleListeners = new Listeners<[change: RoleChange, previous: RoleChange]>();
+  readonly #membershipListeners = new Listeners<[ConfState]>();
+  #confState: ConfState;
+  #role: RoleChange;
+  #leaderlessSinceMs: number;
+  #isMember: boolean;
+  #isExpelled = false;
+
+  constructor(options: GroupViewOptions) {
+    const { nodeId, confState, status, nowMs, log } = options;
+    this.#nodeId = nodeId;
+    this.#nowMs = nowMs;
+    this.#log = log;
+    this.#confState = confState;
+    this.#isMember = isMember(confState, nodeId);
+    this.#role = { role: status.role, term: status.term, leader: status.leader };
+    this.#leaderlessSinceMs = nowMs();
+  }
+
+  /** Membership at the applied index. */
+  get confState(): ConfState {
+    return this.#confState;
+  }
+
+  /** Role, term and leader as of the last batch. */
+  get role(): RoleChange {
+    return this.#role;
+  }
+
+  /** Whether this node was a member and is none any more. */
+  get isExpelled(): boolean {
+    return this.#isExpelled;
+  }
+
+  isLeader(): boolean {
+    return this.#role.leader === this.#nodeId;
+  }
+
+  /** Whether `node` was heard from lately; this node itself always is live. */
+  isLive(node: NodeId): boolean {
+    return node === this.#nodeId || this.#liveness.isLive(node, this.#nowMs());
+  }
+
+  /** How long nothing was heard from `node`, milliseconds; infinite when nothing ever was. */
+  silentMs(node: NodeId): number {
+    return this.#liveness.silentMs(node, this.#nowMs());
+  }
+
+  /** On the leader: a majority was heard from lately. Else: there is a leader. */
+  hasQuorum(): boolean {
+    if (!this.isLeader()) return this.#role.leader !== undefined;
+    return this.#liveness.hasQuorum(this.#confState, this.#nodeId, this.#nowMs());
+  }
+
+  /** Why nothing can be written or read now, for a deadline that passed. */
+  explain(action: "write" | "read"): ClusterFailure {
+    return explainFailure({
+      action,
+      isLeader: this.isLeader(),
+      hasLeader: this.#role.leader !== undefined,
+      hasQuorum: this.hasQuorum(),
+      leaderlessMs: this.#nowMs() - this.#leaderlessSinceMs,
+    });
+  }
+
+  /** `node` gave a sign of life. */
+  heard(node: NodeId): void {
+    this.#liveness.heard(node, this.#nowMs());
+  }
+
+  /** `node` ended, as far as can be seen. */
+  ended(node: NodeId): void {
+    this.#liveness.ended(node);
+  }
+
+  /** Takes over what a batch of the core says about role, term and leader. */
+  update(ready: Ready): void {
+    const last = this.#role;
+    const { role, leader } = ready.softState ?? last;
+    const next = { role, leader, term: ready.hardState?.term ?? last.term };
+    if (role === last.role && next.term === last.term && leader === last.leader) return;
+    this.#role = next;
+    if (leader === undefined && last.leader !== undefined) {
+      this.#leaderlessSinceMs = this.#nowMs();
+    }
+    this.#roleListeners.tell(next, last);
+  }
+
+  /** The membership is `state` from now on. */
+  setConfState(state: ConfState): void {
+    this.#confState = state;
+    this.#liveness.keepOnly(state);
+    const wasMember = this.#isMember;
+    this.#isMember = isMember(state, this.#nodeId);
+    if (wasMember && !this.#isMember) this.expelled();
+    this.#membershipListeners.tell(state);
+  }
+
+  /** This node learned that it is no member any more. */
+  expelled(): void {
+    if (!this.#isExpelled) this.#log.warn("this node was removed from the cluster");
+    this.#isExpelled = true;
+  }
+
+  /** Calls `listener` at each change of role, term or leader. Returns the undo. */
+  onRole(listener: (change: RoleChange, previous: RoleChange) => void): () => void {
+    return this.#roleListeners.add(listener);
+  }
+
+  /** Calls `listener` at each change of the Raft membership. Returns the undo. */
+  onMembership(listener: (state: ConfState) => void): () => void {
+    return this.#membershipListeners.add(listener);
+  }
+}
