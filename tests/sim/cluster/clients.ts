@@ -21,8 +21,8 @@ import type { World } from "./world.ts";
 
 const FIRST_CLIENT_ID = 1_000_000;
 /** A client gives up waiting for one node after this. */
-const PATIENCE_MIN_MS = 500;
-const PATIENCE_MAX_MS = 7_000;
+const PATIENCE_MIN_MS = 200;
+const PATIENCE_MAX_MS = 4_000;
 const KEY_PREFIX = "/sim/";
 const CHECK_STEPS_MAX = 500_000;
 

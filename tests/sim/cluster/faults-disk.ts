@@ -96,7 +96,7 @@ function onSomeDisk(name: string, strike: (nemesis: Nemesis, node: SimNode) => b
   return {
     name,
     start(nemesis) {
-      const node = nemesis.random.maybePick(nemesis.world.upNodes());
+      const node = nemesis.target(nemesis.world.upNodes());
       return node === undefined ? false : strike(nemesis, node);
     },
   };

@@ -10,16 +10,17 @@ import type { NetworkWeather } from "./sim-network.ts";
 type Pair = readonly [from: NodeId, to: NodeId];
 
 export const NETWORK_FAULTS: readonly Fault[] = [
-  cutting("net.isolate", ({ random }, ids) => {
-    const one = random.pick(ids);
+  cutting("net.isolate", (nemesis, ids) => {
+    const one = someNode(nemesis, ids);
     return pairs(ids, (from, to) => from === one || to === one);
   }),
   cutting("net.split", ({ random }, ids) => {
     const side = new Set(ids.filter(() => random.chance(0.5)));
     return pairs(ids, (from, to) => side.has(from) !== side.has(to));
   }),
-  cutting("net.one-way", ({ random }, ids) => {
-    const one = random.pick(ids);
+  cutting("net.one-way", (nemesis, ids) => {
+    const { random } = nemesis;
+    const one = someNode(nemesis, ids);
     const isOutward = random.chance(0.5);
     const other = random.chance(0.5) ? random.pick(ids) : undefined;
     return pairs(ids, (from, to) => {
@@ -68,6 +69,10 @@ export const NETWORK_FAULTS: readonly Fault[] = [
 
 function nodeIds({ world }: Nemesis): NodeId[] {
   return [...world.nodes.values()].filter((node) => node.state !== "lost").map((node) => node.id);
+}
+
+function someNode(nemesis: Nemesis, ids: readonly NodeId[]): NodeId {
+  return nemesis.target(nemesis.world.upNodes())?.id ?? nemesis.random.pick(ids);
 }
 
 function pairs(ids: readonly NodeId[], wanted: (from: NodeId, to: NodeId) => boolean): Pair[] {

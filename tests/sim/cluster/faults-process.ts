@@ -88,10 +88,9 @@ function onSomeNode(name: string, strike: (nemesis: Nemesis, node: SimNode) => v
   return {
     name,
     start(nemesis) {
-      const { world, random } = nemesis;
       const isFree = ({ isPaused, clock, restartMeanMs, touchesMax }: SimNode) =>
         !isPaused && clock.rate > 0 && restartMeanMs !== undefined && touchesMax === undefined;
-      const node = random.maybePick(world.upNodes().filter(isFree));
+      const node = nemesis.target(nemesis.world.upNodes().filter(isFree));
       if (node === undefined) return false;
       strike(nemesis, node);
       return true;

@@ -4,8 +4,12 @@
  *
  * @module
  */
+
+import type { SimNode } from "./sim-node.ts";
 import type { SimRandom } from "./sim-random.ts";
 import type { World } from "./world.ts";
+
+const LEADER_CHANCE = 0.4;
 
 /** One kind of fault. */
 export interface Fault {
@@ -37,6 +41,15 @@ export class Nemesis {
     return this.#isStopped;
   }
 
+  /** One of `nodes`, with a liking for the leader: that is where most can go wrong. */
+  target(nodes: readonly SimNode[]): SimNode | undefined {
+    const leader = this.world.leader();
+    if (leader !== undefined && nodes.includes(leader) && this.random.chance(LEADER_CHANCE)) {
+      return leader;
+    }
+    return this.random.maybePick(nodes);
+  }
+
   /** No new faults; those that last end now. */
   stop(): void {
     this.#isStopped = true;
@@ -59,13 +72,25 @@ export class Nemesis {
     world.trace.note(world.scheduler.nowMs, 0, `${name} ${detail}`);
   }
 
+  /**
+   * Plans the next fault: by time, so that some come while nothing else happens, or by steps, so
+   * that none is lost among those.
+   */
   #plan(): void {
     const { world, random } = this;
-    world.later(random.exponential(world.scenario.faultMeanMs), "nemesis", "fault", () => {
-      if (this.#isStopped) return;
-      const fault = random.pick(this.#faults);
-      if (fault.start(this)) this.fired(fault.name);
-      this.#plan();
-    });
+    const { faultMeanMs, faultMeanSteps } = world.scenario;
+    if (faultMeanMs !== undefined) {
+      const delayMs = random.exponential(faultMeanMs);
+      world.later(delayMs, "nemesis", "fault", () => this.#strike());
+    } else {
+      world.laterSteps(random.exponential(faultMeanSteps), () => this.#strike());
+    }
+  }
+
+  #strike(): void {
+    if (this.#isStopped) return;
+    const fault = this.random.pick(this.#faults);
+    if (fault.start(this)) this.fired(fault.name);
+    this.#plan();
   }
 }

@@ -35,6 +35,8 @@ export class Safety implements LedgerHost {
   /** Hash of the whole log up to the entry of a term and index: there can only be one. */
   readonly #entries = new Map<number, number>();
   readonly #leaders = new Map<number, NodeId>();
+  /** Terms of which an entry was written. */
+  readonly #openedTerms = new Set<number>();
   /** Durable votes by term, then by voter. */
   readonly #votes = new Map<number, Map<NodeId, number>>();
   readonly #configs: ConfigAt[] = [];
@@ -107,7 +109,11 @@ export class Safety implements LedgerHost {
     if (known !== undefined) return;
     this.#entries.set(key, hash);
     // Whoever writes the first entry of a term leads it.
-    if (!this.#leaders.has(term)) this.#elected(ledger, term, index);
+    if (this.#openedTerms.has(term)) return;
+    this.#openedTerms.add(term);
+    // Unless the leader ended after it had sent the entry and before it could write it itself.
+    const leader = this.#leaders.get(term) ?? node;
+    if (leader === node) this.#elected(ledger, term, index);
   }
 
   voteDurable(ledger: NodeLedger, state: StoredHardState): void {

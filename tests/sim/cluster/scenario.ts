@@ -35,6 +35,8 @@ export interface Scenario {
   /** The real log on a simulated disk, or a faster store. */
   readonly store: "log" | "wal";
   readonly segmentSizeBytes: number;
+  /** Mean time of an fsync. */
+  readonly syncMeanMs: number;
   readonly snapshotEntries: number | undefined;
   /** Whether the leader looks after the membership by itself. */
   readonly isAutopilot: boolean;
@@ -48,8 +50,9 @@ export interface Scenario {
   readonly chaosMs: number;
   readonly chaosSteps: number;
   readonly faults: readonly string[];
-  /** Mean time between two faults. */
-  readonly faultMeanMs: number;
+  /** Mean time between two faults; undefined: steps count. */
+  readonly faultMeanMs: number | undefined;
+  readonly faultMeanSteps: number;
 }
 
 const MEMBERSHIP_FAULTS = [
@@ -102,6 +105,7 @@ export function drawScenario(seed: number, profile: Profile): Scenario {
     profile,
     voterCount: random.pick(isLeases ? [3, 5] : [1, 2, 3, 3, 3, 3, 4, 5]),
     store: isDisk || random.chance(0.25) ? "wal" : "log",
+    syncMeanMs: random.pick([0.2, 1, 5, 20]),
     segmentSizeBytes: random.pick([4096, 16_384, 65_536]),
     snapshotEntries: random.pick([10, 10, 40, 200, undefined]),
     isAutopilot: random.chance(isDisk ? 0.8 : 0.4),
@@ -109,10 +113,11 @@ export function drawScenario(seed: number, profile: Profile): Scenario {
     leaseNetwork: isLeases ? random.pick(["10.9.0.0/26", "10.9.0.0/25", "10.9.0.0/24"]) : undefined,
     network: drawNetwork(random),
     clients: isLeases ? drawQuietClients(random) : drawClients(random),
-    chaosMs: isLeases ? random.between(20_000, 60_000) : random.between(3_000, 20_000),
+    chaosMs: isLeases ? random.between(20_000, 60_000) : random.between(5_000, 40_000),
     chaosSteps: isLeases ? 12_000 : random.integer(500, 5_000),
     faults: pool.filter(() => random.chance(share)),
-    faultMeanMs: random.pick([100, 300, 1_000, 3_000]),
+    faultMeanMs: random.chance(0.4) ? random.pick([100, 300, 1_000]) : undefined,
+    faultMeanSteps: random.pick([30, 80, 200]),
   };
 }
 
@@ -141,9 +146,9 @@ function drawQuietClients(random: SimRandom): ClientPlan {
 function drawClients(random: SimRandom): ClientPlan {
   const isHot = random.chance(0.3);
   return {
-    count: random.integer(1, 8),
+    count: random.integer(1, 12),
     keyCount: isHot ? 1 : random.integer(2, 12),
-    thinkMeanMs: random.pick([20, 60, 200]),
+    thinkMeanMs: random.pick([5, 20, 60, 200]),
     valueSizeMaxBytes: random.pick([200, 200, 5_000, 5_000, 5_000, 300_000]),
     mix: isHot
       ? { put: 1, get: 2, log_get: 1, cas: 8, delete: 0.5, local_get: 1 }

@@ -17,8 +17,9 @@ import type { SimProcess } from "./sim-process.ts";
 import type { SimRandom } from "./sim-random.ts";
 
 export const SECTOR_SIZE = 512;
-/** Time for an operation that waits for the device, and for one that does not. */
-const SYNC_MEAN_MS = 1;
+/** However slow a disk is, one operation takes no longer. */
+export const SLOW_MAX_MS = 1_500;
+/** Time for an operation that does not wait for the device. */
 const CACHE_MEAN_MS = 0.02;
 
 export type DiskOperation = "open" | "list" | "read" | "write" | "sync" | "rename" | "remove";
@@ -101,6 +102,7 @@ export class SimDisk {
   readonly #random: SimRandom;
   readonly #coverage: Coverage;
   readonly #nowMs: () => number;
+  readonly #syncMeanMs: number;
   #visible = new Map<string, Inode>();
   #stable = new Map<string, Inode>();
   #changes: NameChange[] = [];
@@ -110,10 +112,12 @@ export class SimDisk {
     readonly random: SimRandom;
     readonly coverage: Coverage;
     readonly nowMs: () => number;
+    readonly syncMeanMs: number;
   }) {
     this.#random = parts.random;
     this.#coverage = parts.coverage;
     this.#nowMs = parts.nowMs;
+    this.#syncMeanMs = parts.syncMeanMs;
   }
 
   /** The file system as `process` sees it. */
@@ -244,7 +248,8 @@ export class SimDisk {
   #delayMs(operation: Operation): number {
     const { slowness, stuckUntilMs } = this.weather;
     const waits = operation === "sync" || operation === "sync directory";
-    const delayMs = this.#random.exponential(waits ? SYNC_MEAN_MS : CACHE_MEAN_MS) * slowness;
+    const meanMs = waits ? this.#syncMeanMs : CACHE_MEAN_MS;
+    const delayMs = Math.min(SLOW_MAX_MS, this.#random.exponential(meanMs) * slowness);
     const leftMs = stuckUntilMs - this.#nowMs();
     return waits && leftMs > 0 ? leftMs + delayMs : delayMs;
   }

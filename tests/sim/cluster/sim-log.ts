@@ -18,11 +18,9 @@ import type {
   StoredSnapshotMeta,
 } from "../../../src/host/ports.ts";
 import type { Coverage } from "./coverage.ts";
-import type { DiskWeather } from "./sim-disk.ts";
+import { type DiskWeather, SLOW_MAX_MS } from "./sim-disk.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { SimRandom } from "./sim-random.ts";
-
-const SYNC_MEAN_MS = 1;
 
 interface Snapshot {
   readonly meta: StoredSnapshotMeta;
@@ -53,6 +51,7 @@ export class SimLog {
   readonly #random: SimRandom;
   readonly #coverage: Coverage;
   readonly #nowMs: () => number;
+  readonly #syncMeanMs: number;
   #stored = emptyLog();
   /** Handed in and not durable yet, in order. */
   #pending: { readonly work: Write; readonly resolve: () => void }[] = [];
@@ -62,10 +61,12 @@ export class SimLog {
     readonly random: SimRandom;
     readonly coverage: Coverage;
     readonly nowMs: () => number;
+    readonly syncMeanMs: number;
   }) {
     this.#random = parts.random;
     this.#coverage = parts.coverage;
     this.#nowMs = parts.nowMs;
+    this.#syncMeanMs = parts.syncMeanMs;
   }
 
   /** The run ended, with or without the machine's power: what was not acknowledged may be there. */
@@ -165,7 +166,7 @@ export class SimLog {
 
   #delayMs(): number {
     const { slowness, stuckUntilMs } = this.weather;
-    const delayMs = this.#random.exponential(SYNC_MEAN_MS) * slowness;
+    const delayMs = Math.min(SLOW_MAX_MS, this.#random.exponential(this.#syncMeanMs) * slowness);
     return Math.max(0, stuckUntilMs - this.#nowMs()) + delayMs;
   }
 

@@ -40,6 +40,7 @@ export interface StorageParts {
   readonly nowMs: () => number;
   readonly clock: NodeClock;
   readonly segmentSizeBytes: number;
+  readonly syncMeanMs: number;
 }
 
 /** Storage without files. */

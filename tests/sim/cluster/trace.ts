@@ -68,7 +68,7 @@ export class Trace {
 
   /** The last `count` steps and notes, oldest first, in words. */
   tail(count: number): string[] {
-    return this.#kept.slice(-count).map(describeStep);
+    return count === 0 ? [] : this.#kept.slice(-count).map(describeStep);
   }
 
   #keep(step: Step): void {

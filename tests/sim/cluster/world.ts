@@ -53,6 +53,7 @@ export class World {
   #failure: Error | undefined;
   #current: SimProcess | undefined;
   #lastId = 0;
+  #stepTasks: { readonly step: number; readonly run: () => void }[] = [];
 
   constructor(scenario: Scenario) {
     this.scenario = scenario;
@@ -138,6 +139,7 @@ export class World {
         continue;
       }
       this.trace.step(event);
+      this.#runStepTasks();
       this.#current = process;
       try {
         run();
@@ -152,6 +154,11 @@ export class World {
   /** Plans something that no node does. */
   later(delayMs: number, kind: "client" | "nemesis", subject: string, run: () => void): void {
     this.scheduler.after(delayMs, { kind, subject, run });
+  }
+
+  /** Plans something for when `count` more steps were taken. */
+  laterSteps(count: number, run: () => void): void {
+    this.#stepTasks.push({ step: this.trace.steps + count, run });
   }
 
   /** Something was thrown that nobody caught. */
@@ -192,6 +199,14 @@ export class World {
     this.safety.restored(node.id, machine.appliedIndex, machine.hash());
   }
 
+  #runStepTasks(): void {
+    const { steps } = this.trace;
+    if (!this.#stepTasks.some((task) => task.step <= steps)) return;
+    const due = this.#stepTasks.filter((task) => task.step <= steps);
+    this.#stepTasks = this.#stepTasks.filter((task) => task.step > steps);
+    for (const { run } of due) run();
+  }
+
   #addNode(origin: ConstructorParameters<typeof SimNode>[1]["origin"]): SimNode {
     const { random, scheduler, coverage, scenario } = this;
     const id = this.nextId;
@@ -202,6 +217,7 @@ export class World {
       ...{ node: id, random, coverage, clock },
       nowMs: () => scheduler.nowMs,
       segmentSizeBytes: scenario.segmentSizeBytes,
+      syncMeanMs: scenario.syncMeanMs,
     };
     const storage = scenario.store === "wal" ? createWalStorage(parts) : createLogStorage(parts);
     const node = new SimNode(this, { id, clock, storage, origin });
