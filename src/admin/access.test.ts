@@ -6,13 +6,13 @@
 import { describe, expect, test } from "bun:test";
 import { createSilentLog } from "../base/log.ts";
 import { isLoopbackHost } from "./access.ts";
-import { createAdminApp } from "./app.ts";
+import { createTestApp } from "./app.fake.ts";
 import { createFakeService } from "./service.fake.ts";
 
 const TOKEN = "0123456789abcdef";
 const log = createSilentLog();
-const tcp = createAdminApp(createFakeService(), { access: "tcp", adminToken: TOKEN, log });
-const socket = createAdminApp(createFakeService(), { access: "socket", adminToken: TOKEN, log });
+const tcp = createTestApp(createFakeService(), { access: "tcp", adminToken: TOKEN, log });
+const socket = createTestApp(createFakeService(), { access: "socket", adminToken: TOKEN, log });
 const bearer = { authorization: `Bearer ${TOKEN}` };
 
 type Row = readonly [method: string, path: string, Record<string, string>, number, why: string];
@@ -70,7 +70,7 @@ describe("over TCP", () => {
   }
 
   test("an empty admin token lets nobody write", async () => {
-    const open = createAdminApp(createFakeService(), { access: "tcp", adminToken: "", log });
+    const open = createTestApp(createFakeService(), { access: "tcp", adminToken: "", log });
     for (const authorization of ["Bearer ", "Bearer", "Bearer x"]) {
       const response = await open.request("/config", request("PUT", { authorization }));
       expect(response.status).toBe(401);

@@ -11,15 +11,15 @@
  *
  * @module
  */
-import { createHash, timingSafeEqual } from "node:crypto";
-import type { MiddlewareHandler } from "@hono/hono";
+import { timingSafeEqual } from "node:crypto";
 import { parseAddress, parsePrefix, prefixHas } from "../base/address.ts";
-import { type Problem, problemResponse } from "./problem.ts";
+import type { Problem } from "./problem.ts";
 
 const LOOPBACK_V4 = parsePrefix("127.0.0.0/8")!;
 const LOOPBACK_V6 = parseAddress("::1")!;
 const HOST_PATTERN = /^(\[[^\]]+\]|[^:]+)(?::[0-9]{1,5})?$/;
 const BEARER_PATTERN = /^Bearer +([^ ]+) *$/i;
+const utf8 = new TextEncoder();
 const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 /** Whoever may call these can point this node at another cluster. */
 const SOCKET_ONLY_PATHS = new Set(["/join", "/leave"]);
@@ -32,31 +32,32 @@ export function isLoopbackHost(host: string): boolean {
   return address === LOOPBACK_V6 || prefixHas(LOOPBACK_V4, address);
 }
 
-/** Lets a request to the TCP port pass, or answers why not. */
-export function guardTcp(adminToken: string): MiddlewareHandler {
+/** Why a request, whose decoded path is `path`, is refused; undefined: it may pass. */
+export type AccessCheck = (request: Request, path: string) => Problem | undefined;
+
+/** The rules of the TCP port. */
+export function tcpAccess(adminToken: string): AccessCheck {
   // An empty admin token would be matched by nobody's header; it must never be matched at all.
-  const wanted = adminToken === "" ? undefined : digestOf(adminToken);
+  const isWanted = adminToken === "" ? () => false : tokenCheck(adminToken);
   const refuseHost = hostCheck();
-  return async (c, next) => {
-    const isWrite = !SAFE_METHODS.has(c.req.method);
-    const refusal =
-      refuseHost(c.req.header("host")) ??
-      (isWrite ? refuseOrigin(c.req.header("origin")) : undefined) ??
-      (isWrite ? refusePath(c.req.path) : undefined) ??
-      (isWrite ? refuseToken(c.req.header("authorization"), wanted) : undefined);
-    if (refusal !== undefined) return problemResponse(refusal);
-    await next();
-    return undefined;
+  return ({ method, headers }, path) => {
+    const refusal = refuseHost(headers.get("host"));
+    if (refusal !== undefined || SAFE_METHODS.has(method)) return refusal;
+    return (
+      refuseOrigin(headers.get("origin")) ??
+      refusePath(path) ??
+      refuseToken(headers.get("authorization"), isWanted)
+    );
   };
 }
 
 /** A check that remembers the last good header: a client sends the same one again and again. */
-function hostCheck(): (host: string | undefined) => Problem | undefined {
+function hostCheck(): (host: string | null) => Problem | undefined {
   let good: string | undefined;
   return (host) => {
-    if (host !== undefined && host === good) return undefined;
+    if (host !== null && host === good) return undefined;
     const name = HOST_PATTERN.exec(host ?? "")?.[1];
-    if (name !== undefined && isLoopbackHost(name)) {
+    if (host !== null && name !== undefined && isLoopbackHost(name)) {
       good = host;
       return undefined;
     }
@@ -67,8 +68,8 @@ function hostCheck(): (host: string | undefined) => Problem | undefined {
   };
 }
 
-function refuseOrigin(origin: string | undefined): Problem | undefined {
-  if (origin === undefined) return undefined;
+function refuseOrigin(origin: string | null): Problem | undefined {
+  if (origin === null) return undefined;
   const url = URL.canParse(origin) ? new URL(origin) : undefined;
   if (url !== undefined && isLoopbackHost(url.hostname)) return undefined;
   const detail = `Cannot take a write from the web page of "${origin}": it is of another site`;
@@ -81,15 +82,12 @@ function refusePath(path: string): Problem | undefined {
   return { kind: "socket_only", detail };
 }
 
-/** `wanted`: digest of the admin token; undefined matches nothing. */
 function refuseToken(
-  authorization: string | undefined,
-  wanted: Uint8Array | undefined,
+  authorization: string | null,
+  isWanted: (token: string) => boolean,
 ): Problem | undefined {
   const given = BEARER_PATTERN.exec(authorization ?? "")?.[1];
-  const isRight =
-    given !== undefined && wanted !== undefined && timingSafeEqual(digestOf(given), wanted);
-  if (isRight) return undefined;
+  if (given !== undefined && isWanted(given)) return undefined;
   const state = given === undefined ? "the admin token is missing" : "the admin token is wrong";
   const detail =
     `Cannot change anything over TCP: ${state}; send "Authorization: Bearer <token>" with the ` +
@@ -98,9 +96,17 @@ function refuseToken(
 }
 
 /**
- * Digests are compared, not texts: they have one length, and the time taken says nothing of the
- * token. Here and not in the library, whose digest takes two trips to another thread a request.
+ * Whether a token is `wanted`, in a time that says nothing of its content. Its length is no secret:
+ * all admin tokens have the same one.
  */
-function digestOf(token: string): Uint8Array {
-  return createHash("sha256").update(token).digest();
+function tokenCheck(wanted: string): (token: string) => boolean {
+  const wantedBytes = utf8.encode(wanted);
+  // Used again for each request. One byte more, so that what is longer does not fit by chance.
+  const given = new Uint8Array(wantedBytes.length + 1);
+  const compared = given.subarray(0, wantedBytes.length);
+  return (token) => {
+    const { read, written } = utf8.encodeInto(token, given);
+    const hasLength = read === token.length && written === wantedBytes.length;
+    return hasLength && timingSafeEqual(compared, wantedBytes);
+  };
 }

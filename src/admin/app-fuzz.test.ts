@@ -6,7 +6,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { createSilentLog } from "../base/log.ts";
-import { createAdminApp } from "./app.ts";
+import { createTestApp } from "./app.fake.ts";
 import { PROBLEM_CLASSES } from "./problem.ts";
 import { createFakeService } from "./service.fake.ts";
 
@@ -62,7 +62,7 @@ const request = fc.record({
 test.each(["socket", "tcp"] as const)(
   "over %s: no request brings down or confuses it",
   async (access) => {
-    const app = createAdminApp(createFakeService(), { access, adminToken: TOKEN, log });
+    const app = createTestApp(createFakeService(), { access, adminToken: TOKEN, log });
     const known = new Set(Object.values(PROBLEM_CLASSES).map(({ status }) => status));
     const answered = new Set<number>();
     await fc.assert(

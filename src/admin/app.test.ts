@@ -5,12 +5,12 @@
  * @module
  */
 import { describe, expect, test } from "bun:test";
-import type { Hono } from "@hono/hono";
+
 import { type AssertionError, assert } from "../base/assert.ts";
 import { HostError } from "../base/host-error.ts";
 import { createSilentLog } from "../base/log.ts";
 import { err, ok } from "../base/result.ts";
-import { createAdminApp } from "./app.ts";
+import { createTestApp, type TestApp } from "./app.fake.ts";
 import { REQUEST_SIZE_BYTES_MAX, REQUESTS_INFLIGHT_MAX } from "./limits.ts";
 import type { ProblemKind } from "./problem.ts";
 import {
@@ -33,9 +33,9 @@ import type {
   PutConfigRequest,
 } from "./service.ts";
 
-function openApp(overrides: Partial<AdminService> = {}): Hono {
+function openApp(overrides: Partial<AdminService> = {}): TestApp {
   const options = { access: "socket", adminToken: "", log: createSilentLog() } as const;
-  return createAdminApp(createFakeService(overrides), options);
+  return createTestApp(createFakeService(overrides), options);
 }
 
 /** The body of a problem, after checking that it is one of `kind`. */
@@ -505,7 +505,7 @@ describe("limits and faults", () => {
       },
     });
     const onBug = (error: AssertionError) => bugs.push(error);
-    const app = createAdminApp(service, { access: "socket", adminToken: "", log, onBug });
+    const app = createTestApp(service, { access: "socket", adminToken: "", log, onBug });
     const thrown = await app.request("/status");
     expect(thrown.status).toBe(500);
     expect(JSON.stringify(await readProblem(thrown, "internal_error"))).not.toContain("secret");

@@ -10,14 +10,15 @@ import { Hono, type MiddlewareHandler } from "@hono/hono";
 import { AssertionError } from "../base/assert.ts";
 import { HostError } from "../base/host-error.ts";
 import type { Log } from "../base/log.ts";
-import { guardTcp } from "./access.ts";
+import { sealAnswer } from "./answer.ts";
 import { configRoutes } from "./config.ts";
+import { Gate } from "./gate.ts";
 import { healthRoutes } from "./health.ts";
 import { homeRoutes } from "./home.ts";
+import { hotRoutes } from "./hot-routes.ts";
 import { joinRoutes } from "./join.ts";
 import { kvRoutes } from "./kv.ts";
 import { leaseRoutes } from "./leases.ts";
-import { REQUESTS_INFLIGHT_MAX } from "./limits.ts";
 import { memberRoutes } from "./members.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { type Problem, problemResponse } from "./problem.ts";
@@ -39,12 +40,32 @@ export interface AdminAppOptions {
   readonly closing?: AbortSignal;
 }
 
+/** The API of one listener. */
+export interface AdminApp {
+  /** Answers any request; those to hot routes by the short way. */
+  readonly fetch: (request: Request) => Response | Promise<Response>;
+  /** The long way, which answers all of them too. */
+  readonly router: Hono;
+}
+
 /** The application that answers for `service`. */
-export function createAdminApp(service: AdminService, options: AdminAppOptions): Hono {
+export function createAdminApp(service: AdminService, options: AdminAppOptions): AdminApp {
+  const gate = new Gate(options);
+  const answerFault = (error: Error, request: { method: string; path: string }) =>
+    faultResponse(error, request, options);
+  const router = createRouter(service, { ...options, gate, answerFault });
+  const hot = hotRoutes(service, { gate, answerFault });
+  return { fetch: (request) => hot(request) ?? router.fetch(request), router };
+}
+
+interface RouterOptions extends Pick<AdminAppOptions, "closing"> {
+  readonly gate: Gate;
+  readonly answerFault: (error: Error, request: { method: string; path: string }) => Response;
+}
+
+function createRouter(service: AdminService, options: RouterOptions): Hono {
   const app = new Hono();
-  app.use(limitInflight());
-  if (options.access === "tcp") app.use(guardTcp(options.adminToken));
-  app.use(noStore);
+  app.use(passGate(options.gate));
 
   for (const routes of [
     homeRoutes,
@@ -65,17 +86,22 @@ export function createAdminApp(service: AdminService, options: AdminAppOptions):
 
   const endpoints = listEndpoints(app);
   app.notFound((c) => problemResponse(noRoute(endpoints, c.req.method, c.req.path)));
-  app.onError((error, c) => {
-    const request = { method: c.req.method, path: c.req.path };
-    options.log.error("request failed", { ...request, error: error.stack ?? String(error) });
-    if (error instanceof AssertionError) (options.onBug ?? crash)(error);
-    const detail =
-      error instanceof HostError
-        ? error.message
-        : "Cannot answer the request: a fault of the agent; see its log";
-    return problemResponse({ kind: "internal_error", detail });
-  });
+  app.onError((error, c) => options.answerFault(error, { method: c.req.method, path: c.req.path }));
   return app;
+}
+
+function faultResponse(
+  error: Error,
+  request: { readonly method: string; readonly path: string },
+  { log, onBug = crash }: AdminAppOptions,
+): Response {
+  log.error("request failed", { ...request, error: error.stack ?? String(error) });
+  if (error instanceof AssertionError) onBug(error);
+  const detail =
+    error instanceof HostError
+      ? error.message
+      : "Cannot answer the request: a fault of the agent; see its log";
+  return problemResponse({ kind: "internal_error", detail });
 }
 
 interface Endpoint {
@@ -108,31 +134,20 @@ function noRoute(endpoints: readonly Endpoint[], method: string, path: string): 
   return { kind: "method_not_allowed", detail, allow };
 }
 
-function limitInflight(): MiddlewareHandler {
-  let inflightCount = 0;
-  return async (_c, next) => {
-    if (inflightCount >= REQUESTS_INFLIGHT_MAX) {
-      const detail = `Cannot answer now: ${REQUESTS_INFLIGHT_MAX} requests are in work; try again`;
-      return problemResponse({ kind: "overloaded", detail });
-    }
-    inflightCount++;
+function passGate(gate: Gate): MiddlewareHandler {
+  return async (c, next) => {
+    const refusal = gate.enter(c.req.raw, c.req.path);
+    if (refusal !== undefined) return refusal;
     try {
       await next();
+      // Not by c.header(), which makes a second response around the body of the first.
+      sealAnswer(c.res);
       return undefined;
     } finally {
-      inflightCount--;
+      gate.leave();
     }
   };
 }
-
-/** Answers are of this moment, and a body is never a page to be guessed at. */
-const noStore: MiddlewareHandler = async (c, next) => {
-  await next();
-  // Not by c.header(), which makes a second response around the body of the first.
-  const { headers } = c.res;
-  headers.set("cache-control", "no-store");
-  headers.set("x-content-type-options", "nosniff");
-};
 
 /** Ends the process from outside the request, where nothing can catch it. */
 function crash(error: AssertionError): void {

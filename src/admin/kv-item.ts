@@ -12,7 +12,8 @@
 import type { KeyValue } from "../control/kv/types.ts";
 import type { ItemView, ValueView } from "./kv-api.ts";
 
-const PATH_PREFIX = "/kv/";
+/** What the path of a key's URL begins with. */
+export const KEY_PATH_PREFIX = "/kv/";
 const BASE64_PATTERN = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 /** `key` with the slash that every key begins with. No text stays none. */
@@ -22,8 +23,10 @@ export function normalizeKey(key: string): string {
 
 /** The key that the path of a URL names; undefined when its percent signs encode no UTF-8. */
 export function keyOfPath(pathname: string): string | undefined {
+  const written = pathname.slice(KEY_PATH_PREFIX.length);
+  if (!written.includes("%")) return normalizeKey(written);
   try {
-    return normalizeKey(decodeURIComponent(pathname.slice(PATH_PREFIX.length)));
+    return normalizeKey(decodeURIComponent(written));
   } catch (error) {
     if (error instanceof URIError) return undefined;
     throw error;
@@ -32,7 +35,7 @@ export function keyOfPath(pathname: string): string | undefined {
 
 /** The path that names `key`. Its slashes are encoded: a URL would take "/../" for a way up. */
 export function pathOfKey(key: string): string {
-  return PATH_PREFIX + encodeURIComponent(key);
+  return KEY_PATH_PREFIX + encodeURIComponent(key);
 }
 
 // `ignoreBOM` keeps a byte order mark: without it the text would not be the value.

@@ -5,7 +5,7 @@
  * @module
  */
 import { describe, expect, test } from "bun:test";
-import type { Hono } from "@hono/hono";
+
 import fc from "fast-check";
 import { createSilentLog } from "../base/log.ts";
 import { err } from "../base/result.ts";
@@ -17,7 +17,7 @@ import {
   VALUE_SIZE_MAX_BYTES,
 } from "../control/kv/limits.ts";
 import { systemTxn, type TxnOutcome } from "../control/kv/txn.ts";
-import { createAdminApp } from "./app.ts";
+import { createTestApp, type TestApp } from "./app.fake.ts";
 import { FakeKv } from "./kv-api.fake.ts";
 import type { ValueView } from "./kv-api.ts";
 import { keyOfPath, parseValueView, pathOfKey, valueView } from "./kv-item.ts";
@@ -36,11 +36,11 @@ const post = (body: unknown) => ({ method: "POST", body: JSON.stringify(body) })
 /** The app, its store, and one request after the other. */
 class World {
   readonly kv = new FakeKv();
-  readonly app: Hono;
+  readonly app: TestApp;
 
   constructor() {
     const options = { access: "socket", adminToken: "", log: createSilentLog() } as const;
-    this.app = createAdminApp(createFakeService({ kv: this.kv }), options);
+    this.app = createTestApp(createFakeService({ kv: this.kv }), options);
   }
 
   async ask(path: string, init: RequestInit = {}): Promise<Response> {

@@ -19,6 +19,7 @@ import {
 import { readPast } from "../control/kv/past.ts";
 import { type Compare, checkTxn, type Operation, type Txn, txn } from "../control/kv/txn.ts";
 import type { KeyValue, KvReader } from "../control/kv/types.ts";
+import { ANSWER_HEADERS, JSON_ANSWER_HEADERS } from "./answer.ts";
 import type { Consistency, KvApi, ListView } from "./kv-api.ts";
 import { itemView, keyOfPath, normalizeKey } from "./kv-item.ts";
 import { compactedProblem, futureProblem, refusalProblem, valueTooLarge } from "./kv-problem.ts";
@@ -55,6 +56,8 @@ const PutQuery = v.strictObject({
 });
 const DeleteQuery = v.strictObject({});
 
+/** Not a dot: a key may have line ends in it. */
+const KEY_ROUTE = "/kv/:key{[\\s\\S]+}";
 const ETAG_PATTERN = /^(?:"(?:0|[1-9][0-9]{0,15})"|\*)$/;
 const Conditions = v.object({
   "If-Match": v.optional(
@@ -67,9 +70,9 @@ const Conditions = v.object({
 export function kvRoutes(service: AdminService): Hono {
   const app = new Hono();
   app.get("/kv", (c) => listKeys(service.kv, c.req.raw));
-  app.get("/kv/:key{.+}", (c) => getKey(service.kv, c.req.raw));
-  app.put("/kv/:key{.+}", (c) => putKey(service.kv, c.req.raw));
-  app.delete("/kv/:key{.+}", (c) => deleteKey(service.kv, c.req.raw));
+  app.get(KEY_ROUTE, (c) => getKey(service.kv, c.req.raw));
+  app.put(KEY_ROUTE, (c) => putKey(service.kv, c.req.raw));
+  app.delete(KEY_ROUTE, (c) => deleteKey(service.kv, c.req.raw));
   return app;
 }
 
@@ -100,24 +103,31 @@ function listView(
   return { revision: reader.revision, items: items.map(itemView), more };
 }
 
-async function getKey(kv: KvApi, request: Request): Promise<Response> {
-  const key = parseKey(request);
+/** `GET /kv/<key>`, of which `path` is the URL's path. */
+export async function getKey(
+  kv: KvApi,
+  request: Request,
+  path = pathOf(request),
+): Promise<Response> {
+  const key = parseKey(path);
   if (!key.ok) return problemResponse(key.error);
   const query = parseQuery(request, GetQuery);
   if (!query.ok) return problemResponse(query.error);
   const state = await readState(kv, query.value);
   if (!state.ok) return problemResponse(state.error);
   const pair = state.value.get(key.value);
-  const headers = { "x-overlay-revision": `${state.value.revision}` };
-  if (pair === undefined) return notFound("get", key.value, headers);
-  const etag = `"${pair.modRevision}"`;
-  if (isKnown(request.headers.get("if-none-match"), etag)) {
-    return new Response(null, { status: 304, headers: { ...headers, etag } });
+  const revisionText = String(state.value.revision);
+  if (pair === undefined) {
+    return notFound("get", key.value, { "x-overlay-revision": revisionText });
   }
-  const type = "application/octet-stream";
+  const etag = `"${pair.modRevision}"`;
+  const headers = { ...ANSWER_HEADERS, "x-overlay-revision": revisionText, etag };
+  if (isKnown(request.headers.get("if-none-match"), etag)) {
+    return new Response(null, { status: 304, headers });
+  }
   // A copy: nobody else may ever hold the store's own bytes.
   return new Response(new Uint8Array(pair.value), {
-    headers: { ...headers, etag, "content-type": type },
+    headers: { ...headers, "content-type": "application/octet-stream" },
   });
 }
 
@@ -146,8 +156,13 @@ function isKnown(header: string | null, etag: string): boolean {
   return tags.includes(etag) || tags.includes("*");
 }
 
-async function putKey(kv: KvApi, request: Request): Promise<Response> {
-  const key = parseKey(request);
+/** `PUT /kv/<key>`, of which `path` is the URL's path. */
+export async function putKey(
+  kv: KvApi,
+  request: Request,
+  path = pathOf(request),
+): Promise<Response> {
+  const key = parseKey(path);
   if (!key.ok) return problemResponse(key.error);
   const query = parseQuery(request, PutQuery);
   if (!query.ok) return problemResponse(query.error);
@@ -162,11 +177,16 @@ async function putKey(kv: KvApi, request: Request): Promise<Response> {
   const written = await write(kv, key.value, txn({ compare: compare.value, success: [put] }));
   if (!written.ok) return problemResponse(written.error);
   const { revision } = written.value;
-  return Response.json({ revision }, { headers: { etag: `"${revision}"` } });
+  return revisionResponse(revision, { ...JSON_ANSWER_HEADERS, etag: `"${revision}"` });
 }
 
-async function deleteKey(kv: KvApi, request: Request): Promise<Response> {
-  const key = parseKey(request);
+/** `DELETE /kv/<key>`, of which `path` is the URL's path. */
+export async function deleteKey(
+  kv: KvApi,
+  request: Request,
+  path = pathOf(request),
+): Promise<Response> {
+  const key = parseKey(path);
   if (!key.ok) return problemResponse(key.error);
   const query = parseQuery(request, DeleteQuery);
   if (!query.ok) return problemResponse(query.error);
@@ -177,7 +197,11 @@ async function deleteKey(kv: KvApi, request: Request): Promise<Response> {
   if (!written.ok) return problemResponse(written.error);
   const { revision, deletedCount } = written.value;
   if (deletedCount === 0) return notFound("delete", key.value, {});
-  return Response.json({ revision });
+  return revisionResponse(revision, JSON_ANSWER_HEADERS);
+}
+
+function revisionResponse(revision: number, headers: Readonly<Record<string, string>>): Response {
+  return new Response(`{"revision":${revision}}`, { headers });
 }
 
 /** Carries out one write of `key`, whose comparisons are the request's conditions. */
@@ -229,8 +253,8 @@ function parseConditions(request: Request, key: string): Result<Compare[], Reque
   return ok(compare);
 }
 
-function parseKey(request: Request): Result<string, RequestProblem> {
-  const key = keyOfPath(pathOf(request));
+function parseKey(path: string): Result<string, RequestProblem> {
+  const key = keyOfPath(path);
   if (key !== undefined) return ok(key);
   const message = "Expected percent-encoded UTF-8";
   const detail = `Cannot read the path of the request: ${message}`;

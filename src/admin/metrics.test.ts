@@ -6,7 +6,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { createSilentLog } from "../base/log.ts";
-import { createAdminApp } from "./app.ts";
+import { createTestApp } from "./app.fake.ts";
 import { formatMetrics } from "./metrics-text.ts";
 import { createFakeService } from "./service.fake.ts";
 import type { Metric } from "./service.ts";
@@ -101,7 +101,7 @@ test("GET /metrics: build_info and the service's metrics, by the media type of t
   const service = createFakeService({ metrics: () => [drops] });
   const options = { access: "tcp", adminToken: "", log: createSilentLog() } as const;
   const headers = { host: "127.0.0.1" };
-  const response = await createAdminApp(service, options).request("/metrics", { headers });
+  const response = await createTestApp(service, options).request("/metrics", { headers });
   expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
   expect(parseExposition(await response.text())).toMatchObject([
     { name: "overlay_build_info", samples: [{ labels: { version: "1.2.3" }, value: 1 }] },

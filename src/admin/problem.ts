@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { ANSWER_HEADERS } from "./answer.ts";
 import type { KvProblem } from "./kv-problem.ts";
 import { RETRY_AFTER_SECONDS } from "./limits.ts";
 import type {
@@ -116,7 +117,11 @@ export function problemResponse(problem: Problem): Response {
   const { kind, ...members } = problem;
   const { status, title } = PROBLEM_CLASSES[kind];
   const body = JSON.stringify({ type: `urn:overlay:${kind}`, title, status, ...members });
-  const headers = { "content-type": "application/problem+json", ...problemHeaders(problem) };
+  const headers = {
+    ...ANSWER_HEADERS,
+    "content-type": "application/problem+json",
+    ...problemHeaders(problem),
+  };
   return new Response(body, { status, headers });
 }
 

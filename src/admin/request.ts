@@ -70,8 +70,26 @@ export function parseQuery<Schema extends v.GenericSchema>(
   request: Request,
   schema: Schema,
 ): Result<v.InferOutput<Schema>, RequestProblem> {
+  const search = searchOf(request.url);
+  const known = lastQueries.get(schema);
+  if (known?.search === search) return ok(known.value as v.InferOutput<Schema>);
+  const parsed = parseSearch(search, schema);
+  if (parsed.ok) lastQueries.set(schema, { search, value: parsed.value });
+  return parsed;
+}
+
+/** Of each schema the last good query: a client sends the same one again and again. */
+const lastQueries = new WeakMap<
+  v.GenericSchema,
+  { readonly search: string; readonly value: unknown }
+>();
+
+function parseSearch<Schema extends v.GenericSchema>(
+  search: string,
+  schema: Schema,
+): Result<v.InferOutput<Schema>, RequestProblem> {
   const query = new Map<string, string>();
-  for (const [name, value] of searchOf(request.url)) {
+  for (const [name, value] of search === "" ? [] : new URLSearchParams(search)) {
     if (query.has(name)) {
       const errors = [{ path: name, message: "Given more than once" }];
       const detail = `Cannot read the query of the request: "${name}" is given more than once`;
@@ -86,14 +104,22 @@ export function parseQuery<Schema extends v.GenericSchema>(
 export function pathOf(request: Request): string {
   const { url } = request;
   const start = url.indexOf("/", url.indexOf("://") + 3);
-  const end = url.slice(start).search(/[?#]/);
-  return end < 0 ? url.slice(start) : url.slice(start, start + end);
+  for (let end = start; end < url.length; end++) {
+    const code = url.charCodeAt(end);
+    if (code === QUESTION_MARK || code === NUMBER_SIGN) return url.slice(start, end);
+  }
+  return url.slice(start);
 }
 
-/** The parameters behind the question mark; cheap when there are none, as in most writes. */
-function searchOf(url: string): Iterable<[string, string]> {
+const QUESTION_MARK = 0x3f;
+const NUMBER_SIGN = 0x23;
+
+/** What stands behind the question mark; "" also when there is none. */
+function searchOf(url: string): string {
   const start = url.indexOf("?");
-  return start < 0 ? [] : new URL(url).searchParams;
+  if (start < 0) return "";
+  const end = url.indexOf("#");
+  return end < 0 ? url.slice(start + 1) : end < start ? "" : url.slice(start + 1, end);
 }
 
 function parseBody(text: string): Result<unknown, RequestProblem> {
@@ -114,6 +140,7 @@ export interface BodyLimit<Failure> {
   readonly tooLarge: () => Failure;
 }
 
+const utf8 = new TextDecoder("utf-8", { fatal: true });
 const TEXT_LIMIT: BodyLimit<RequestProblem> = { sizeMaxBytes: REQUEST_SIZE_BYTES_MAX, tooLarge };
 
 /** The body as text, at most `REQUEST_SIZE_BYTES_MAX` bytes of valid UTF-8. */
@@ -123,7 +150,7 @@ async function readText(request: Request): Promise<Result<string, RequestProblem
   const bytes = await readBytes(request, TEXT_LIMIT);
   if (!bytes.ok) return bytes;
   try {
-    return ok(new TextDecoder("utf-8", { fatal: true }).decode(bytes.value));
+    return ok(utf8.decode(bytes.value));
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     const detail = "Cannot read the body of the request: not valid UTF-8; send JSON in UTF-8";
@@ -143,7 +170,7 @@ export async function readBytes<Failure>(
   try {
     // The parser of HTTP takes no more than was announced, so this needs no counting, and costs a
     // third of a stream.
-    if (length >= 0) return ok(new Uint8Array(await request.arrayBuffer()));
+    if (length >= 0) return ok(await request.bytes());
     const bytes = await readStream(request, limit.sizeMaxBytes);
     return bytes === undefined ? err(limit.tooLarge()) : ok(bytes);
   } catch {

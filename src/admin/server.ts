@@ -6,11 +6,10 @@
  *
  * @module
  */
-import type { Hono } from "@hono/hono";
 import { HostError } from "../base/host-error.ts";
 import type { Log } from "../base/log.ts";
 import { isLoopbackHost } from "./access.ts";
-import { createAdminApp } from "./app.ts";
+import { type AdminApp, createAdminApp } from "./app.ts";
 import { CLOSE_GRACE_MS, CONNECTION_IDLE_SECONDS_MAX } from "./limits.ts";
 import { problemResponse } from "./problem.ts";
 import type { AdminService } from "./service.ts";
@@ -76,7 +75,7 @@ export async function openAdminServer(options: AdminServerOptions): Promise<Admi
   }
 }
 
-function listenTcp(app: Hono, listen: AdminServerOptions["listen"]): Listener {
+function listenTcp(app: AdminApp, listen: AdminServerOptions["listen"]): Listener {
   try {
     // Without `reusePort: false` the runtime shares the port with whoever asks next as soon as
     // `development` is off, and an address in use would go unnoticed.
@@ -95,7 +94,7 @@ function listenTcp(app: Hono, listen: AdminServerOptions["listen"]): Listener {
   }
 }
 
-function listenSocket(app: Hono, path: string): Listener {
+function listenSocket(app: AdminApp, path: string): Listener {
   // The file appears in bind() with the mode that umask leaves: no moment in which others may open
   // it, which a later chmod would have.
   const umask = process.umask(SOCKET_UMASK);
@@ -114,9 +113,9 @@ function listenSocket(app: Hono, path: string): Listener {
   }
 }
 
-function serveOptions(app: Hono) {
+function serveOptions(app: AdminApp) {
   return {
-    fetch: (request: Request) => app.fetch(request),
+    fetch: app.fetch,
     // The runtime's own limit answers without a body; ours (request.ts) is lower in effect, since
     // it counts while it reads and never holds more than the limit.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,

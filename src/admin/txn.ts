@@ -24,6 +24,7 @@ import {
   type OperationResult,
   txn,
 } from "../control/kv/txn.ts";
+import { JSON_ANSWER_HEADERS } from "./answer.ts";
 import type { KvApi, ResultView, TxnView, ValueView } from "./kv-api.ts";
 import { itemView, normalizeKey, parseValueView } from "./kv-item.ts";
 import { commandProblem, futureProblem, refusalProblem } from "./kv-problem.ts";
@@ -80,15 +81,19 @@ const CompactBody = v.strictObject({
   revision: v.pipe(counter, v.transform(decodeRevision)),
 });
 
+/** Path of `POST /txn`. */
+export const TXN_PATH = "/txn";
+
 /** The routes of transactions and compaction. */
 export function txnRoutes(service: AdminService): Hono {
   const app = new Hono();
-  app.post("/txn", (c) => doTxn(service.kv, c.req.raw));
+  app.post(TXN_PATH, (c) => doTxn(service.kv, c.req.raw));
   app.post("/compact", (c) => doCompact(service.kv, c.req.raw));
   return app;
 }
 
-async function doTxn(kv: KvApi, request: Request): Promise<Response> {
+/** `POST /txn`. */
+export async function doTxn(kv: KvApi, request: Request): Promise<Response> {
   const body = await readBody(request, TxnBody);
   if (!body.ok) return problemResponse(body.error);
   const { compare, success, failure } = body.value;
@@ -104,7 +109,8 @@ async function doTxn(kv: KvApi, request: Request): Promise<Response> {
   const outcome = result.value;
   if (outcome.kind !== "done") return problemResponse(refusalProblem(outcome));
   const { succeeded, revision, results } = outcome;
-  return Response.json({ succeeded, revision, results: results.map(resultView) } satisfies TxnView);
+  const view: TxnView = { succeeded, revision, results: results.map(resultView) };
+  return new Response(JSON.stringify(view), { headers: JSON_ANSWER_HEADERS });
 }
 
 function toOperation(operation: v.InferOutput<typeof OperationSchema>): Operation {

@@ -7,14 +7,14 @@
  * @module
  */
 import { describe, expect, test } from "bun:test";
-import type { Hono } from "@hono/hono";
+
 import fc from "fast-check";
 import { decodeRevision } from "../base/ids.ts";
 import { createSilentLog } from "../base/log.ts";
 import { compact } from "../control/kv/compact.ts";
 import { HISTORY_REVISIONS_MAX, WATCH_STEP_REVISIONS_MAX } from "../control/kv/limits.ts";
 import { type Operation, txn } from "../control/kv/txn.ts";
-import { createAdminApp } from "./app.ts";
+import { createTestApp, type TestApp } from "./app.fake.ts";
 import { StreamDecoder, type StreamEvent } from "./event-stream.ts";
 import { FakeKv } from "./kv-api.fake.ts";
 import type { ItemView } from "./kv-api.ts";
@@ -70,12 +70,12 @@ function toSeen({ name, data, lastId }: StreamEvent): Seen {
 class World {
   readonly kv = new FakeKv();
   readonly closing = new AbortController();
-  readonly app: Hono;
+  readonly app: TestApp;
 
   constructor() {
     const { signal: closing } = this.closing;
     const options = { access: "socket", adminToken: "", log: createSilentLog(), closing } as const;
-    this.app = createAdminApp(createFakeService({ kv: this.kv }), options);
+    this.app = createTestApp(createFakeService({ kv: this.kv }), options);
   }
 
   write(...success: Operation[]): void {
