@@ -3,7 +3,8 @@
  *
  * Batches are handed to the log store at once, without waiting for the one before: the store syncs
  * them together. Responses come back strictly in order. A batch that changes only the commit index
- * is not written: the commit may lag after a crash, and the next batch carries it.
+ * is not written: the commit may lag after a crash, and the next batch carries it. Whoever must
+ * find it again after a crash asks for it (`pushCommit`).
  *
  * A failed write is the end: what is on the disk is then unknown, nothing more is acknowledged.
  *
@@ -37,6 +38,8 @@ export class AppendQueue {
   /** As last written, and as it is now; they differ in the commit only. */
   #written: HardState | undefined;
   #current: HardState | undefined;
+  /** Committed entries that a restart would know to be committed. */
+  #durableCommit: number;
   /** Last index in the stored log once all batches handed in are written. */
   #lastIndex: number;
 
@@ -50,6 +53,7 @@ export class AppendQueue {
     this.#written = start.hardState;
     this.#current = start.hardState;
     this.#lastIndex = start.lastIndex;
+    this.#durableCommit = start.hardState?.commit ?? 0;
   }
 
   /** How many batches wait for the disk. */
@@ -57,15 +61,19 @@ export class AppendQueue {
     return this.#handed - this.#durable;
   }
 
+  /** Up to where a restart would know at once that entries are committed. */
+  get durableCommit(): number {
+    return this.#durableCommit;
+  }
+
   /** Hands in the next batch. */
   push(work: StorageAppend): void {
-    const sequence = ++this.#handed;
-    // Begins to write now; `all` also sees to it that no rejection is left unheard.
-    const written = Promise.all([this.#tail, this.#write(work)]);
-    this.#tail = written.then(
-      () => this.#deliver(work, sequence),
-      (cause: unknown) => this.#fail(cause),
-    );
+    this.#push(work, false);
+  }
+
+  /** Has the commit index written for its own sake, behind everything handed in so far. */
+  pushCommit(): void {
+    this.#push(NOTHING, true);
   }
 
   /** Resolves when everything handed in so far is durable, or has failed. */
@@ -73,10 +81,22 @@ export class AppendQueue {
     return this.#tail;
   }
 
-  #deliver(work: StorageAppend, sequence: number): void {
+  #push(work: StorageAppend, isCommitWanted: boolean): void {
+    const sequence = ++this.#handed;
+    // Begins to write now; `all` also sees to it that no rejection is left unheard.
+    const writing = this.#write(work, isCommitWanted);
+    const commit = Math.max(this.#written?.commit ?? 0, work.snapshot?.index ?? 0);
+    this.#tail = Promise.all([this.#tail, writing]).then(
+      () => this.#deliver(work, { sequence, commit }),
+      (cause: unknown) => this.#fail(cause),
+    );
+  }
+
+  #deliver(work: StorageAppend, at: { readonly sequence: number; readonly commit: number }): void {
     if (this.#failed) return;
-    assert(sequence === this.#durable + 1, "batches must become durable in order");
-    this.#durable = sequence;
+    assert(at.sequence === this.#durable + 1, "batches must become durable in order");
+    this.#durable = at.sequence;
+    this.#durableCommit = Math.max(this.#durableCommit, at.commit);
     this.#host.durable(work);
   }
 
@@ -86,12 +106,13 @@ export class AppendQueue {
     this.#host.failed(cause);
   }
 
-  async #write(work: StorageAppend): Promise<void> {
+  async #write(work: StorageAppend, isCommitWanted: boolean): Promise<void> {
     const { hardState, entries, snapshot } = work;
     if (hardState !== undefined) this.#current = hardState;
     const isVoteOrTerm =
       this.#current?.term !== this.#written?.term || this.#current?.vote !== this.#written?.vote;
-    if (entries.length === 0 && snapshot === undefined && !isVoteOrTerm) return;
+    const isNeeded = entries.length > 0 || snapshot !== undefined || isVoteOrTerm;
+    if (!isNeeded && !(isCommitWanted && this.#current?.commit !== this.#written?.commit)) return;
     const steps: Promise<void>[] = [];
     if (snapshot !== undefined) {
       const { index, term } = snapshot;
@@ -115,6 +136,15 @@ export class AppendQueue {
     await Promise.all(steps);
   }
 }
+
+/** A batch that changes nothing. */
+const NOTHING: StorageAppend = {
+  kind: "storage_append",
+  hardState: undefined,
+  entries: [],
+  snapshot: undefined,
+  responses: [],
+};
 
 function toStored(state: HardState): StoredHardState {
   return { term: state.term, vote: state.vote ?? 0, commit: state.commit };

@@ -27,7 +27,10 @@ export interface DriverOptions {
   readonly log: Log;
   /** Answers the calls that are not the driver's own. */
   readonly answer: (from: NodeId, method: CallMethod, body: PlainRecord) => Promise<CallAnswer>;
+  /** The machine failed: nothing more is acknowledged. */
   readonly onFatal: (error: HostError) => void;
+  /** Something failed that never may: our own bug. Ends the process with its stack when absent. */
+  readonly onBug?: (cause: unknown) => void;
   /** Entries between snapshots; smaller in tests. */
   readonly snapshotEntries?: number;
 }

@@ -4,6 +4,7 @@ import { decodeNodeId } from "../../base/ids.ts";
 import { kvHandlers } from "../kv/handlers.ts";
 import { createStateMachine } from "../kv/state-machine.ts";
 import { systemTxn } from "../kv/txn.ts";
+import type { KvEvent } from "../kv/types.ts";
 import type { ConfChangeSingle } from "../raft/types.ts";
 import type { Driver } from "./driver.ts";
 import { SimCluster } from "./sim-cluster.fake.ts";
@@ -22,6 +23,10 @@ function createMachine() {
 
 function put(key: string, value: string) {
   return systemTxn({ success: [{ kind: "put", key, value: text.encode(value) }] });
+}
+
+function keyOf(event: KvEvent): string {
+  return event.kind === "put" ? event.current.key : event.key;
 }
 
 function textAt(driver: Driver, key: string): string | undefined {
@@ -90,6 +95,22 @@ describe("a cluster of one", () => {
     expect(textAt(sim.driver(A), "/a")).toBe("1");
   });
 
+  test("a bug of our own ends the process with its own words, not the disk's", async () => {
+    const sim = new SimCluster({ seed: 3, createMachine });
+    const bug = new Error("our own mistake");
+    const caught: unknown[] = [];
+    sim.onBug = (cause) => caught.push(cause);
+    const node = await sim.add(1, "founder");
+    await sim.wait(sim.driver(A).execute(put("/a", "1")));
+    sim.driver(A).onApplied(() => {
+      throw bug;
+    });
+    await sim.wait(sim.driver(A).execute(put("/a", "2")));
+    await sim.run(1_000);
+    expect(caught).toEqual([bug]);
+    expect(node.fatal).toBeUndefined();
+  });
+
   test("restarts from a snapshot with the entries behind it", async () => {
     const sim = new SimCluster({ seed: 4, createMachine });
     sim.snapshotEntries = 20;
@@ -114,6 +135,42 @@ describe("a cluster of one", () => {
     const results = await sim.wait(Promise.all(writes));
     expect(results.every((result) => result.ok)).toBeTrue();
     expect(node.store.appendCount - before).toBe(1);
+  });
+});
+
+describe("a membership change", () => {
+  test("that was acted upon is found again after a crash at once", async () => {
+    const sim = new SimCluster({ seed: 6, createMachine });
+    await sim.add(1, "founder");
+    await sim.until(() => sim.leader() !== undefined);
+    await sim.add(2, "joiner");
+    await change(sim, { operation: "add_learner", node: B });
+    await change(sim, { operation: "add_voter", node: B });
+    await change(sim, { operation: "remove", node: B });
+    // The other voter is gone for good: whoever believes in it still can never lead again.
+    expect(sim.driver(A).confState.voters).toEqual([A]);
+    sim.kill(B);
+    sim.kill(A);
+    await sim.restart(A);
+    await sim.until(() => sim.leader() !== undefined, 5_000);
+    expect(sim.driver(A).confState.voters).toEqual([A]);
+  });
+
+  test("holds up what was committed behind it, in order", async () => {
+    const sim = await startThree(7);
+    const leader = sim.leader()!;
+    const applied: string[] = [];
+    leader.onApplied((events) => applied.push(...events.map(keyOf)));
+    leader.onMembership(() => applied.push("membership"));
+    const away = [A, B, C].find((id) => id !== leader.nodeId)!;
+    const before = leader.execute(put("/before", "1"));
+    const context = new Uint8Array(0);
+    const changes: ConfChangeSingle[] = [{ operation: "add_learner", node: away }];
+    await sim.run(0); // The write is proposed at the end of its turn.
+    leader.proposeConfChange({ version: 2, transition: "auto", changes, context });
+    const behind = leader.execute(put("/behind", "1"));
+    await sim.wait(Promise.all([before, behind]));
+    expect(applied).toEqual(["/before", "membership", "/behind"]);
   });
 });
 

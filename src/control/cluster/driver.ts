@@ -71,6 +71,8 @@ export class Driver implements PeerReceiver {
   readonly #appliedListeners = new Listeners<[readonly KvEvent[], Revision]>();
   readonly #ticks: TickCounter;
   readonly #cancelTicks: () => void;
+  /** Committed work that waits, first in, first out. */
+  readonly #held: StorageApply[] = [];
   #isPumpScheduled = false;
   #isPumping = false;
   #isStopped = false;
@@ -320,7 +322,6 @@ export class Driver implements PeerReceiver {
         for (const read of ready.readStates) this.#reads.confirmed(read.context, read.index);
       }
     } catch (cause) {
-      if (!(cause instanceof HostError)) throw cause;
       this.#fatal(cause);
     } finally {
       this.#isPumping = false;
@@ -353,14 +354,13 @@ export class Driver implements PeerReceiver {
         this.#snapshots.install(work.snapshot);
         this.#view.setConfState(work.snapshot.confState);
       }
+      memoryLog.append(work.entries);
+      for (const response of work.responses) this.#respond(response);
+      if (work.snapshot !== undefined) this.#restored();
+      this.#applyHeld();
     } catch (cause) {
-      if (!(cause instanceof HostError)) throw cause;
       this.#fatal(cause);
-      return;
     }
-    memoryLog.append(work.entries);
-    for (const response of work.responses) this.#respond(response);
-    if (work.snapshot !== undefined) this.#restored();
     this.#schedulePump();
   }
 
@@ -369,8 +369,31 @@ export class Driver implements PeerReceiver {
     else this.#send(response);
   }
 
+  /**
+   * Applies in order. A membership change takes effect when it is applied, and whoever acts by it
+   * may need nobody else any more; so a restart must know at once that it is committed. It waits,
+   * and everything behind it, until the commit index is on the disk.
+   */
   #apply(work: StorageApply): void {
-    applyEntries(this.#options.machine, work.entries, {
+    this.#held.push(work);
+    this.#applyHeld();
+    if (this.#held.length > 0 && lastConfChange(work) > 0) this.#appends.pushCommit();
+  }
+
+  #applyHeld(): void {
+    for (;;) {
+      const work = this.#held[0];
+      if (work === undefined || lastConfChange(work) > this.#appends.durableCommit) return;
+      this.#held.shift();
+      this.#applyNow(work);
+    }
+  }
+
+  #applyNow(work: StorageApply): void {
+    const { machine } = this.#options;
+    // A snapshot that came while it was held covers what it has.
+    const entries = work.entries.filter((entry) => entry.index > machine.appliedIndex);
+    applyEntries(machine, entries, {
       confChange: (change) => this.#view.setConfState(this.#raft.applyConfChange(change)),
       decoded: (payload) => this.#proposals.decoded(payload),
       applied: ({ index, request, outcome, revision, events }) => {
@@ -378,7 +401,7 @@ export class Driver implements PeerReceiver {
         if (events.length > 0) this.#appliedListeners.tell(events, revision);
       },
     });
-    for (const entry of work.entries) this.#snapshots.counted(payloadSizeBytes(entry));
+    for (const entry of entries) this.#snapshots.counted(payloadSizeBytes(entry));
     this.#raft.step(work.response);
     this.#reads.applied();
     this.#snapshots.maybeMake();
@@ -404,11 +427,8 @@ export class Driver implements PeerReceiver {
   #fatal(cause: unknown): void {
     if (this.#isStopped) return;
     this.#halt();
-    const error =
-      cause instanceof HostError
-        ? cause
-        : new HostError({ operation: "write", object: "log", reason: String(cause), cause });
-    this.#options.onFatal(error);
+    if (cause instanceof HostError) this.#options.onFatal(cause);
+    else (this.#options.onBug ?? crash)(cause);
   }
 
   #halt(): void {
@@ -455,4 +475,17 @@ export class Driver implements PeerReceiver {
       explain: () => this.#view.explain("read"),
     };
   }
+}
+
+/** Index of the last membership change in `work`; 0 when there is none. */
+function lastConfChange({ entries }: StorageApply): number {
+  return entries.findLast((entry) => entry.kind === "conf_change")?.index ?? 0;
+}
+
+/**
+ * Our own bug: ends the process, wherever it was caught. As an unhandled rejection, since Bun prints
+ * the stack of what is thrown again from where that happens.
+ */
+function crash(cause: unknown): void {
+  void Promise.reject(cause);
 }

@@ -224,6 +224,8 @@ export class SimCluster {
   /** Percent of messages lost. */
   lossPercent = 0;
   snapshotEntries: number | undefined;
+  /** Told of failed assertions, which else end the test. */
+  onBug: ((cause: unknown) => void) | undefined;
   /** Answers calls other than the driver's own. */
   answer: (node: NodeId, from: NodeId, method: CallMethod) => Promise<CallAnswer> = () =>
     Promise.resolve(err({ reason: "unknown", detail: "no such call" }));
@@ -359,6 +361,7 @@ export class SimCluster {
       onFatal: (error) => {
         node.fatal = error;
       },
+      ...(this.onBug === undefined ? {} : { onBug: this.onBug }),
       ...(this.snapshotEntries === undefined ? {} : { snapshotEntries: this.snapshotEntries }),
     });
   }
