@@ -5,50 +5,49 @@
  *     scripts/sim --minutes 60 --seed 5000       as many as fit, from seed 5000 on
  *     scripts/sim --seed 77 --profile disk       this one, with the end of its trace when it fails
  *     scripts/sim --mutant count-prior-terms     with a bug made on purpose: it must be found
+ *     scripts/sim --mutants                      with each of them
  *
- * The exit code is 0 when every seed passed (with --mutant: when one failed). `--json` prints one
- * line for a program instead. One process uses one core; start another with other seeds for the
- * next.
+ * `--jobs N` processes (default: as many as there are cores), `--tail N` steps shown of a failure,
+ * `--json FILE` for everything in numbers. The exit code is 0 when every seed passed (with
+ * --mutant: when one failed), 1 when not, 2 when it was asked wrongly.
  *
  * @module
  */
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { plugin } from "bun";
+import {
+  type CampaignReport,
+  runCampaign,
+  type SeedReport,
+} from "../tests/sim/cluster/campaign.ts";
 import { MUTANTS, type Mutant } from "../tests/sim/cluster/mutants.ts";
-import type { Profile } from "../tests/sim/cluster/scenario.ts";
-import type { SeedResult } from "../tests/sim/cluster/simulate.ts";
-import { inRoot } from "./lib/root.ts";
+import { FAULT_NAMES, PROFILES, type Profile } from "../tests/sim/cluster/scenario.ts";
 
 const SEEDS_DEFAULT = 300;
 const TAIL_STEPS = 60;
 const PROGRESS_MS = 10_000;
-
-/** What `--json` prints. */
-export interface CampaignReport {
-  readonly seedCount: number;
-  readonly steps: number;
-  readonly stepsPerMinute: number;
-  readonly failures: readonly {
-    readonly seed: number;
-    readonly profile: Profile;
-    readonly property: string;
-    readonly message: string;
-    readonly repeat: string;
-  }[];
-  readonly digests: readonly string[];
-  readonly coverage: Readonly<Record<string, number>>;
-}
+/** A program needs no more. */
+const JSON_FAILURES_MAX = 100;
 
 interface Options {
-  readonly firstSeed: number;
-  readonly seedCount: number;
-  readonly endMs: number;
+  readonly firstSeed: number | undefined;
+  readonly seedCount: number | undefined;
+  readonly minutes: number | undefined;
   readonly profile: Profile | undefined;
-  readonly mutant: Mutant | undefined;
+  readonly mutants: readonly Mutant[];
+  readonly jobs: number;
   readonly tailSteps: number;
-  readonly isJson: boolean;
-  /** Every rejection is found at its own step. */
-  readonly isPrecise: boolean;
+  readonly jsonFile: string | undefined;
+}
+
+/** What became of one bug made on purpose. */
+interface MutantOutcome {
+  readonly name: string;
+  readonly found: boolean;
+  readonly seedCount: number;
+  readonly seconds: number;
+  readonly seed: number | undefined;
+  readonly property: string | undefined;
 }
 
 class UsageError extends Error {}
@@ -61,27 +60,31 @@ function readOptions(): Options {
       minutes: { type: "string" },
       profile: { type: "string" },
       mutant: { type: "string" },
+      mutants: { type: "boolean", default: false },
+      jobs: { type: "string" },
       tail: { type: "string" },
-      json: { type: "boolean", default: false },
+      json: { type: "string" },
     },
   });
-  const mutant = MUTANTS.find((each) => each.name === values.mutant);
-  if (values.mutant !== undefined && mutant === undefined) {
+  const profile = PROFILES.find((each) => each === values.profile);
+  if (values.profile !== undefined && profile === undefined) {
+    const known = PROFILES.join(", ");
+    throw new UsageError(`Cannot take the profile "${values.profile}": known are ${known}`);
+  }
+  const mutants = values.mutants ? MUTANTS : MUTANTS.filter((each) => each.name === values.mutant);
+  if (values.mutant !== undefined && mutants.length === 0) {
     const known = MUTANTS.map((each) => each.name).join(", ");
     throw new UsageError(`Cannot make the bug "${values.mutant}": known are ${known}`);
   }
-  const isSingle = values.seed !== undefined && values.profile !== undefined;
-  const seedsDefault = values.minutes !== undefined ? Number.POSITIVE_INFINITY : SEEDS_DEFAULT;
-  const minutes = count(values.minutes, "minutes") ?? Number.POSITIVE_INFINITY;
   return {
-    firstSeed: count(values.seed, "seed") ?? 1,
-    seedCount: count(values.seeds, "seeds") ?? mutant?.seedsMax ?? (isSingle ? 1 : seedsDefault),
-    endMs: performance.now() + minutes * 60_000,
-    profile: values.profile as Profile | undefined,
-    mutant,
+    firstSeed: count(values.seed, "seed"),
+    seedCount: count(values.seeds, "seeds"),
+    minutes: count(values.minutes, "minutes"),
+    profile,
+    mutants,
+    jobs: Math.max(1, count(values.jobs, "jobs") ?? availableParallelism()),
     tailSteps: count(values.tail, "tail") ?? TAIL_STEPS,
-    isJson: values.json,
-    isPrecise: isSingle,
+    jsonFile: values.json,
   };
 }
 
@@ -92,94 +95,130 @@ function count(text: string | undefined, name: string): number | undefined {
   throw new UsageError(`Cannot read --${name} "${text}": it must be a number from 0`);
 }
 
-/** Has the module with the bug loaded in place of the right one. Before anything is imported. */
-function install(mutant: Mutant): void {
-  const path = inRoot(mutant.file);
-  plugin({
-    name: mutant.name,
-    setup(build) {
-      const filter = new RegExp(`${mutant.file.replaceAll(/[.]/g, "\\.")}$`);
-      build.onLoad({ filter }, async () => {
-        const text = await Bun.file(path).text();
-        const parts = text.split(mutant.find);
-        if (parts.length !== 2) {
-          const where = `${parts.length - 1} times in ${mutant.file}`;
-          console.error(`Cannot make the bug "${mutant.name}": its place is there ${where}`);
-          process.exit(2);
-        }
-        return { contents: parts.join(mutant.replace), loader: "ts" };
-      });
+/** Seeds without a bug. */
+async function runSeeds(options: Options): Promise<number> {
+  const { firstSeed, minutes, profile, tailSteps } = options;
+  const isSingle = firstSeed !== undefined && minutes === undefined && profile !== undefined;
+  const untold = isSingle ? 1 : minutes === undefined ? SEEDS_DEFAULT : Number.POSITIVE_INFINITY;
+  const seedCount = options.seedCount ?? untold;
+  let toldMs = 0;
+  const report = await runCampaign({
+    firstSeed: firstSeed ?? 1,
+    seedCount,
+    limitMs: minutes === undefined ? Number.POSITIVE_INFINITY : minutes * 60_000,
+    jobs: options.jobs,
+    profile,
+    tailSteps,
+    isPrecise: seedCount === 1,
+    onSeed(seed, { tookMs, ...sofar }) {
+      if (seed.failure !== undefined) console.log(describeFailure(seed, undefined));
+      if (tookMs - toldMs < PROGRESS_MS) return;
+      toldMs = tookMs;
+      console.log(
+        `${sofar.seedCount} seeds, ${sofar.steps} steps, ${sofar.failures.length} failed`,
+      );
     },
   });
+  if (report.seedCount > 1) console.log(describeCoverage(report));
+  const rate = `${Math.round(report.steps / (report.tookMs / 60_000))} a minute`;
+  const outcome = `${report.seedCount} seeds, ${report.steps} steps, ${rate}`;
+  console.log(`${outcome}, ${report.failures.length} failed`);
+  await writeJson(options, toJson(report));
+  return report.failures.length === 0 && report.seedCount > 0 ? 0 : 1;
 }
 
-async function main(): Promise<number> {
-  const options = readOptions();
-  const { mutant } = options;
-  if (mutant !== undefined) install(mutant);
-  // Only now: the bug, if there is one, must be in place.
-  const { simulate } = await import("../tests/sim/cluster/simulate.ts");
-  const { drawScenario, PROFILES } = await import("../tests/sim/cluster/scenario.ts");
-  const { Coverage } = await import("../tests/sim/cluster/coverage.ts");
-
-  const say = (line: string) => (options.isJson ? undefined : console.log(line));
-  const coverage = new Coverage();
-  const failures: CampaignReport["failures"][number][] = [];
-  const digests: string[] = [];
-  const startMs = performance.now();
-  let steps = 0;
-  let seedCount = 0;
-  let toldMs = startMs;
-  while (seedCount < options.seedCount && performance.now() < options.endMs) {
-    const seed = options.firstSeed + seedCount;
-    const profile =
-      options.profile ?? mutant?.profile ?? PROFILES[seed % PROFILES.length] ?? "mixed";
-    const scenario = { ...drawScenario(seed, profile), ...mutant?.scenario };
-    const { tailSteps, isPrecise } = options;
-    const result = await simulate(scenario, { tailSteps, isPrecise });
-    seedCount += 1;
-    steps += result.steps;
-    digests.push(result.digest);
-    coverage.add(result.coverage);
-    if (result.failure !== undefined) {
-      const { property, message } = result.failure;
-      const repeat = repeatCommand(seed, profile, mutant);
-      failures.push({ seed, profile, property, message, repeat });
-      say(describeFailure(result, repeat));
-      if (mutant !== undefined) break;
+/** Bugs made on purpose, one after the other: each must be found. */
+async function runMutants(options: Options): Promise<number> {
+  const outcomes: MutantOutcome[] = [];
+  for (const mutant of options.mutants) {
+    const report = await runCampaign({
+      firstSeed: options.firstSeed ?? 1,
+      seedCount: options.seedCount ?? mutant.seedsMax,
+      limitMs: (options.minutes ?? Number.POSITIVE_INFINITY) * 60_000,
+      jobs: options.jobs,
+      profile: options.profile ?? mutant.profile,
+      mutant: mutant.name,
+      tailSteps: options.tailSteps,
+      isPrecise: options.seedCount === 1,
+      isEndedByFailure: true,
+    });
+    const [failed] = report.failures;
+    if (failed !== undefined && options.mutants.length === 1) {
+      console.log(describeFailure(failed, mutant));
     }
-    if (performance.now() - toldMs < PROGRESS_MS) continue;
-    toldMs = performance.now();
-    say(`${seedCount} seeds, ${steps} steps, ${failures.length} failed`);
+    const outcome: MutantOutcome = {
+      name: mutant.name,
+      found: failed !== undefined,
+      seedCount: report.seedCount,
+      seconds: Math.round(report.tookMs / 100) / 10,
+      seed: failed?.seed,
+      property: failed?.failure?.property,
+    };
+    outcomes.push(outcome);
+    const where = outcome.found
+      ? `found at seed ${outcome.seed}: ${outcome.property}`
+      : `not found in ${report.seedCount} seeds`;
+    console.log(`${mutant.name.padEnd(32)} ${`${outcome.seconds} s`.padStart(8)}  ${where}`);
   }
-  const minutes = (performance.now() - startMs) / 60_000;
-  const stepsPerMinute = Math.round(steps / minutes);
-  const report = { seedCount, steps, stepsPerMinute, failures, digests };
-  if (options.isJson) console.log(JSON.stringify({ ...report, coverage: coverage.toRecord() }));
-  say(`${seedCount} seeds, ${steps} steps, ${stepsPerMinute} a minute, ${failures.length} failed`);
-  return failures.length > 0 === (mutant !== undefined) ? 0 : 1;
+  const foundCount = outcomes.filter((each) => each.found).length;
+  console.log(`${foundCount} bugs found, ${outcomes.length - foundCount} not`);
+  await writeJson(options, outcomes);
+  return foundCount === outcomes.length ? 0 : 1;
 }
 
-function repeatCommand(seed: number, profile: Profile, mutant: Mutant | undefined): string {
+function repeatCommand({ seed, profile }: SeedReport, mutant: Mutant | undefined): string {
   const bug = mutant === undefined ? "" : ` --mutant ${mutant.name}`;
   return `scripts/sim --seed ${seed} --profile ${profile} --seeds 1${bug}`;
 }
 
-function describeFailure({ seed, steps, failure }: SeedResult, repeat: string): string {
+function describeFailure(report: SeedReport, mutant: Mutant | undefined): string {
+  const { seed, steps, failure } = report;
   return [
     ...(failure?.tail ?? []),
     `seed ${seed} failed at step ${steps}: ${failure?.message}`,
-    `repeat it with: ${repeat}`,
+    `repeat it with: ${repeatCommand(report, mutant)}`,
     "",
   ].join("\n");
 }
 
-if (import.meta.main) {
-  try {
-    process.exitCode = await main();
-  } catch (cause) {
-    if (!(cause instanceof UsageError)) throw cause;
-    console.error(cause.message);
-    process.exitCode = 2;
-  }
+/** What happened how often, and which faults never did. */
+function describeCoverage({ coverage }: CampaignReport): string {
+  const counts = Object.entries(coverage.toRecord()).filter(([name]) => !name.startsWith("raft "));
+  const seen = counts.map(([name, times]) => `${name} ${times}`);
+  const missing = FAULT_NAMES.filter((name) => coverage.count(name) === 0);
+  const lines = [`happened: ${seen.join(", ")}`];
+  if (missing.length > 0) lines.push(`never happened: ${missing.join(", ")}`);
+  return lines.join("\n");
+}
+
+function toJson(report: CampaignReport): unknown {
+  return {
+    seedCount: report.seedCount,
+    steps: report.steps,
+    seconds: report.tookMs / 1000,
+    stepsPerMinute: Math.round(report.steps / (report.tookMs / 60_000)),
+    failedCount: report.failures.length,
+    failures: report.failures.slice(0, JSON_FAILURES_MAX).map((seed) => ({
+      seed: seed.seed,
+      profile: seed.profile,
+      property: seed.failure?.property,
+      message: seed.failure?.message,
+      repeat: repeatCommand(seed, undefined),
+    })),
+    coverage: report.coverage.toRecord(),
+  };
+}
+
+async function writeJson({ jsonFile }: Options, content: unknown): Promise<void> {
+  if (jsonFile !== undefined) await Bun.write(jsonFile, `${JSON.stringify(content, null, 2)}\n`);
+}
+
+try {
+  const options = readOptions();
+  process.exitCode = await (options.mutants.length > 0 ? runMutants(options) : runSeeds(options));
+} catch (cause) {
+  const isUsage = cause instanceof UsageError || `${cause}`.includes("Unknown option");
+  if (!isUsage) throw cause;
+  console.error(cause instanceof Error ? cause.message : cause);
+  process.exitCode = 2;
 }

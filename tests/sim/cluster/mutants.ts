@@ -10,21 +10,30 @@
  */
 import type { Profile, Scenario } from "./scenario.ts";
 
-/** One bug. */
-export interface Mutant {
-  readonly name: string;
-  /** What the program does wrong with it. */
-  readonly breaks: string;
+/** One change of the source. */
+export interface Edit {
   /** Below the top of the repository. */
   readonly file: string;
   /** Occurs once in the file. */
   readonly find: string;
   readonly replace: string;
+}
+
+/** One bug. */
+export interface Mutant extends Edit {
+  readonly name: string;
+  /** What the program does wrong with it. */
+  readonly breaks: string;
   readonly profile: Profile;
   /** It must be found within so many seeds. */
   readonly seedsMax: number;
   /** Changes every scenario, towards where the bug lives. */
   readonly scenario?: Partial<Scenario>;
+  /**
+   * Changes that are right by themselves, without which the bug has no effect: the program is more
+   * careful than it must be, and another version of it may not be.
+   */
+  readonly premises?: readonly Edit[];
 }
 
 const RAFT = "src/control/raft";
@@ -234,9 +243,9 @@ const STATE_MUTANTS: readonly Mutant[] = [
   {
     name: "expiry-by-old-clock",
     breaks: "leases run out by the time at which they were granted, renewed or not",
-    file: "src/control/network/expiry.ts",
-    find: "renewedAtMs: nowMs,",
-    replace: "renewedAtMs: this.#timers.get(subnet)?.renewedAtMs ?? nowMs,",
+    file: `${KV}/deadline-clock.ts`,
+    find: "notedAtMs: nowMs,",
+    replace: "notedAtMs: this.#timers.get(key)?.notedAtMs ?? nowMs,",
     profile: "leases",
     seedsMax: 30,
   },
@@ -329,3 +338,19 @@ export const MUTANTS: readonly Mutant[] = [
   ...MEMBERSHIP_MUTANTS,
   ...DISK_MUTANTS,
 ];
+
+/** The bug of this name. Throws when there is none. */
+export function findMutant(name: string): Mutant {
+  const mutant = MUTANTS.find((each) => each.name === name);
+  if (mutant !== undefined) return mutant;
+  const known = MUTANTS.map((each) => each.name).join(", ");
+  throw new Error(`Cannot make the bug "${name}": known are ${known}`);
+}
+
+/** `text` of the file of `edit`, changed. Throws when the place is not there exactly once. */
+export function editedText(text: string, { file, find, replace }: Edit): string {
+  const parts = text.split(find);
+  if (parts.length === 2) return parts.join(replace);
+  const count = parts.length - 1;
+  throw new Error(`Cannot change ${file}: "${find}" is there ${count} times; change mutants.ts`);
+}

@@ -176,6 +176,7 @@ export class Safety implements LedgerHost {
     this.committed.set(index, own);
     this.#commitTerms[index] = ledger?.handed.hardState?.term ?? 0;
     this.#onQuorum(index, own);
+    if (ledger !== undefined) this.#ownTermOnQuorum(ledger, index);
   }
 
   /** `node` took a whole state with digest `hash` at `index` out of a snapshot. */
@@ -284,6 +285,28 @@ export class Safety implements LedgerHost {
         const holders = [...this.#ledgers.keys()].filter(holds);
         return `entry ${index} is on the disks of ${holders} only`;
       },
+    );
+  }
+
+  /**
+   * Figure 3.7: whoever leads while it is the first to apply an entry must have an entry of its own
+   * term, that one or a later one, on a quorum. Copies of older entries prove nothing.
+   */
+  #ownTermOnQuorum(ledger: NodeLedger, index: number): void {
+    const { chain, hardState, terms } = ledger.handed;
+    const term = hardState?.term ?? 0;
+    if (this.#leaders.get(term) !== ledger.node) return;
+    const isProof = (at: number) => {
+      const hash = chain.at(at);
+      const holds = (id: NodeId) =>
+        hash !== undefined && (this.#ledgers.get(id)?.holds(at, hash) ?? false);
+      return terms[at] === term && this.#recentConfigs(at).some((state) => isQuorum(state, holds));
+    };
+    for (let at = index; at <= chain.lastIndex; at++) if (isProof(at)) return;
+    must(
+      false,
+      "commits by its own term",
+      () => `node ${ledger.node} leads term ${term} and applied entry ${index} of an older one`,
     );
   }
 

@@ -15,6 +15,11 @@ import { SimRandom } from "./sim-random.ts";
 export const PROFILES = ["mixed", "elections", "membership", "disk", "leases", "calm"] as const;
 export type Profile = (typeof PROFILES)[number];
 
+/** The profile that a campaign without one gives to `seed`. */
+export function profileOf(seed: number): Profile {
+  return PROFILES[seed % PROFILES.length] ?? "mixed";
+}
+
 export type OperationKind = "put" | "get" | "log_get" | "cas" | "delete" | "local_get";
 
 export interface ClientPlan {

@@ -14,7 +14,7 @@ import { type Ending, ending, heal, missed } from "./liveness.ts";
 import { type Fault, Nemesis } from "./nemesis.ts";
 import { QuorumWatch } from "./quorum-watch.ts";
 import type { Scenario } from "./scenario.ts";
-import { Violation } from "./violation.ts";
+import { onViolation, Violation } from "./violation.ts";
 import { Watchers } from "./watchers.ts";
 import { World } from "./world.ts";
 
@@ -60,6 +60,7 @@ export async function simulate(
   const world = new World(scenario);
   options.sabotage?.(world);
   const uncaught = (cause: unknown) => world.uncaught(cause);
+  onViolation(uncaught);
   process.on("uncaughtException", uncaught);
   process.on("unhandledRejection", uncaught);
   try {
@@ -81,6 +82,7 @@ export async function simulate(
       },
     };
   } finally {
+    onViolation(undefined);
     process.off("uncaughtException", uncaught);
     process.off("unhandledRejection", uncaught);
   }

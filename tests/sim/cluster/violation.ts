@@ -4,6 +4,14 @@
  * @module
  */
 
+/** Told of every violation when it comes up, whoever catches it later. */
+let listener: ((violation: Violation) => void) | undefined;
+
+/** Has `listen` told of violations from now on; there is one simulation at a time. */
+export function onViolation(listen: ((violation: Violation) => void) | undefined): void {
+  listener = listen;
+}
+
 /** A broken property, by the name it has in the list of properties. */
 export class Violation extends Error {
   override readonly name = "Violation";
@@ -12,6 +20,7 @@ export class Violation extends Error {
   constructor(property: string, detail: string) {
     super(`${property}: ${detail}`);
     this.property = property;
+    listener?.(this);
   }
 }
 
