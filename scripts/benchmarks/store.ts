@@ -29,11 +29,18 @@ import { ETCD_PROGRAMS, openEtcd } from "./store/etcd.ts";
 import { measureFanOut } from "./store/fan-out.ts";
 import { median } from "./store/figures.ts";
 import { type LoadCase, type Placement, sendAll } from "./store/load.ts";
+import { peakResidentBytes } from "./store/memory.ts";
 import { measureKill, measureTransfer } from "./store/outage.ts";
 import { openOverlay } from "./store/overlay.ts";
 import { describeCase, describeReport, type StoreReport } from "./store/report.ts";
 import { alternate, type CaseResult, compareLoad, type Pair } from "./store/rounds.ts";
-import { type Consistency, KEY_PREFIX, numberedValue, type StoreSystem } from "./store/system.ts";
+import {
+  type Consistency,
+  KEY_PREFIX,
+  numberedValue,
+  type StoreMember,
+  type StoreSystem,
+} from "./store/system.ts";
 
 /** Says to the process inside the namespace that it is there. */
 const INSIDE = "OVERLAY_BENCH_INSIDE";
@@ -144,7 +151,7 @@ async function enterNamespace(): Promise<number> {
 
 async function measure(pair: Pair, options: Options, progress: Progress): Promise<StoreReport> {
   const has = (part: Part) => options.parts.includes(part);
-  const first = residentOf(pair);
+  const first = eachMember(pair, ({ process }) => process.residentBytes());
   const syncs = [measureSync(options.folder)];
   const cases: CaseResult[] = [];
   await progress.step("keys", async () => {
@@ -163,6 +170,7 @@ async function measure(pair: Pair, options: Options, progress: Progress): Promis
     progress.step(title, () => alternate(pair, count, of));
   const fanOut =
     has("watch") && (await repeat("watch", roundCount, (each) => measureFanOut(each, seconds)));
+  const peak = eachMember(pair, ({ process }) => peakResidentBytes(process.pid));
   const transferMs = has("transfer") && (await repeat("transfer", quick ? 3 : 10, measureTransfer));
   const killMs = has("kill") && (await repeat("kill -9", quick ? 3 : 20, measureKill));
   syncs.push(measureSync(options.folder));
@@ -178,7 +186,11 @@ async function measure(pair: Pair, options: Options, progress: Progress): Promis
     ...(fanOut && { fanOut }),
     ...(killMs && { killMs }),
     ...(transferMs && { transferMs }),
-    residentBytes: both(first, residentOf(pair)),
+    residentBytes: residentFigures({
+      first,
+      peak,
+      last: eachMember(pair, ({ process }) => process.residentBytes()),
+    }),
   };
 }
 
@@ -244,21 +256,21 @@ function keyOf(sequence: number): string {
   return `${KEY_PREFIX}${String(sequence % KEY_COUNT).padStart(6, "0")}`;
 }
 
-interface Resident {
-  readonly peer: readonly number[];
-  readonly ours: readonly number[];
+type EachMember = Readonly<Record<"peer" | "ours", readonly number[]>>;
+
+function eachMember(pair: Pair, of: (member: StoreMember) => number): EachMember {
+  return { peer: pair.peer.members.map(of), ours: pair.ours.members.map(of) };
 }
 
-function residentOf(pair: Pair): Resident {
-  const of = ({ members }: StoreSystem) => members.map(({ process }) => process.residentBytes());
-  return { peer: of(pair.peer), ours: of(pair.ours) };
-}
-
-function both(first: Resident, last: Resident): StoreReport["residentBytes"] {
-  return {
-    peer: { first: first.peer, last: last.peer },
-    ours: { first: first.ours, last: last.ours },
-  };
+function residentFigures(
+  figures: Readonly<Record<"first" | "peak" | "last", EachMember>>,
+): StoreReport["residentBytes"] {
+  const of = (which: "peer" | "ours") => ({
+    first: figures.first[which],
+    peak: figures.peak[which],
+    last: figures.last[which],
+  });
+  return { peer: of("peer"), ours: of("ours") };
 }
 
 try {

@@ -15,8 +15,8 @@ import { renderRequest } from "./http-connection.ts";
 import {
   type Consistency,
   KEY_PREFIX,
-  NUMBER_MARK_BASE64,
-  numberInBase64,
+  NUMBER_MARK,
+  numberInText,
   type StoreMember,
   type StoreSystem,
 } from "./system.ts";
@@ -62,7 +62,8 @@ export async function openOverlay(folder: string, options: OverlayOptions): Prom
 class Overlay implements StoreSystem {
   readonly name: string;
   readonly transferWords = "SIGTERM of the leader, which hands over before it ends";
-  readonly eventMark = NUMBER_MARK_BASE64;
+  /** Values that are text stand in events as they are. */
+  readonly eventMark = NUMBER_MARK;
   readonly #folder: string;
   readonly #program: string;
   readonly #slot: number;
@@ -131,7 +132,7 @@ class Overlay implements StoreSystem {
   }
 
   eventNumber(text: string): number {
-    return numberInBase64(text);
+    return numberInText(text);
   }
 
   async transfer(leader: StoreMember): Promise<void> {

@@ -24,11 +24,17 @@ export interface StoreReport {
   readonly fanOut?: Both<readonly FanOutFigures[]>;
   readonly killMs?: Both<readonly number[]>;
   readonly transferMs?: Both<readonly number[]>;
-  /** Resident bytes of each member: after start, and at the end. */
-  readonly residentBytes: Both<{
-    readonly first: readonly number[];
-    readonly last: readonly number[];
-  }>;
+  /** Resident bytes of each member. */
+  readonly residentBytes: Both<ResidentFigures>;
+}
+
+/** Resident bytes of each member of one store. */
+export interface ResidentFigures {
+  /** After the start. */
+  readonly first: readonly number[];
+  /** The most that it ever had, as the kernel counts; before any was killed. */
+  readonly peak: readonly number[];
+  readonly last: readonly number[];
 }
 
 /** `report` for people. */
@@ -55,12 +61,13 @@ function describeCases(cases: readonly CaseResult[], peerName: string): string[]
   if (cases.length === 0) return [];
   const head = [
     ...["", `${peerName} /s`, "ours /s", "ratio"],
-    ...[`${peerName} p50`, "ours p50", `${peerName} p99`, "ours p99"],
+    ...[`${peerName} p50`, "ours p50", `${peerName} p99`, "ours p99", "p99 ratio"],
     ...[`${peerName} µs`, "ours µs", "client µs"],
   ];
   const rows = cases.map(({ name, peer, ours, ratio }) => [
     ...[name, rate(peer.perSecond), rate(ours.perSecond), times(ratio)],
     ...[ms(peer.p50Ms), ms(ours.p50Ms), ms(peer.p99Ms), ms(ours.p99Ms)],
+    times(ours.p99Ms / peer.p99Ms),
     ...[peer, ours].map(({ serverMicros }) => serverMicros.toFixed(0)),
     `${peer.clientMicros.toFixed(0)}, ${ours.clientMicros.toFixed(0)}`,
   ]);
@@ -88,11 +95,13 @@ function describeRest(report: StoreReport, peerName: string): string[] {
     spread(`kill -9 to the next write (${report.killMs.ours.length} times)`, report.killMs);
   }
   if (report.transferMs !== undefined) {
-    spread(`planned transfer (${report.transferMs.ours.length} times)`, report.transferMs);
+    const { ours } = report.transferMs;
+    spread(`planned transfer, see below (${ours.length} times)`, report.transferMs);
   }
   if (report.fanOut !== undefined) addFanOut(report.fanOut, add);
   const { peer, ours } = report.residentBytes;
   add("resident memory of a member at first", megabytes(peer.first), megabytes(ours.first));
+  add("resident memory of a member at its peak", megabytes(peer.peak), megabytes(ours.peak));
   add("resident memory of a member at the end", megabytes(peer.last), megabytes(ours.last));
   const words = report.transferMs === undefined ? [] : transferNotes(report.transferWords);
   return [...table([["", peerName, "ours", "ratio"], ...rows]), ...words];
@@ -115,11 +124,17 @@ function addFanOut(
   row("100 watchers, 50 puts a second: event p99", ({ p99Ms }) => p99Ms, ms);
   row("100 watchers, 10 writers: events a second", (each) => each.eventsPerSecond, rate);
   row("100 watchers, 10 writers: puts a second", (each) => each.putsPerSecond, rate);
-  row("events that did not come", ({ missingCount }) => missingCount, rate);
+  const missing = (all: readonly FanOutFigures[]) =>
+    rate(all.reduce((sum, { missingCount }) => sum + missingCount, 0));
+  add("events that did not come", missing(both.peer), missing(both.ours));
 }
 
 function transferNotes(words: Both<string>): string[] {
-  return [`transfer: the peer's by ${words.peer}; ours by ${words.ours}`];
+  return [
+    "",
+    `Planned transfer is the longest time without an acknowledged write at the other members. ` +
+      `The peer's by ${words.peer}; ours by ${words.ours}.`,
+  ];
 }
 
 function ratioOf(both: Both<readonly number[]>, of: (values: readonly number[]) => number): string {

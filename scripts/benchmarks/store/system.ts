@@ -46,12 +46,18 @@ export interface StoreSystem {
 }
 
 const NUMBER_DIGITS = 9;
-const NUMBER_MARK = "seq";
+/** How the text of `numberedValue` begins. */
+export const NUMBER_MARK = "seq";
 
 /** A value of `sizeBytes` that begins with a number which can be found in an event of a watch. */
 export function numberedValue(number: number, sizeBytes: number): Uint8Array {
   const text = `${NUMBER_MARK}${String(number).padStart(NUMBER_DIGITS, "0")}`;
   return Buffer.from(text.padEnd(sizeBytes, "."));
+}
+
+/** The number of a value of which `text` is what follows the mark. */
+export function numberInText(text: string): number {
+  return Number(text.slice(0, NUMBER_DIGITS));
 }
 
 /** How `numberedValue` begins, in base64: three bytes are four characters. */
