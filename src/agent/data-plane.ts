@@ -29,6 +29,8 @@ export interface Assignment {
   readonly subnet: Prefix;
   readonly port: number;
   readonly peers: readonly UdpPeer[];
+  /** Whether programs on this machine may take the subnet into use: it is in the files. */
+  readonly announced: boolean;
 }
 
 export interface DataPlaneOptions {
@@ -76,7 +78,8 @@ export class DataPlane {
     this.#options.reconciler.setDesired(desired);
     this.#assigned = assignment;
     await this.#options.reconciler.settled();
-    await this.#writeSubnetFiles(assignment);
+    if (assignment.announced) await this.#writeSubnetFiles(assignment);
+    else await this.#removeSubnetFiles();
   }
 
   /** Takes back all that this node made: links, routes, files. */
@@ -86,7 +89,7 @@ export class DataPlane {
     this.#engine = undefined;
     this.#assigned = undefined;
     await this.#options.reconciler.remove();
-    for (const path of this.#options.subnetFiles) await removeFile(path);
+    await this.#removeSubnetFiles();
   }
 
   /** Stops the packet loop and leaves everything in place for the next start. */
@@ -126,6 +129,10 @@ export class DataPlane {
       reason: error.message,
     });
     void engine?.stop({ removeTun: false }).then(this.#options.onLost);
+  }
+
+  async #removeSubnetFiles(): Promise<void> {
+    for (const path of this.#options.subnetFiles) await removeFile(path);
   }
 
   async #writeSubnetFiles({ network, subnet }: Assignment): Promise<void> {

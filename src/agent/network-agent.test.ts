@@ -12,6 +12,7 @@ import { createSilentLog } from "../base/log.ts";
 import { acquireLease, putConfig, releaseLease } from "../control/network/commands.ts";
 import { openTestCluster } from "./cluster.fake.ts";
 import type { Assignment } from "./data-plane.ts";
+import type { HoldRecord } from "./lease-hold.ts";
 import { NetworkAgent } from "./network-agent.ts";
 
 const SELF = decodeNodeId(11);
@@ -19,10 +20,19 @@ const OTHER = decodeNodeId(12);
 const CONFIG = { Network: "10.0.0.0/16" };
 const HOUR_MS = 3_600_000;
 
-function setUp(options: { wanted?: string; conflict?: string; publicIp?: string } = {}) {
+interface SetUp {
+  readonly wanted?: string;
+  readonly conflict?: string;
+  readonly publicIp?: string;
+  /** What an earlier process has kept. */
+  readonly recalled?: HoldRecord;
+}
+
+function setUp(options: SetUp = {}) {
   const clock = new ManualClock();
   const test = openTestCluster();
   const assignments: Assignment[] = [];
+  const kept: HoldRecord[] = [];
   const dataPlane = {
     assigned: undefined as Assignment | undefined,
     failure: undefined as HostError | undefined,
@@ -39,12 +49,18 @@ function setUp(options: { wanted?: string; conflict?: string; publicIp?: string 
     publicIp: parseAddress(options.publicIp ?? "192.168.77.11")!,
     wantedSubnet: options.wanted === undefined ? undefined : parsePrefix(options.wanted),
     findConflict: () => options.conflict,
+    memory: {
+      recalled: options.recalled,
+      async keep(record) {
+        kept.push(record);
+      },
+    },
     clock,
     random: { below: () => 0, bytes: (count) => new Uint8Array(count) },
     log: createSilentLog(),
   });
   const commands = () => test.executed.splice(0).map(({ kind }) => kind);
-  return { ...test, agent, clock, dataPlane, assignments, commands };
+  return { ...test, agent, clock, dataPlane, assignments, kept, commands };
 }
 
 /** Lets every promise that waits for nothing but other promises go on. */
@@ -52,9 +68,10 @@ async function settle(): Promise<void> {
   for (let turn = 0; turn < 500; turn++) await Promise.resolve();
 }
 
-function acquireFor(node: NodeId, publicIp: string) {
+function acquireFor(node: NodeId, publicIp: string, wanted?: Prefix) {
   return acquireLease({
     node,
+    ...(wanted === undefined ? {} : { wanted }),
     attributes: {
       publicIp: parseAddress(publicIp)!,
       publicIpv6: null,
@@ -201,4 +218,80 @@ test("network agent: after close nothing is renewed or retried", async () => {
   await clock.advance(48 * HOUR_MS);
   await settle();
   expect(commands()).toEqual([]);
+});
+
+test("network agent: announces its subnet for nine tenths of its life, carries it on after", async () => {
+  const { agent, apply, clock, state, assignments } = setUp();
+  apply(putConfig({ config: { ...CONFIG, LeaseTTLSeconds: 600 } }));
+  agent.start();
+  await settle();
+  await clock.advance(10_000); // The first renewal is done.
+  state.leaderless = true;
+  await clock.advance(510_000);
+  expect(agent.state.kind).toBe("ready");
+  expect(assignments.every((each) => each.announced)).toBeTrue();
+  await clock.advance(31_000);
+  expect(agent.state.kind).toBe("suspect");
+  expect(assignments.at(-1)?.announced).toBeFalse();
+  expect(assignments.at(-1)?.subnet).toBe(assignments[0]!.subnet);
+  state.leaderless = false;
+  await clock.advance(60_000);
+  await settle();
+  expect(agent.state.kind).toBe("ready");
+  expect(assignments.at(-1)?.announced).toBeTrue();
+});
+
+test("network agent: asks the cluster before it carries what its own store says", async () => {
+  const { agent, apply, commands, kept, clock } = setUp();
+  apply(putConfig({ config: CONFIG }));
+  const outcome = apply(acquireFor(SELF, "192.168.77.11"));
+  if (outcome.kind !== "acquired") throw new Error(outcome.kind);
+  agent.start();
+  await settle();
+  expect(commands()).toEqual(["renew_leases"]);
+  expect(agent.state.kind).toBe("ready");
+  const { subnet, ttlSeconds } = outcome.lease;
+  expect(kept).toEqual([{ subnet, ttlSeconds, sentWallMs: clock.wallMs() }]);
+});
+
+test("network agent: carries at once what it was confirmed a while ago, without a quorum too", async () => {
+  const subnet = parsePrefix("10.0.53.0/24")!;
+  const recalled = { subnet, ttlSeconds: 86_400, sentWallMs: -HOUR_MS };
+  const { agent, apply, state, assignments } = setUp({ recalled, wanted: "10.0.53.0/24" });
+  apply(putConfig({ config: CONFIG }));
+  apply(acquireFor(SELF, "192.168.77.11", subnet));
+  state.leaderless = true;
+  agent.start();
+  await settle();
+  expect(agent.state).toEqual({ kind: "ready", subnet });
+  expect(assignments.map((each) => each.announced)).toEqual([true]);
+});
+
+test("network agent: after a long absence without a quorum, packets go on and no more", async () => {
+  const subnet = parsePrefix("10.0.53.0/24")!;
+  const recalled = { subnet, ttlSeconds: 86_400, sentWallMs: -22 * HOUR_MS };
+  const { agent, apply, state, assignments } = setUp({ recalled });
+  apply(putConfig({ config: CONFIG }));
+  apply(acquireFor(SELF, "192.168.77.11", subnet));
+  state.leaderless = true;
+  agent.start();
+  await settle();
+  expect(agent.state.kind).toBe("suspect");
+  expect(assignments.map((each) => each.announced)).toEqual([false]);
+});
+
+test("network agent: a subnet that is another's by now is never carried", async () => {
+  const subnet = parsePrefix("10.0.53.0/24")!;
+  const { agent, apply, cluster, assignments } = setUp();
+  apply(putConfig({ config: CONFIG }));
+  apply(acquireFor(SELF, "192.168.77.11", subnet));
+  // The store here has not heard of it yet; the cluster has.
+  cluster.execute = (async () => {
+    const results = [{ kind: "not_held", subnet, holder: OTHER }];
+    return { ok: true, value: { kind: "renewed", results } };
+  }) as typeof cluster.execute;
+  agent.start();
+  await settle();
+  expect(agent.state.kind).toBe("wanting");
+  expect(assignments).toEqual([]);
 });

@@ -4,6 +4,11 @@
  *
  *     no config --config appears--> wanting --acquired--> held --data plane assigned--> ready
  *     held --lease gone from the store--> wanting      (the data plane keeps the old one meanwhile)
+ *     ready <--renewed-- suspect <--not renewed for most of its life, or found at a start-- held
+ *
+ * Suspect: the cluster may have given the subnet to another node, and this one cannot know. It goes
+ * on carrying packets, which every receiver checks against what it knows itself, and no longer
+ * tells programs on this machine to use the subnet.
  *
  * One pass runs at a time; whatever happens during a pass starts another one. A pass reads the
  * store and compares, so it does not matter which events led to it.
@@ -12,7 +17,7 @@
  */
 import type { IpAddress, Prefix } from "../base/address.ts";
 import { HostError } from "../base/host-error.ts";
-import type { NodeId } from "../base/ids.ts";
+import { formatNodeId, type NodeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Cluster } from "../control/cluster/types.ts";
 import type { KvEvent } from "../control/kv/types.ts";
@@ -22,6 +27,8 @@ import type { Lease, LeaseAttributes } from "../control/network/lease.ts";
 import { type NetworkView, readNetwork, type StoredConfig } from "../control/network/view.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import type { Assignment, DataPlane } from "./data-plane.ts";
+import { LeaseHold, type SentAt } from "./lease-hold.ts";
+import type { LeaseMemory } from "./lease-memory.ts";
 
 /** A failed pass is tried again after this, doubled up to the other, plus jitter. */
 const RETRY_MIN_MS = 250;
@@ -39,6 +46,7 @@ export type NetworkState =
   | { readonly kind: "no_config" }
   | { readonly kind: "wanting"; readonly reason: string }
   | { readonly kind: "blocked"; readonly subnet: Prefix; readonly reason: string }
+  | { readonly kind: "suspect"; readonly subnet: Prefix; readonly reason: string }
   | { readonly kind: "ready"; readonly subnet: Prefix };
 
 export interface NetworkAgentOptions {
@@ -50,6 +58,8 @@ export interface NetworkAgentOptions {
   readonly wantedSubnet: Prefix | undefined;
   /** Says why `network` cannot be laid over this machine; undefined when it can. */
   readonly findConflict: (network: Prefix, lease: Prefix) => string | undefined;
+  /** The last confirmation of a lease, over restarts; absent: none is kept. */
+  readonly memory?: LeaseMemory;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -59,6 +69,7 @@ export interface NetworkAgentOptions {
 export class NetworkAgent {
   readonly #options: NetworkAgentOptions;
   readonly #leaseClock = new LeaseClock();
+  readonly #hold: LeaseHold;
   readonly #undo: (() => void)[] = [];
   #view: NetworkView;
   #state: NetworkState = { kind: "no_config" };
@@ -69,12 +80,14 @@ export class NetworkAgent {
   #cancelRetry: () => void = () => undefined;
   #cancelRenewal: () => void = () => undefined;
   #cancelExpiry: () => void = () => undefined;
+  #cancelSuspicion: () => void = () => undefined;
   /** The lease that a renewal timer runs for. */
   #renewing: { readonly subnet: Prefix; readonly ttlSeconds: number } | undefined;
 
   constructor(options: NetworkAgentOptions) {
     this.#options = options;
     this.#view = readNetwork(options.cluster.reader);
+    this.#hold = new LeaseHold(options.clock, options.memory?.recalled);
   }
 
   /** Begins to follow the store. */
@@ -114,6 +127,7 @@ export class NetworkAgent {
     this.#cancelRetry();
     this.#cancelRenewal();
     this.#cancelExpiry();
+    this.#cancelSuspicion();
     await this.#running;
   }
 
@@ -134,6 +148,7 @@ export class NetworkAgent {
     }
     // A new leader may be able to do what the last one could not.
     this.#retryMs = RETRY_MIN_MS;
+    if (this.#state.kind === "suspect") this.#renewAfter(0);
     this.#wake();
   }
 
@@ -167,6 +182,8 @@ export class NetworkAgent {
       const next = await this.#pass();
       this.#setState(next);
       if (next.kind === "wanting" || next.kind === "blocked") this.#scheduleRetry();
+      else if (next.kind === "suspect")
+        this.#cancelRetry(); // Its renewals go on.
       else this.#retryMs = RETRY_MIN_MS;
     }
   }
@@ -176,8 +193,11 @@ export class NetworkAgent {
     if (view.config === undefined) return { kind: "no_config" };
     const lease = view.byNode.get(this.#options.nodeId);
     if (lease === undefined) return this.#acquire(view.config);
+    const refusal = await this.#assure(lease);
+    if (refusal !== undefined) return { kind: "wanting", reason: refusal };
     this.#keepRenewing(lease);
-    const assignment = this.#assignment(view, view.config, lease);
+    const isSure = this.#hold.remainingMs(lease.subnet) > 0;
+    const assignment = { ...this.#assignment(view, view.config, lease), announced: isSure };
     const conflict = this.#conflict(assignment);
     if (conflict !== undefined) return { kind: "blocked", subnet: lease.subnet, reason: conflict };
     try {
@@ -186,7 +206,20 @@ export class NetworkAgent {
       if (!(error instanceof HostError)) throw error;
       return { kind: "blocked", subnet: lease.subnet, reason: error.message };
     }
-    return { kind: "ready", subnet: lease.subnet };
+    if (isSure) return { kind: "ready", subnet: lease.subnet };
+    return { kind: "suspect", subnet: lease.subnet, reason: SUSPECT_REASON };
+  }
+
+  /**
+   * Before a subnet is carried that this process has not carried yet: the store here may be old, so
+   * the cluster is asked. Undefined when the subnet may be carried, also because nobody answers.
+   */
+  async #assure({ subnet, node }: Lease): Promise<string | undefined> {
+    const isCarried = this.#options.dataPlane.assigned?.subnet === subnet;
+    if (isCarried || this.#hold.remainingMs(subnet) > 0) return undefined;
+    const answer = await this.#askRenewal(subnet);
+    if (answer.kind !== "not_held") return undefined;
+    return `${subnet} is not the subnet of node ${formatNodeId(node)} any more`;
   }
 
   /** Checked only while it is new here: a later route does not tear a running one down. */
@@ -198,7 +231,9 @@ export class NetworkAgent {
   async #acquire(stored: StoredConfig): Promise<NetworkState> {
     const { cluster, nodeId, wantedSubnet } = this.#options;
     const attributes = this.#attributes(stored);
-    const wanted = this.#options.dataPlane.assigned?.subnet ?? wantedSubnet;
+    const wanted =
+      this.#options.dataPlane.assigned?.subnet ?? wantedSubnet ?? this.#hold.record?.subnet;
+    const sent = this.#hold.now();
     const result = await cluster.execute(acquireLease({ node: nodeId, attributes, wanted }));
     if (!result.ok) return { kind: "wanting", reason: result.error.detail };
     switch (result.value.kind) {
@@ -207,6 +242,7 @@ export class NetworkAgent {
           subnet: result.value.lease.subnet,
           how: result.value.how,
         });
+        this.#confirmed(result.value.lease, sent);
         this.#dirty = true;
         return { kind: "wanting", reason: "The lease is about to arrive" };
       case "no_config":
@@ -230,7 +266,7 @@ export class NetworkAgent {
     };
   }
 
-  #assignment(view: NetworkView, stored: StoredConfig, mine: Lease): Assignment {
+  #assignment(view: NetworkView, stored: StoredConfig, mine: Lease): Omit<Assignment, "announced"> {
     const peers = [];
     for (const lease of view.leases.values()) {
       if (lease.node === mine.node) continue;
@@ -268,25 +304,50 @@ export class NetworkAgent {
   }
 
   async #renew(): Promise<void> {
-    const { cluster, nodeId, log } = this.#options;
     const view = this.view();
-    const lease = view.byNode.get(nodeId);
+    const lease = view.byNode.get(this.#options.nodeId);
     if (lease === undefined || view.config === undefined) {
       this.#renewing = undefined;
       return;
     }
-    const attributes = this.#attributes(view.config);
-    const renewal = { subnet: lease.subnet, node: nodeId, attributes };
-    const result = await cluster.execute(renewLeases([renewal]));
+    const answer = await this.#askRenewal(lease.subnet);
     if (this.#closed) return;
-    if (result.ok && result.value.kind === "renewed") {
-      if (result.value.results[0]?.kind === "not_held") this.#wake();
-      this.#renewAfter(lease.ttlSeconds * 1000 * RENEW_AT_FRACTION);
+    if (answer.kind === "failed") {
+      const { subnet } = lease;
+      this.#options.log.warn("cannot renew the lease", { subnet, reason: answer.reason });
+      this.#renewAfter(Math.min(RETRY_MAX_MS, (lease.ttlSeconds * 1000) / 10));
       return;
     }
-    const reason = result.ok ? result.value.kind : result.error.detail;
-    log.warn("cannot renew the lease", { subnet: lease.subnet, reason });
-    this.#renewAfter(Math.min(RETRY_MAX_MS, (lease.ttlSeconds * 1000) / 10));
+    if (answer.kind === "not_held" || this.#state.kind !== "ready") this.#wake();
+    this.#renewAfter(lease.ttlSeconds * 1000 * RENEW_AT_FRACTION);
+  }
+
+  async #askRenewal(subnet: Prefix): Promise<RenewalAnswer> {
+    const { cluster, nodeId } = this.#options;
+    const stored = this.#view.config;
+    if (stored === undefined) return { kind: "failed", reason: "no_config" };
+    const sent = this.#hold.now();
+    const renewal = { subnet, node: nodeId, attributes: this.#attributes(stored) };
+    const result = await cluster.execute(renewLeases([renewal]));
+    if (!result.ok) return { kind: "failed", reason: result.error.detail };
+    if (result.value.kind !== "renewed") return { kind: "failed", reason: result.value.kind };
+    const renewed = result.value.results[0];
+    if (renewed?.kind !== "renewed") return { kind: "not_held" };
+    this.#confirmed(renewed, sent);
+    return { kind: "renewed" };
+  }
+
+  /** The cluster says that the subnet is this node's, in answer to what was sent at `sent`. */
+  #confirmed(lease: { readonly subnet: Prefix; readonly ttlSeconds: number }, sent: SentAt): void {
+    if (this.#closed) return;
+    const { clock, memory, log } = this.#options;
+    const record = this.#hold.confirm(lease.subnet, lease.ttlSeconds, sent);
+    this.#cancelSuspicion();
+    this.#cancelSuspicion = clock.after(this.#hold.remainingMs(lease.subnet), () => this.#wake());
+    void memory?.keep(record).catch((error: unknown) => {
+      if (!(error instanceof HostError)) throw error;
+      log.warn("cannot keep when the lease was renewed", { reason: error.message });
+    });
   }
 
   #scheduleRetry(): void {
@@ -302,12 +363,23 @@ export class NetworkAgent {
     const { log } = this.#options;
     if (next.kind === "ready") log.info("network ready", { subnet: next.subnet });
     else if (next.kind === "blocked") log.error("network blocked", { reason: next.reason });
+    else if (next.kind === "suspect") log.warn("lease in doubt", { reason: next.reason });
     else log.debug("network state", { state: next.kind, reason: reasonOf(next) });
   }
 }
 
+/** What the cluster says to a renewal. */
+type RenewalAnswer =
+  | { readonly kind: "renewed" }
+  | { readonly kind: "not_held" }
+  | { readonly kind: "failed"; readonly reason: string };
+
+const SUSPECT_REASON =
+  "The lease was not renewed for so long that the cluster may give it away: packets go on, " +
+  "and nothing new may use the subnet until a majority of the voters is back";
+
 function reasonOf(state: NetworkState): string {
-  return state.kind === "wanting" || state.kind === "blocked" ? state.reason : "";
+  return "reason" in state ? state.reason : "";
 }
 
 function sameAttributes(a: LeaseAttributes, b: LeaseAttributes): boolean {

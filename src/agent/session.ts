@@ -20,6 +20,7 @@ import type { Clock, Random } from "../host/ports.ts";
 import { openWal } from "../host/wal/wal.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { KvService } from "./kv-service.ts";
+import { openLeaseMemory } from "./lease-memory.ts";
 import { NetworkAgent } from "./network-agent.ts";
 import { StoreKeeper } from "./store-keeper.ts";
 
@@ -75,6 +76,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     log,
     onFatal: options.onFatal,
   });
+  const memory = await openLeaseMemory(join(options.dataDir, paths.lease));
   const network = new NetworkAgent({
     nodeId: identity.nodeId,
     cluster,
@@ -82,6 +84,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     publicIp: options.publicIp,
     wantedSubnet: options.wantedSubnet,
     findConflict: options.findConflict,
+    memory,
     clock,
     random,
     log,

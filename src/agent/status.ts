@@ -77,7 +77,7 @@ export function agentReadiness(sources: StatusSources): Readiness {
   const { state } = network;
   if (state.kind === "no_config") reasons.push("no network config yet");
   if (state.kind === "wanting") reasons.push(`no lease yet: ${state.reason}`);
-  if (state.kind === "blocked") reasons.push(state.reason);
+  if (state.kind === "blocked" || state.kind === "suspect") reasons.push(state.reason);
   if (state.kind === "ready" && sources.dataPlane.engine === undefined) {
     reasons.push("the packet engine does not run; it is being started again");
   }
@@ -147,7 +147,7 @@ function warnings({ session, dataPlane, reconciler }: StatusSources): readonly s
   if (state.kind === "no_config") {
     list.push('No network config yet; run `overlay config set \'{"Network":"10.0.0.0/16"}\'`');
   }
-  if (state.kind === "wanting" || state.kind === "blocked") list.push(state.reason);
+  if ("reason" in state) list.push(state.reason);
   for (const { operation, object, reason } of reconciler.unmet()) {
     list.push(`Cannot ${operation} ${object}: ${reason}; trying again`);
   }

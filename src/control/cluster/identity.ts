@@ -106,6 +106,9 @@ export interface JoinGrant {
   readonly peers: readonly KnownPeer[];
 }
 
+/** Each has one entry for each cluster, named after it. */
+const CLUSTER_FOLDERS = ["pki", "wal", "snapshots", "lease"] as const;
+
 type NodeFile = Omit<Identity, "keys">;
 
 /** Keeps the identity files of one node. One user at a time. */
@@ -215,7 +218,7 @@ export class IdentityStore {
   }
 
   async #removeOthers(keep: ClusterId): Promise<void> {
-    for (const parent of ["pki", "wal", "snapshots"]) {
+    for (const parent of CLUSTER_FOLDERS) {
       for (const name of await this.#files.list(parent)) {
         const id = parseClusterId(name);
         // Only what has our shape of name: a stranger's file is not ours to remove.
@@ -225,7 +228,7 @@ export class IdentityStore {
   }
 
   async #removeCluster(clusterId: ClusterId): Promise<void> {
-    for (const parent of ["pki", "wal", "snapshots"]) {
+    for (const parent of CLUSTER_FOLDERS) {
       await this.#files.removeTree(`${parent}/${clusterId}`);
     }
   }
@@ -240,9 +243,21 @@ export class IdentityStore {
   }
 }
 
-/** Where the log and the snapshots of a cluster are, below the data directory. */
-export function clusterPaths(clusterId: ClusterId): { wal: string; snapshots: string } {
-  return { wal: `wal/${clusterId}`, snapshots: `snapshots/${clusterId}` };
+/** Where a cluster's files beside the keys are, below the data directory. */
+export interface ClusterPaths {
+  readonly wal: string;
+  readonly snapshots: string;
+  /** When the cluster last confirmed this node's subnet. */
+  readonly lease: string;
+}
+
+/** The paths of cluster `clusterId`. */
+export function clusterPaths(clusterId: ClusterId): ClusterPaths {
+  return {
+    wal: `wal/${clusterId}`,
+    snapshots: `snapshots/${clusterId}`,
+    lease: `lease/${clusterId}`,
+  };
 }
 
 function keyDirectory(clusterId: ClusterId): string {
