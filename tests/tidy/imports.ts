@@ -27,7 +27,9 @@ const DRIVER: ImportRow = {
 /** Drivers that other drivers stand on. */
 const LOW_DRIVER: ImportRow = { ...DRIVER, from: ["base", PORTS, "host/sys"] };
 const PURE_CONTROL = ["control/raft", "control/kv", "control/network"];
-const PURE_DATA = ["dataplane/wire", "dataplane/fib", "dataplane/backends", "dataplane/reconcile"];
+const PURE_DATA = ["wire", "fib", "probe", "backends", "reconcile"].map(
+  (name) => `dataplane/${name}`,
+);
 
 /** Rows whose code takes values and returns values: no clock, no I/O, no `await`. */
 export const PURE_ROWS: readonly string[] = [...PURE_CONTROL, ...PURE_DATA];
@@ -48,9 +50,10 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   },
   "dataplane/wire": { from: ["base"] },
   "dataplane/fib": { from: ["base", "dataplane/wire"] },
+  "dataplane/probe": { from: ["base", "dataplane/wire", "dataplane/fib"] },
   "dataplane/seal": { from: ["base", "dataplane/wire"], outside: ["node:crypto"] },
   "dataplane/forward": {
-    from: ["base", "dataplane/wire", "dataplane/fib", "dataplane/seal"],
+    from: ["base", ...["wire", "fib", "seal", "probe"].map((name) => `dataplane/${name}`)],
     typesFrom: [PORTS],
   },
   "dataplane/backends": { from: ["base", "dataplane/fib"], typesFrom: ["control/network", PORTS] },
@@ -99,7 +102,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
 export const ENTRIES: readonly string[] = ["src/main.ts", "src/agent/packet-worker.ts"];
 
 /** What a test or fake in src/ may import beside what its folder may. */
-const TEST_OUTSIDE = ["bun", "fast-check", "node:"];
+const TEST_OUTSIDE = ["bun", "cbor-x", "fast-check", "node:"];
 
 /** The row of a path below src/; undefined when no row has it. */
 export function rowOf(path: string): string | undefined {
