@@ -46,6 +46,8 @@ export interface Leader {
   /** Per member, ascending. Lacks the leader itself once that is removed. */
   progress: Map<NodeId, Progress>;
   heartbeatElapsedTicks: number;
+  /** Since the quorum was checked last, or since the election. */
+  uncheckedTicks: number;
   /** No membership change may be proposed before everything up to here is applied (§4.1). */
   pendingConfIndex: Index;
   /** Payload taken in and not yet applied; an estimate that is never too high. */

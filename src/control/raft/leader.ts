@@ -15,15 +15,24 @@ import { handleAppendResponse, maybeSendAppend } from "./replicate.ts";
 import { becomeFollower } from "./role.ts";
 import type { AppendResponse, HeartbeatResponse } from "./types.ts";
 
+/** Our own choice: one election timeout, and one more for a transfer that began at its end. */
+const UNCHECKED_TIMEOUTS_MAX = 2;
+
 /** A tick of a leader. */
 export function tickLeader(core: Core, leader: Leader): void {
+  const { electionTicks } = core.config;
   leader.heartbeatElapsedTicks++;
+  leader.uncheckedTicks++;
   core.electionElapsedTicks++;
-  if (core.electionElapsedTicks >= core.config.electionTicks) {
-    core.electionElapsedTicks = 0;
+  const isTimeOver = core.electionElapsedTicks >= electionTicks;
+  // Each transfer begins the timeout anew, so that its target has a whole one. Somebody who tries
+  // and tries again must not keep a leader in office that has no quorum.
+  if (isTimeOver || leader.uncheckedTicks >= UNCHECKED_TIMEOUTS_MAX * electionTicks) {
+    leader.uncheckedTicks = 0;
+    if (isTimeOver) core.electionElapsedTicks = 0;
     if (core.config.checkQuorum && !checkQuorum(core, leader)) return;
     // The target had its time: this leader goes on.
-    leader.transferee = undefined;
+    if (isTimeOver) leader.transferee = undefined;
   }
   if (leader.heartbeatElapsedTicks < core.config.heartbeatTicks) return;
   leader.heartbeatElapsedTicks = 0;

@@ -106,6 +106,12 @@ export class Raft {
     requestTransfer(this.#core, this.#core.id, target);
   }
 
+  /** Stops leading, without naming a successor. No effect on any other node. */
+  resign(): void {
+    const core = this.#core;
+    if (core.role.kind === "leader") becomeFollower(core, core.term, undefined);
+  }
+
   /**
    * Makes a follower forget who leads, so that it grants votes at once, for instance when it
    * learns that the leader is gone. No effect on the leader itself.

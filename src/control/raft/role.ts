@@ -75,6 +75,7 @@ function createLeader(core: Core): Leader {
     kind: "leader",
     progress,
     heartbeatElapsedTicks: 0,
+    uncheckedTicks: 0,
     // There may be a change among what we have not applied; looking would cost more than waiting.
     pendingConfIndex: last,
     uncommittedSizeBytes: 0,

@@ -583,6 +583,29 @@ describe("§6 client interaction", () => {
     expect([2, 3].map(N)).toContain(group.leader()!.id);
   });
 
+  test("§6.2 nor does it stay because it is told to hand over, again and again", () => {
+    const group = cluster(3);
+    const leader = group.elect(1);
+    group.partition([1], [2, 3]);
+    for (let i = 0; i < 20; i++) {
+      leader.raft.transferLeadership(N(1)); // Ends the attempt before.
+      leader.raft.transferLeadership(N(2 + (i % 2)));
+      group.tick(3);
+    }
+    expect(leader.raft.status().role).not.toBe("leader");
+  });
+
+  test("a leader that resigns is replaced after a timeout, as if it had died", () => {
+    const group = cluster(3);
+    const leader = group.elect(1);
+    const { term } = leader.raft.status();
+    leader.raft.resign();
+    expect(leader.raft.status()).toMatchObject({ role: "follower", leader: undefined, term });
+    group.node(2).raft.resign(); // Not a leader: nothing happens.
+    group.tick(25);
+    expect(group.leader()!.raft.status().term).toBeGreaterThan(term);
+  });
+
   test("§6.4 a read waits for the first commit of the leader's term", () => {
     const group = clusterWithLog([1, 2], 2);
     const node = group.node(1);
