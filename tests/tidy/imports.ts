@@ -44,7 +44,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
     from: ["base", "control/raft", "control/kv"],
     typesFrom: [PORTS],
     outside: [
-      ...["cbor-x", "@peculiar/x509", "reflect-metadata"],
+      ...["@peculiar/x509", "reflect-metadata"],
       ...["node:crypto", "node:net", "node:tls"],
     ],
   },

@@ -77,9 +77,11 @@ export function decodeCommand(payload: Uint8Array): LoggedCommand | undefined {
 
 /** `value` as a command: a record with a `kind`. Its handler checks the rest. */
 export function asCommand(value: unknown): Command | undefined {
-  if (!isRecord(value)) return undefined;
-  const kind = value["kind"];
-  return typeof kind === "string" ? { ...value, kind } : undefined;
+  return isCommand(value) ? value : undefined;
+}
+
+function isCommand(value: unknown): value is Command {
+  return isRecord(value) && typeof value["kind"] === "string";
 }
 
 /** `[client, sequence]` as a request id, or undefined. */
