@@ -8,7 +8,8 @@
  *
  * @module
  */
-import { decodeNodeId, type NodeId } from "../../../src/base/ids.ts";
+import { decodeNodeId, decodeRevision, type NodeId } from "../../../src/base/ids.ts";
+import { readPast } from "../../../src/control/kv/past.ts";
 import { type Txn, type TxnOutcome, txn } from "../../../src/control/kv/txn.ts";
 import type { KeyValue, RequestId } from "../../../src/control/kv/types.ts";
 import { checkPartitions, type Operation, type Verdict } from "../linearizability.ts";
@@ -24,10 +25,16 @@ const FIRST_CLIENT_ID = 1_000_000;
 const PATIENCE_MIN_MS = 200;
 const PATIENCE_MAX_MS = 4_000;
 const KEY_PREFIX = "/sim/";
+/** Writes of a burst have keys of their own: many at once on one key are hard to check. */
+const BURST_KEYS = 40;
+/** Reads of the past are long. */
+const PAST_CHANCE = 0.05;
 const CHECK_STEPS_MAX = 500_000;
 
 interface Client {
   readonly id: NodeId;
+  /** Ends after one operation. */
+  readonly isOneShot: boolean;
   sequence: number;
   current: Attempt | undefined;
 }
@@ -62,13 +69,20 @@ export class Clients {
   constructor(world: World) {
     this.#world = world;
     for (let i = 0; i < world.scenario.clients.count; i++) {
-      const client: Client = {
-        id: decodeNodeId(FIRST_CLIENT_ID + i),
-        sequence: 0,
-        current: undefined,
-      };
-      this.#clients.push(client);
-      this.#think(client);
+      this.#think(this.#addClient(false));
+    }
+  }
+
+  /** Has `count` new clients ask `node` for one thing each, at once. */
+  burst(node: SimNode, kind: "put" | "get", count: number): void {
+    const { random, scenario } = this.#world;
+    if (this.#isStopped) return;
+    for (let i = 0; i < count; i++) {
+      const key = `${KEY_PREFIX}${random.below(scenario.clients.keyCount)}`;
+      const own = `${KEY_PREFIX}burst/${random.below(BURST_KEYS)}`;
+      const input: KeyInput =
+        kind === "get" ? { kind, key } : { kind, key: own, value: ++this.#lastValue };
+      this.#begin(this.#addClient(true), input, node);
     }
   }
 
@@ -101,15 +115,23 @@ export class Clients {
     return checkPartitions(KEY_MODEL, history, (input) => input.key, CHECK_STEPS_MAX);
   }
 
-  #think(client: Client): void {
-    const { thinkMeanMs } = this.#world.scenario.clients;
-    const delayMs = this.#world.random.exponential(thinkMeanMs);
-    this.#world.later(delayMs, "client", "next operation", () => this.#begin(client));
+  #addClient(isOneShot: boolean): Client {
+    const id = decodeNodeId(FIRST_CLIENT_ID + this.#clients.length);
+    const client: Client = { id, isOneShot, sequence: 0, current: undefined };
+    this.#clients.push(client);
+    return client;
   }
 
-  #begin(client: Client): void {
-    if (this.#isStopped) return;
-    const input = this.#draw();
+  #think(client: Client): void {
+    if (client.isOneShot) return;
+    const { thinkMeanMs } = this.#world.scenario.clients;
+    const delayMs = this.#world.random.exponential(thinkMeanMs);
+    this.#world.later(delayMs, "client", "next operation", () => {
+      if (!this.#isStopped) this.#begin(client, this.#draw());
+    });
+  }
+
+  #begin(client: Client, input: KeyInput, node?: SimNode): void {
     client.sequence += 1;
     const attempt: Attempt = {
       client,
@@ -121,7 +143,7 @@ export class Clients {
       tries: 0,
     };
     client.current = attempt;
-    this.#try(attempt);
+    this.#try(attempt, node);
   }
 
   #draw(): KeyInput {
@@ -177,13 +199,12 @@ export class Clients {
   }
 
   /** Asks some node, and looks again when it takes long. */
-  #try(attempt: Attempt): void {
+  #try(attempt: Attempt, wanted?: SimNode): void {
     const { random } = this.#world;
     const { client } = attempt;
     // In the end only members are asked: a node that was removed answers nobody.
-    const node = this.#isStopped
-      ? this.#world.someMember()
-      : random.maybePick(this.#world.upNodes());
+    const some = () => random.maybePick(this.#world.upNodes());
+    const node = wanted ?? (this.#isStopped ? this.#world.someMember() : some());
     const process = node?.process;
     attempt.tries += 1;
     const { tries } = attempt;
@@ -227,6 +248,7 @@ export class Clients {
     };
     if (input.kind === "local_get") {
       this.#world.replay.checkRead(node.id, driver.reader, input.key);
+      this.#readPast(node);
       reply(() => this.#finish(attempt, undefined));
     } else if (command === undefined) {
       void driver.readBarrier(timeoutMs).then((result) => {
@@ -251,6 +273,19 @@ export class Clients {
         });
       });
     }
+  }
+
+  /** Reads a node's state as it was some time ago: it must be what it then was. */
+  #readPast(node: SimNode): void {
+    const { machine } = node;
+    const { random, replay, coverage } = this.#world;
+    if (machine === undefined || !random.chance(PAST_CHANCE)) return;
+    const { oldestRevision } = machine.history;
+    const revision = decodeRevision(random.integer(oldestRevision, machine.reader.revision));
+    const past = readPast(machine, revision);
+    must(past !== undefined, "the past is kept", () => `${revision} of ${oldestRevision} on`);
+    if (revision < machine.reader.revision) coverage.hit("sometimes.past-read");
+    replay.checkList(node.id, past, KEY_PREFIX);
   }
 
   #done(attempt: Attempt, outcome: TxnOutcome): void {

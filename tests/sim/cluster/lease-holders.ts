@@ -29,7 +29,7 @@ import { CLUSTER, type Companion, type SimNode } from "./sim-node.ts";
 import type { SimProcess } from "./sim-process.ts";
 import { createTraceLog } from "./trace-log.ts";
 import { must } from "./violation.ts";
-import type { World } from "./world.ts";
+import type { NodeRun, World } from "./world.ts";
 
 /** The shortest there is. */
 export const LEASE_TTL_SECONDS = 10;
@@ -51,8 +51,8 @@ export class LeaseHolders {
 
   constructor(world: World) {
     this.#world = world;
-    world.companionFactories.push((node, driver, process) => this.#hold(node, driver, process));
-    world.firstListeners.push((_, __, applied) => this.#applied(applied));
+    world.companionFactories.push((node, run) => this.#hold(node, run));
+    world.firstListeners.push((_, __, applied, command) => this.#applied(applied, command));
     this.#configure();
   }
 
@@ -92,7 +92,7 @@ export class LeaseHolders {
     });
   }
 
-  #hold(node: SimNode, driver: Driver, process: SimProcess): Companion {
+  #hold(node: SimNode, { driver, process }: NodeRun): Companion {
     const agent = new NetworkAgent({
       nodeId: node.id,
       cluster: {
@@ -157,17 +157,22 @@ export class LeaseHolders {
     }
   }
 
-  #applied({ outcome, events }: Applied): void {
+  #applied({ outcome, events }: Applied, { kind }: Command): void {
     if (events.length === 0) return; // A retry is answered again, and changes nothing.
     const { nowMs } = this.#world.scheduler;
-    if (isOutcome<AcquireOutcome, "acquired">(outcome, "acquired")) {
-      this.#renewedAtMs.set(outcome.lease.subnet, nowMs);
-    } else if (isOutcome<RenewOutcome, "renewed">(outcome, "renewed")) {
-      for (const result of outcome.results) {
+    if (kind === "acquire_lease") {
+      const acquired = outcome as AcquireOutcome;
+      if (acquired.kind === "acquired") this.#renewedAtMs.set(acquired.lease.subnet, nowMs);
+    } else if (kind === "renew_leases") {
+      const renewed = outcome as RenewOutcome;
+      for (const result of renewed.kind === "renewed" ? renewed.results : []) {
         if (result.kind === "renewed") this.#renewedAtMs.set(result.subnet, nowMs);
       }
-    } else if (isOutcome<ExpireOutcome, "expired">(outcome, "expired")) {
-      for (const subnet of outcome.subnets) this.#expired(subnet, nowMs);
+    } else if (kind === "expire_leases") {
+      const expired = outcome as ExpireOutcome;
+      for (const subnet of expired.kind === "expired" ? expired.subnets : []) {
+        this.#expired(subnet, nowMs);
+      }
     }
   }
 
@@ -181,13 +186,6 @@ export class LeaseHolders {
       () => `${subnet} was renewed at ${renewedAtMs} and expired at ${nowMs}`,
     );
   }
-}
-
-function isOutcome<Outcome extends { readonly kind: string }, Kind extends Outcome["kind"]>(
-  value: unknown,
-  kind: Kind,
-): value is Extract<Outcome, { readonly kind: Kind }> {
-  return typeof value === "object" && value !== null && "kind" in value && value.kind === kind;
 }
 
 function addressOf(id: NodeId): IpAddress {

@@ -15,6 +15,7 @@ import type { Clients } from "./clients.ts";
 import { LEASE_TTL_SECONDS, type LeaseHolders } from "./lease-holders.ts";
 import type { Nemesis } from "./nemesis.ts";
 import type { SimNode } from "./sim-node.ts";
+import type { TtlKeys } from "./ttl-keys.ts";
 import { Violation } from "./violation.ts";
 import type { Watchers } from "./watchers.ts";
 import type { World } from "./world.ts";
@@ -25,6 +26,8 @@ const REQUESTS_MS = 60_000;
 const CONVERGENCE_MS = 30_000;
 /** A lost voter is given up after half a minute; then newcomers must catch up. */
 const VOTERS_MS = 90_000;
+/** A new leader gives each key its whole time again; then a look, a proposal and a retry. */
+const KEYS_MS = 20_000;
 const LEAVE_JOINT_RETRY_MS = 500;
 const REPLACE_LOOK_MS = 1_000;
 
@@ -36,6 +39,7 @@ export interface Ending {
   readonly watchers: Watchers;
   readonly admin: Admin;
   readonly leases: LeaseHolders | undefined;
+  readonly ttlKeys: TtlKeys;
 }
 
 /** One wait: in the order of the list, each with its own limit. */
@@ -67,7 +71,7 @@ export function heal({ world, nemesis, admin }: Ending): void {
 
 /** What must come true, in order. */
 export function ending(parts: Ending): readonly Wait[] {
-  const { world, clients, watchers, admin, leases } = parts;
+  const { world, clients, watchers, admin, leases, ttlKeys } = parts;
   let target = 0;
   const waits: Wait[] = [
     { what: "a leader is elected", limitMs: LEADER_MS, holds: () => hasLeader(world) },
@@ -91,6 +95,11 @@ export function ending(parts: Ending): readonly Wait[] {
       holds: () => leases.orphanCount() === 0,
     });
   }
+  waits.push({
+    what: "keys run out",
+    limitMs: KEYS_MS,
+    holds: () => world.leader() !== undefined && ttlKeys.openCount === 0,
+  });
   waits.push({
     what: "replicas converge",
     limitMs: CONVERGENCE_MS,

@@ -25,7 +25,7 @@ export class QuorumWatch {
 
   constructor(world: World) {
     world.network.arrived = (from, to) => this.#heardFrom(to).set(from, this.#tickOf(to));
-    world.companionFactories.push((node, driver, process) => {
+    world.companionFactories.push((node, { driver, process }) => {
       const clock = node.clock.portFor(process);
       let since: number | undefined;
       // New members had no time to answer yet; a hand-over has an election timeout of its own.

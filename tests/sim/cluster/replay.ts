@@ -94,13 +94,38 @@ export class Replay {
   /** Checks one key of a node's state against the history. */
   checkRead(node: number, reader: KvReader, key: string): KeyValue | undefined {
     const pair = reader.get(key);
-    const wanted = this.pairAt(key, reader.revision);
+    this.#checkPair(node, reader.revision, { key, pair });
+    return pair;
+  }
+
+  /** Checks all keys under `prefix` of a node's state, now or then, against the history. */
+  checkList(node: number, reader: KvReader, prefix: string): void {
+    const found = new Set<string>();
+    for (const pair of reader.list(prefix)) {
+      found.add(pair.key);
+      this.#checkPair(node, reader.revision, { key: pair.key, pair });
+    }
+    for (const key of this.#keys.keys()) {
+      if (!key.startsWith(prefix) || found.has(key)) continue;
+      must(
+        this.pairAt(key, reader.revision) === undefined,
+        "lists are complete",
+        () => `node ${node} does not list "${key}" at revision ${reader.revision}`,
+      );
+    }
+  }
+
+  #checkPair(
+    node: number,
+    revision: number,
+    { key, pair }: { readonly key: string; readonly pair: KeyValue | undefined },
+  ): void {
+    const wanted = this.pairAt(key, revision);
     must(
       pair?.modRevision === wanted?.modRevision && sameBytes(pair?.value, wanted?.value),
       "reads fit the history",
-      () => `node ${node} has "${key}" of ${pair?.modRevision} at revision ${reader.revision}`,
+      () => `node ${node} has "${key}" of ${pair?.modRevision} at revision ${revision}`,
     );
-    return pair;
   }
 
   #record(revision: number, events: readonly KvEvent[]): void {

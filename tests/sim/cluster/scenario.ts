@@ -6,13 +6,23 @@
  *
  * @module
  */
+import { DIRECTED_FAULT_NAMES } from "./faults-directed.ts";
 import { DISK_FAULTS } from "./faults-disk.ts";
+import { LOAD_FAULT_NAMES } from "./faults-load.ts";
 import { NETWORK_FAULTS } from "./faults-network.ts";
 import { PROCESS_FAULTS } from "./faults-process.ts";
 import type { NetworkWeather } from "./sim-network.ts";
 import { SimRandom } from "./sim-random.ts";
 
-export const PROFILES = ["mixed", "elections", "membership", "disk", "leases", "calm"] as const;
+export const PROFILES = [
+  "mixed",
+  "elections",
+  "membership",
+  "disk",
+  "leases",
+  "schedules",
+  "calm",
+] as const;
 export type Profile = (typeof PROFILES)[number];
 
 /** The profile that a campaign without one gives to `seed`. */
@@ -47,6 +57,10 @@ export interface Scenario {
   readonly isAutopilot: boolean;
   /** Largest deviation of a clock's rate from true time. */
   readonly clockDriftMax: number;
+  /** Keys with a time to live that somebody looks after. */
+  readonly ttlKeyCount: number;
+  /** Mean time between two compactions; undefined: none. */
+  readonly compactMeanMs: number | undefined;
   /** Pool that subnets of 16 addresses are leased from; undefined: no leases. */
   readonly leaseNetwork: string | undefined;
   readonly network: NetworkWeather;
@@ -73,6 +87,8 @@ export const FAULT_NAMES: readonly string[] = [
   ...names(NETWORK_FAULTS),
   ...names(DISK_FAULTS),
   ...MEMBERSHIP_FAULTS,
+  ...LOAD_FAULT_NAMES,
+  ...DIRECTED_FAULT_NAMES,
 ];
 
 /** Faults of each profile; `mixed` draws from all. */
@@ -80,7 +96,7 @@ const PROFILE_FAULTS: Readonly<Record<Profile, readonly string[]>> = {
   mixed: FAULT_NAMES,
   elections: [
     ...["process.crash", "process.crash-at-await", "process.pause", "machine.power-loss"],
-    ...["member.transfer", ...names(NETWORK_FAULTS)],
+    ...["member.transfer", "load.write-burst", "load.read-burst", ...names(NETWORK_FAULTS)],
   ],
   membership: [
     ...[...MEMBERSHIP_FAULTS, ...MEMBERSHIP_FAULTS, "process.crash", "process.pause"],
@@ -94,7 +110,9 @@ const PROFILE_FAULTS: Readonly<Record<Profile, readonly string[]>> = {
     ...["process.crash", "process.pause", "process.down-long", "machine.power-loss"],
     ...["clock.freeze", "clock.drift", "clock.wall-jump", "net.isolate", "net.split"],
     ...["net.one-way", "net.throttle", "member.transfer", "disk.stuck"],
+    ...["directed.renewal-race", "load.expiry-storm"],
   ],
+  schedules: [...DIRECTED_FAULT_NAMES, "load.write-burst", "member.transfer", "process.crash"],
   calm: [],
 };
 
@@ -115,6 +133,8 @@ export function drawScenario(seed: number, profile: Profile): Scenario {
     snapshotEntries: random.pick([10, 10, 40, 200, undefined]),
     isAutopilot: random.chance(isDisk ? 0.8 : 0.4),
     clockDriftMax: random.pick([0, 0.001, 0.02]),
+    ttlKeyCount: random.chance(isLeases ? 0.6 : 0.25) ? random.integer(1, 12) : 0,
+    compactMeanMs: random.chance(0.3) ? random.pick([100, 1_000, 5_000]) : undefined,
     leaseNetwork: isLeases ? random.pick(["10.9.0.0/26", "10.9.0.0/25", "10.9.0.0/24"]) : undefined,
     network: drawNetwork(random),
     clients: isLeases ? drawQuietClients(random) : drawClients(random),

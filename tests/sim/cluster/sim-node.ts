@@ -25,12 +25,7 @@ import {
 } from "../../../src/control/cluster/snapshot-codec.ts";
 import { kvHandlers } from "../../../src/control/kv/handlers.ts";
 import { createStateMachine } from "../../../src/control/kv/state-machine.ts";
-import type {
-  Applied,
-  ApplyContext,
-  Command,
-  StateMachine,
-} from "../../../src/control/kv/types.ts";
+import type { Applied, ApplyContext, Command, KvMachine } from "../../../src/control/kv/types.ts";
 import { networkHandlers } from "../../../src/control/network/handlers.ts";
 import { MemoryLog } from "../../../src/control/raft/memory-log.ts";
 import type { ConfState, PeerMessage } from "../../../src/control/raft/types.ts";
@@ -74,7 +69,7 @@ export class SimNode {
   #hasStarted = false;
   #process: SimProcess | undefined;
   #driver: Driver | undefined;
-  #machine: StateMachine | undefined;
+  #machine: KvMachine | undefined;
   #companions: readonly Companion[] = [];
   /** Set while the process ends, so that its connections are left open. */
   #isMachineGoingDown = false;
@@ -121,7 +116,7 @@ export class SimNode {
   }
 
   /** Undefined unless the node is up. */
-  get machine(): StateMachine | undefined {
+  get machine(): KvMachine | undefined {
     return this.#state === "up" ? this.#machine : undefined;
   }
 
@@ -190,7 +185,7 @@ export class SimNode {
     }
   }
 
-  async #recover(store: LogStore, machine: StateMachine): Promise<Recovered> {
+  async #recover(store: LogStore, machine: KvMachine): Promise<Recovered> {
     const { hardState, snapshot, entries } = store.recovered;
     const isUnused = hardState === undefined && snapshot === undefined && entries.length === 0;
     if (isUnused && this.#hasStarted) {
@@ -210,7 +205,7 @@ export class SimNode {
     process: SimProcess,
     parts: {
       readonly store: LogStore;
-      readonly machine: StateMachine;
+      readonly machine: KvMachine;
       readonly recovered: Recovered;
     },
   ): void {
@@ -250,19 +245,19 @@ export class SimNode {
     const keeper = world.scenario.isAutopilot
       ? [new RoleKeeper({ driver, clock, log: createTraceLog(world, this.id) })]
       : [];
-    this.#companions = [...keeper, ...world.companions(this, driver, process)];
+    this.#companions = [...keeper, ...world.companions(this, { process, driver, machine })];
     world.trace.note(world.scheduler.nowMs, this.id, `up, run ${this.#runs}`);
   }
 
   /** Has the checkers told of what `machine` applies. */
-  #watch(process: SimProcess, machine: StateMachine): void {
+  #watch(process: SimProcess, machine: KvMachine): void {
     const world = this.#world;
     const apply = machine.apply.bind(machine);
     const skip = machine.skip.bind(machine);
     const restore = machine.restore.bind(machine);
     machine.apply = (command: Command, context: ApplyContext): Applied => {
       const applied = apply(command, context);
-      if (process.isAlive) world.applied(this, machine, context, applied);
+      if (process.isAlive) world.applied(this, machine, { command, context }, applied);
       return applied;
     };
     machine.skip = (index: Index) => {
@@ -336,7 +331,7 @@ export class SimNode {
 /** Makes an unused store the beginning of a cluster of several voters. */
 async function foundStore(
   store: LogStore,
-  machine: StateMachine,
+  machine: KvMachine,
   confState: ConfState,
 ): Promise<Recovered> {
   const index = decodeIndex(1);

@@ -5,7 +5,9 @@
  */
 import { Admin } from "./admin.ts";
 import { Clients } from "./clients.ts";
+import { directedFaults } from "./faults-directed.ts";
 import { DISK_FAULTS } from "./faults-disk.ts";
+import { loadFaults } from "./faults-load.ts";
 import { membershipFaults } from "./faults-membership.ts";
 import { NETWORK_FAULTS } from "./faults-network.ts";
 import { PROCESS_FAULTS } from "./faults-process.ts";
@@ -14,6 +16,7 @@ import { type Ending, ending, heal, missed } from "./liveness.ts";
 import { type Fault, Nemesis } from "./nemesis.ts";
 import { QuorumWatch } from "./quorum-watch.ts";
 import type { Scenario } from "./scenario.ts";
+import { TtlKeys } from "./ttl-keys.ts";
 import { onViolation, Violation } from "./violation.ts";
 import { Watchers } from "./watchers.ts";
 import { World } from "./world.ts";
@@ -104,15 +107,17 @@ async function run(
   const watchers = new Watchers(world);
   new QuorumWatch(world);
   const leases = scenario.leaseNetwork === undefined ? undefined : new LeaseHolders(world);
+  const ttlKeys = new TtlKeys(world);
   world.found(scenario.voterCount);
   if (scenario.isAutopilot) for (const id of world.nodes.keys()) admin.enlist(id);
   const clients = new Clients(world);
-  const nemesis = new Nemesis(world, chooseFaults(scenario, admin));
+  const nemesis = new Nemesis(world, chooseFaults(scenario, { admin, clients, ttlKeys }));
   coverage.hit("clock.skew");
   await go({ limitMs: scenario.chaosMs, limitSteps: scenario.chaosSteps });
 
-  const parts: Ending = { world, nemesis, clients, watchers, admin, leases };
+  const parts: Ending = { world, nemesis, clients, watchers, admin, leases, ttlKeys };
   clients.stop();
+  ttlKeys.stop();
   if (world.failure === undefined) heal(parts);
   for (const wait of ending(parts)) {
     if (world.failure !== undefined) break;
@@ -156,16 +161,22 @@ async function advance(
   return false;
 }
 
+/** Who acts in the simulation beside the nodes. */
+interface Actors {
+  readonly admin: Admin;
+  readonly clients: Clients;
+  readonly ttlKeys: TtlKeys;
+}
+
 /** The faults of `scenario` by name. */
-function chooseFaults(scenario: Scenario, admin: Admin): Fault[] {
-  const all = allFaults(admin);
+function chooseFaults(scenario: Scenario, { admin, clients, ttlKeys }: Actors): Fault[] {
+  const all = [
+    ...[...PROCESS_FAULTS, ...NETWORK_FAULTS, ...DISK_FAULTS, ...membershipFaults(admin)],
+    ...[...loadFaults(clients, ttlKeys), ...directedFaults(clients)],
+  ];
   return scenario.faults.map((name) => {
     const fault = all.find((each) => each.name === name);
     if (fault === undefined) throw new Error(`there is no fault "${name}"`);
     return fault;
   });
-}
-
-function allFaults(admin: Admin): readonly Fault[] {
-  return [...PROCESS_FAULTS, ...NETWORK_FAULTS, ...DISK_FAULTS, ...membershipFaults(admin)];
 }

@@ -36,7 +36,7 @@ export class Watchers {
       cursor: { prefix, after: decodeRevision(0) },
       node: undefined,
     }));
-    world.companionFactories.push((node, driver, process) => {
+    world.companionFactories.push((node, { driver, process }) => {
       const undo = driver.onApplied(() => {
         if (process.isAlive) this.#told(node);
       });

@@ -10,7 +10,13 @@ import { drainMicrotasks } from "bun:jsc";
 import { decodeNodeId, type NodeId } from "../../../src/base/ids.ts";
 import { memberIds } from "../../../src/control/cluster/conf-state.ts";
 import type { Driver } from "../../../src/control/cluster/driver.ts";
-import type { Applied, ApplyContext, StateMachine } from "../../../src/control/kv/types.ts";
+import type {
+  Applied,
+  ApplyContext,
+  Command,
+  KvMachine,
+  StateMachine,
+} from "../../../src/control/kv/types.ts";
 import type { ConfState } from "../../../src/control/raft/types.ts";
 import type { LogStore } from "../../../src/host/ports.ts";
 import { Coverage } from "./coverage.ts";
@@ -30,10 +36,22 @@ import { Violation } from "./violation.ts";
 const FIRST_LOG_HASH = 1;
 
 /** Puts something beside the driver of each run, such as a lease's holder. */
-export type CompanionFactory = (node: SimNode, driver: Driver, process: SimProcess) => Companion;
+export type CompanionFactory = (node: SimNode, run: NodeRun) => Companion;
+
+/** One run of a node that is up. */
+export interface NodeRun {
+  readonly process: SimProcess;
+  readonly driver: Driver;
+  readonly machine: KvMachine;
+}
 
 /** What is told of the first application of an entry. */
-export type FirstListener = (node: SimNode, context: ApplyContext, applied: Applied) => void;
+export type FirstListener = (
+  node: SimNode,
+  context: ApplyContext,
+  applied: Applied,
+  command: Command,
+) => void;
 
 /** The whole of one simulation. */
 export class World {
@@ -176,17 +194,23 @@ export class World {
     return this.storeWrapper(store, node);
   }
 
-  companions(node: SimNode, driver: Driver, process: SimProcess): Companion[] {
-    return this.companionFactories.map((create) => create(node, driver, process));
+  companions(node: SimNode, run: NodeRun): Companion[] {
+    return this.companionFactories.map((create) => create(node, run));
   }
 
   /** `node` applied a command. */
-  applied(node: SimNode, machine: StateMachine, context: ApplyContext, applied: Applied): void {
+  applied(
+    node: SimNode,
+    machine: StateMachine,
+    entry: { readonly command: Command; readonly context: ApplyContext },
+    applied: Applied,
+  ): void {
+    const { command, context } = entry;
     const isFirst = context.index > this.safety.committedIndex;
     this.safety.applied(node.id, context.index, machine.hash());
     if (!isFirst) return;
     this.replay.first(context.index, context.request, applied);
-    for (const listen of this.firstListeners) listen(node, context, applied);
+    for (const listen of this.firstListeners) listen(node, context, applied, command);
   }
 
   /** `node` applied an entry without a command. */
