@@ -1,0 +1,177 @@
+/**
+ * The store under faults, seen from outside: a cluster of the built executable in namespaces of
+ * this machine, many clients and watches, nodes killed, paused and cut off; then every answer and
+ * every event is checked (tests/history).
+ *
+ *   scripts/history [--minutes M] [--nodes 3|5] [--clients N] [--rate PER_SECOND]
+ *                   [--faults kill,pause,…] [--seed S] [--json FILE] [--keep FOLDER]
+ *
+ * Runs dist/overlay, or what OVERLAY_PROGRAM names. The seed decides what is done and when, not how
+ * the machine runs it: what it found may need several tries to be seen again. With a finding, or
+ * with --keep, the whole history and the agents' logs are kept. Exits with 0 when every promise was
+ * kept.
+ *
+ * @module
+ */
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { parseArgs } from "node:util";
+import { FAULT_KINDS, type FaultKind } from "../tests/history/faults.ts";
+import type { History } from "../tests/history/history.ts";
+import { type RunReport, runHistory } from "../tests/history/run.ts";
+import { clockObstacle } from "../tests/history/wall-clock.ts";
+import { type Lab, openLab } from "../tests/lab/lab.ts";
+import { labObstacle } from "../tests/lab/requirements.ts";
+
+const MINUTES_DEFAULT = 3;
+const CLIENTS_DEFAULT = 16;
+const RATE_DEFAULT = 400;
+const FINDINGS_SHOWN_MAX = 20;
+const SEED_MAX = 1_000_000;
+
+interface Options {
+  readonly minutes: number;
+  readonly nodes: number;
+  readonly clients: number;
+  readonly rate: number;
+  readonly kinds: readonly FaultKind[];
+  readonly seed: number;
+  readonly json: string | undefined;
+  readonly keep: string | undefined;
+}
+
+class UsageError extends Error {}
+
+function readOptions(): Options {
+  const { values } = parseArgs({
+    options: {
+      minutes: { type: "string" },
+      nodes: { type: "string" },
+      clients: { type: "string" },
+      rate: { type: "string" },
+      faults: { type: "string" },
+      seed: { type: "string" },
+      json: { type: "string" },
+      keep: { type: "string" },
+    },
+  });
+  return {
+    minutes: count(values.minutes, "minutes") ?? MINUTES_DEFAULT,
+    nodes: count(values.nodes, "nodes") ?? 3,
+    clients: count(values.clients, "clients") ?? CLIENTS_DEFAULT,
+    rate: count(values.rate, "rate") ?? RATE_DEFAULT,
+    kinds: values.faults === undefined ? possibleKinds() : readKinds(values.faults),
+    seed: count(values.seed, "seed") ?? Math.floor(Math.random() * SEED_MAX),
+    json: values.json,
+    keep: values.keep,
+  };
+}
+
+function count(text: string | undefined, name: string): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (Number.isFinite(value) && value >= 0) return value;
+  throw new UsageError(`Cannot read --${name} "${text}": it must be a number from 0`);
+}
+
+/** Every kind that this machine can do. */
+function possibleKinds(): readonly FaultKind[] {
+  return FAULT_KINDS.filter((kind) => kind !== "clock" || clockObstacle() === undefined);
+}
+
+function readKinds(text: string): readonly FaultKind[] {
+  return text.split(",").map((name) => {
+    const kind = FAULT_KINDS.find((each) => each === name);
+    if (kind !== undefined) return kind;
+    throw new UsageError(`Cannot do the fault "${name}": there are ${FAULT_KINDS.join(", ")}`);
+  });
+}
+
+async function main(): Promise<number> {
+  const options = readOptions();
+  const obstacle = labObstacle();
+  if (obstacle !== undefined) throw new UsageError(`Cannot open a lab here: it ${obstacle}`);
+  const { nodes, seed, minutes, kinds } = options;
+  console.log(`${nodes} nodes, ${minutes} minutes, seed ${seed}, faults ${kinds.join(", ")}`);
+  await using lab = await openLab({ hosts: nodes, docker: false });
+  const startTime = performance.now();
+  const elapsedMs = () => performance.now() - startTime;
+  const { report, history } = await runHistory(lab, {
+    seed,
+    kinds,
+    clientCount: options.clients,
+    ratePerSecond: options.rate,
+    goesOn: () => elapsedMs() < minutes * 60_000,
+    say: (line) => console.log(`${(elapsedMs() / 1000).toFixed(1).padStart(6)} s  ${line}`),
+  });
+  const repeat = repeatCommand(options);
+  console.log(describe(report));
+  if (options.json !== undefined) {
+    writeFileSync(options.json, `${JSON.stringify({ ...options, repeat, ...report }, null, 2)}\n`);
+  }
+  const isGood = report.findings.length === 0;
+  if (!isGood || options.keep !== undefined) {
+    const folder = options.keep ?? join(tmpdir(), `overlay-history-${seed}`);
+    keepHistory(folder, { lab, report, history });
+    console.log(`kept in ${folder}`);
+  }
+  if (!isGood) console.log(`repeat it with: ${repeat}`);
+  return isGood ? 0 : 1;
+}
+
+function describe(report: RunReport): string {
+  const { verdict, findings } = report;
+  const faults = Object.entries(report.faults).map(([kind, times]) => `${kind} ${times}`);
+  const { acknowledged, written, refused, unknown } = report;
+  const lines = [
+    "",
+    `requests: ${acknowledged} acknowledged (${written} writes), ${refused} refused, ` +
+      `${unknown} unknown, of which ${verdict.happenedCount} happened`,
+    `faults: ${faults.join(", ")}`,
+    `longest time without an acknowledged write: ${report.longestOutageMs} ms`,
+    `watches: ${report.watchedEvents} events in ${report.watchSessions} sessions, ` +
+      `${report.resyncs} begun anew`,
+    `checked: ${verdict.operationCount} operations on ${verdict.groupCount} groups, ` +
+      `${verdict.revisionCount} revisions, ${verdict.undecidedCount} groups undecided`,
+  ];
+  for (const { check, message } of findings.slice(0, FINDINGS_SHOWN_MAX)) {
+    lines.push(`broken: ${check}: ${message}`);
+  }
+  lines.push(findings.length === 0 ? "every promise was kept" : `${findings.length} findings`);
+  return lines.join("\n");
+}
+
+function repeatCommand({ minutes, nodes, clients, rate, kinds, seed }: Options): string {
+  const workload = `--clients ${clients} --rate ${rate} --faults ${kinds.join(",")}`;
+  return `scripts/history --minutes ${minutes} --nodes ${nodes} ${workload} --seed ${seed}`;
+}
+
+/** One JSON value a line, and the agents' logs. */
+function keepHistory(
+  folder: string,
+  run: { readonly lab: Lab; readonly report: RunReport; readonly history: History },
+): void {
+  const { lab, report, history } = run;
+  mkdirSync(folder, { recursive: true });
+  const lines = (values: readonly unknown[]) =>
+    values.map((value) => `${JSON.stringify(value)}\n`).join("");
+  writeFileSync(join(folder, "report.json"), `${JSON.stringify(report, null, 2)}\n`);
+  writeFileSync(join(folder, "calls.jsonl"), lines(history.calls));
+  writeFileSync(join(folder, "watches.jsonl"), lines(history.sessions));
+  writeFileSync(join(folder, "finals.jsonl"), lines(history.finals));
+  for (const { maybeAgent } of lab.hosts) {
+    if (maybeAgent === undefined) continue;
+    copyFileSync(maybeAgent.logPath, join(folder, basename(maybeAgent.logPath)));
+  }
+}
+
+if (import.meta.main) {
+  try {
+    process.exitCode = await main();
+  } catch (cause) {
+    if (!(cause instanceof UsageError)) throw cause;
+    console.error(cause.message);
+    process.exitCode = 2;
+  }
+}
