@@ -61,6 +61,11 @@ export class AppendQueue {
     return this.#handed - this.#durable;
   }
 
+  /** Batches that became durable so far. */
+  get durableCount(): number {
+    return this.#durable;
+  }
+
   /** Up to where a restart would know at once that entries are committed. */
   get durableCommit(): number {
     return this.#durableCommit;

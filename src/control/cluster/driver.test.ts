@@ -350,3 +350,79 @@ describe("three voters", () => {
     expect(leader.isRemoved).toBeFalse();
   });
 });
+
+describe("a disk that takes no writes and reports no error", () => {
+  test("the leader hands over within two seconds or so, and comes back as a follower", async () => {
+    const sim = await startThree(30);
+    const old = sim.leader()!;
+    await sim.wait(old.execute(put("/k", "0")));
+    const { store } = sim.nodes.get(old.nodeId)!;
+    store.stall();
+    const startMs = sim.clock.nowMs();
+    const write = old.execute(put("/k", "1"), { timeoutMs: 20_000 });
+    const isReplaced = () => ![undefined, old.nodeId].includes(sim.leader()?.nodeId);
+    await sim.until(isReplaced, 5_000);
+    expect(sim.clock.nowMs() - startMs).toBeLessThan(2_500);
+    expect((await sim.wait(sim.leader()!.execute(put("/k", "2")))).ok).toBeTrue();
+    const { term } = sim.leader()!.role;
+    await sim.run(20_000);
+    expect(sim.leader()!.role.term).toBe(term);
+    store.resume();
+    expect((await sim.wait(write)).ok).toBeTrue();
+    await sim.until(() => textAt(old, "/k") === "2");
+    expect(old.isLeader()).toBeFalse();
+    expect(sim.leader()!.reader.get("/k")?.version).toBe(3);
+  });
+
+  test("a leader that nobody takes over from stops leading", async () => {
+    const sim = await startThree(31);
+    const old = sim.leader()!;
+    sim.ignoreTransfers = true;
+    sim.nodes.get(old.nodeId)!.store.stall();
+    void old.execute(put("/k", "1"));
+    await sim.until(() => !old.isLeader(), 5_000);
+    await sim.until(() => sim.leader() !== undefined, 5_000);
+    expect(sim.leader()!.nodeId).not.toBe(old.nodeId);
+  });
+
+  test("a follower waits and asks for no election", async () => {
+    const sim = await startThree(32);
+    const leader = sim.leader()!;
+    const stuck = [A, B, C].find((id) => id !== leader.nodeId)!;
+    sim.nodes.get(stuck)!.store.stall();
+    for (let i = 0; i < 10; i++) {
+      expect((await sim.wait(leader.execute(put("/k", `${i}`)))).ok).toBeTrue();
+      await sim.run(500);
+    }
+    sim.kill(leader.nodeId);
+    await sim.run(10_000);
+    expect(sim.driver(stuck).role.role).toBe("follower");
+    sim.nodes.get(stuck)!.store.resume();
+    await sim.until(() => sim.leader() !== undefined, 10_000);
+    expect(textAt(sim.leader()!, "/k")).toBe("9");
+  });
+
+  test("the only voter goes on leading: nobody else can", async () => {
+    const sim = new SimCluster({ seed: 33, createMachine });
+    const node = await sim.add(1, "founder");
+    await sim.until(() => sim.driver(A).isLeader());
+    node.store.stall();
+    const write = sim.driver(A).execute(put("/k", "1"), { timeoutMs: 60_000 });
+    await sim.run(20_000);
+    expect(sim.driver(A).isLeader()).toBeTrue();
+    node.store.resume();
+    expect((await sim.wait(write)).ok).toBeTrue();
+  });
+
+  test("a process that stood still for long has no such disk", async () => {
+    const sim = await startThree(34);
+    const leader = sim.leader()!;
+    for (let i = 0; i < 5; i++) {
+      const write = leader.execute(put("/k", `${i}`), { timeoutMs: 60_000 });
+      await sim.run(0);
+      sim.clock.jump(5_000);
+      expect((await sim.wait(write)).ok).toBeTrue();
+    }
+    expect(sim.leader()!.nodeId).toBe(leader.nodeId);
+  });
+});

@@ -22,6 +22,7 @@ import { type ProposeError, Raft, type RaftStatus } from "../raft/raft.ts";
 import type {
   ConfChange,
   ConfState,
+  Entry,
   PeerMessage,
   SnapshotRequest,
   StorageAppend,
@@ -30,8 +31,10 @@ import type {
 } from "../raft/types.ts";
 import { AppendQueue } from "./append-queue.ts";
 import { applyEntries } from "./applier.ts";
+import { ApplyQueue } from "./apply-queue.ts";
 import type { PlainRecord } from "./codec.ts";
 import { isOnlyVoter } from "./conf-state.ts";
+import { DiskWatch } from "./disk-watch.ts";
 import type { DriverOptions } from "./driver-options.ts";
 import { FailOver } from "./fail-over.ts";
 import { GroupView } from "./group-view.ts";
@@ -63,16 +66,16 @@ export class Driver implements PeerReceiver {
   readonly #options: DriverOptions;
   readonly #raft: Raft;
   readonly #appends: AppendQueue;
+  readonly #applies: ApplyQueue;
   readonly #snapshots: Snapshots;
   readonly #proposals: Proposals;
   readonly #reads: ReadBarriers;
   readonly #failOver: FailOver;
   readonly #view: GroupView;
   readonly #appliedListeners = new Listeners<[readonly KvEvent[], Revision]>();
+  readonly #disk: DiskWatch;
   readonly #ticks: TickCounter;
   readonly #cancelTicks: () => void;
-  /** Committed work that waits, first in, first out. */
-  readonly #held: StorageApply[] = [];
   #isPumpScheduled = false;
   #isPumping = false;
   #isStopped = false;
@@ -111,6 +114,13 @@ export class Driver implements PeerReceiver {
       },
       { hardState: recovered.hardState, lastIndex: recovered.memoryLog.lastIndex() },
     );
+    this.#disk = new DiskWatch({ appends: this.#appends, view: this.#view, raft: this.#raft, log });
+    this.#applies = new ApplyQueue({
+      durableCommit: () => this.#appends.durableCommit,
+      wantCommit: () => this.#appends.pushCommit(),
+      appliedIndex: () => machine.appliedIndex,
+      apply: (entries, work) => this.#apply(entries, work),
+    });
     // Each run is a client of its own, so that no request id is ever used twice.
     const client = decodeRandomNodeId(random.bytes(7));
     this.#proposals = new Proposals(this.#proposalHost(client));
@@ -121,7 +131,7 @@ export class Driver implements PeerReceiver {
       random,
       hasLeader: () => this.#raft.status().leader !== undefined,
       campaign: () => {
-        this.#raft.campaign();
+        if (!this.#disk.isStalled) this.#raft.campaign();
         this.#schedulePump();
       },
     });
@@ -239,6 +249,8 @@ export class Driver implements PeerReceiver {
   receive(message: PeerMessage): void {
     if (this.#isStopped) return;
     this.#view.heard(message.from);
+    // Whoever leads now will find somebody whose disk works.
+    if (message.kind === "timeout_now" && this.#disk.isStalled) return;
     if (!this.#raft.step(message).ok) this.refusedCount += 1;
     this.#schedulePump();
   }
@@ -284,7 +296,10 @@ export class Driver implements PeerReceiver {
 
   #tick(): void {
     const tickCount = this.#ticks.take(this.#options.clock.nowMs());
-    for (let i = 0; i < tickCount; i++) this.#raft.tick();
+    this.#disk.tick(tickCount);
+    // A node whose disk has stalled asks for no election: it could not serve after it.
+    const isIdle = this.#disk.isStalled && !this.isLeader();
+    for (let i = 0; i < tickCount && !isIdle; i++) this.#raft.tick();
     this.#maybeLeadAlone();
     this.#proposals.tick();
     this.#reads.tick();
@@ -315,7 +330,7 @@ export class Driver implements PeerReceiver {
         const ready = this.#raft.ready();
         for (const message of ready.messages) {
           if (message.kind === "storage_append") this.#appends.push(message);
-          else if (message.kind === "storage_apply") this.#apply(message);
+          else if (message.kind === "storage_apply") this.#applies.push(message);
           else this.#send(message);
         }
         this.#view.update(ready);
@@ -357,7 +372,7 @@ export class Driver implements PeerReceiver {
       memoryLog.append(work.entries);
       for (const response of work.responses) this.#respond(response);
       if (work.snapshot !== undefined) this.#restored();
-      this.#applyHeld();
+      this.#applies.release();
     } catch (cause) {
       this.#fatal(cause);
     }
@@ -369,31 +384,8 @@ export class Driver implements PeerReceiver {
     else this.#send(response);
   }
 
-  /**
-   * Applies in order. A membership change takes effect when it is applied, and whoever acts by it
-   * may need nobody else any more; so a restart must know at once that it is committed. It waits,
-   * and everything behind it, until the commit index is on the disk.
-   */
-  #apply(work: StorageApply): void {
-    this.#held.push(work);
-    this.#applyHeld();
-    if (this.#held.length > 0 && lastConfChange(work) > 0) this.#appends.pushCommit();
-  }
-
-  #applyHeld(): void {
-    for (;;) {
-      const work = this.#held[0];
-      if (work === undefined || lastConfChange(work) > this.#appends.durableCommit) return;
-      this.#held.shift();
-      this.#applyNow(work);
-    }
-  }
-
-  #applyNow(work: StorageApply): void {
-    const { machine } = this.#options;
-    // A snapshot that came while it was held covers what it has.
-    const entries = work.entries.filter((entry) => entry.index > machine.appliedIndex);
-    applyEntries(machine, entries, {
+  #apply(entries: readonly Entry[], work: StorageApply): void {
+    applyEntries(this.#options.machine, entries, {
       confChange: (change) => this.#view.setConfState(this.#raft.applyConfChange(change)),
       decoded: (payload) => this.#proposals.decoded(payload),
       applied: ({ index, request, outcome, revision, events }) => {
@@ -475,11 +467,6 @@ export class Driver implements PeerReceiver {
       explain: () => this.#view.explain("read"),
     };
   }
-}
-
-/** Index of the last membership change in `work`; 0 when there is none. */
-function lastConfChange({ entries }: StorageApply): number {
-  return entries.findLast((entry) => entry.kind === "conf_change")?.index ?? 0;
 }
 
 /**

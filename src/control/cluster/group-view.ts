@@ -86,6 +86,16 @@ export class GroupView {
     return this.#liveness.hasQuorum(this.#confState, this.#nodeId, this.#nowMs());
   }
 
+  /** Voters other than this node that live, when they are a majority by themselves; else none. */
+  otherVoters(): readonly NodeId[] {
+    const { voters, votersOutgoing } = this.#confState;
+    const others = (half: readonly NodeId[]) =>
+      half.filter((id) => id !== this.#nodeId && this.isLive(id));
+    const isMajority = (half: readonly NodeId[]) =>
+      half.length === 0 || others(half).length > half.length / 2;
+    return isMajority(voters) && isMajority(votersOutgoing) ? others(voters) : [];
+  }
+
   /** Why nothing can be written or read now, for a deadline that passed. */
   explain(action: "write" | "read"): ClusterFailure {
     return explainFailure({

@@ -26,6 +26,14 @@ export const TICK_BATCH_MS = HEARTBEAT_TICKS * TICK_MS;
 export const ELECTION_TICKS = 10;
 export const ELECTION_TIMEOUT_MS = ELECTION_TICKS * TICK_MS;
 
+/**
+ * A disk that takes nothing for so long has stalled. Longer than an election timeout, so that three
+ * members on one slow disk do not hand leadership around; a good disk takes a thousandth of it.
+ */
+export const DISK_STALL_TICKS = 15;
+/** A stalled leader that nobody took over from stops leading: a transfer has a timeout to succeed. */
+export const DISK_RESIGN_TICKS = DISK_STALL_TICKS + ELECTION_TICKS;
+
 /** Entries of one append message; larger single entries travel alone. */
 export const MESSAGE_SIZE_MAX_BYTES = 1 * MIB;
 export const INFLIGHT_COUNT_MAX = 256;
@@ -105,6 +113,7 @@ export const CALLS_PENDING_MAX = 20_000;
 /** Asserts how the limits hang together; called when a node starts. */
 export function assertLimits(): void {
   assert(ELECTION_TICKS > 3 * HEARTBEAT_TICKS, "three heartbeats must fit an election timeout");
+  assert(DISK_STALL_TICKS > ELECTION_TICKS, "a pause of one election timeout is no stalled disk");
   assert(TRAILING_ENTRIES < SNAPSHOT_ENTRIES, "trailing entries must be fewer than a snapshot's");
   assert(INFLIGHT_SIZE_MAX_BYTES >= MESSAGE_SIZE_MAX_BYTES, "a message must fit the window");
   assert(LINK_DOUBT_MS < LINK_SILENCE_MS, "doubt must come before silence");

@@ -80,6 +80,11 @@ export class SimClock implements Clock {
     return () => cancel();
   }
 
+  /** The process stands still: everything that was due meanwhile is late. */
+  jump(durationMs: number): void {
+    this.#nowMs += durationMs;
+  }
+
   /** Runs the next timer that is due by `untilMs`. False when there is none. */
   step(untilMs: number): boolean {
     let first = this.#timers[0];
@@ -93,7 +98,7 @@ export class SimClock implements Clock {
     }
     const due = first;
     this.#timers = this.#timers.filter((timer) => timer !== due);
-    this.#nowMs = due.atMs;
+    this.#nowMs = Math.max(this.#nowMs, due.atMs);
     due.task();
     return true;
   }
@@ -128,6 +133,8 @@ export class SimLogStore implements LogStore {
   /** When set, every write from now on fails with it. */
   failure: Error | undefined;
   appendCount = 0;
+  /** Writes that wait for a stalled disk, while it is. */
+  #stalled: (() => void)[] | undefined;
 
   constructor(clock: Clock, durable?: Durable) {
     this.#clock = clock;
@@ -181,6 +188,17 @@ export class SimLogStore implements LogStore {
     return Promise.resolve();
   }
 
+  /** Takes no write until `resume`: nothing fails, nothing becomes durable. */
+  stall(): void {
+    this.#stalled ??= [];
+  }
+
+  resume(): void {
+    const waiting = this.#stalled ?? [];
+    this.#stalled = undefined;
+    for (const write of waiting) write();
+  }
+
   /** The same disk after a crash: what was not yet durable never will be. */
   crash(): SimLogStore {
     this.#isDead = true;
@@ -189,15 +207,20 @@ export class SimLogStore implements LogStore {
 
   #write(apply: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#clock.after(DISK_SYNC_MS, () => {
+      const write = () => {
         if (this.#isDead) return;
+        if (this.#stalled !== undefined) {
+          this.#stalled.push(write);
+          return;
+        }
         if (this.failure !== undefined) {
           reject(this.failure);
           return;
         }
         apply();
         resolve();
-      });
+      };
+      this.#clock.after(DISK_SYNC_MS, write);
     });
   }
 }
@@ -224,6 +247,8 @@ export class SimCluster {
   /** Percent of messages lost. */
   lossPercent = 0;
   snapshotEntries: number | undefined;
+  /** Loses every order to start an election at once. */
+  ignoreTransfers = false;
   /** Told of failed assertions, which else end the test. */
   onBug: ((cause: unknown) => void) | undefined;
   /** Answers calls other than the driver's own. */
@@ -384,6 +409,7 @@ export class SimCluster {
 
   #deliver(message: PeerMessage): void {
     if (this.#isLost(message.from, message.to)) return;
+    if (message.kind === "timeout_now" && this.ignoreTransfers) return;
     // Through the codec, so that nothing is shared and every field is known to travel.
     const bytes = encodeValue(messageToRecord(message));
     this.clock.after(this.#delayMs(), () => {
