@@ -80,4 +80,4 @@ CASES = [
     case("one byte", CLUSTER, 1, A, B, 2, b"\x45"),
     case("a jumbo frame", CLUSTER, 1, A, B, 3, bytes(i * 7 & 255 for i in range(8940))),
 ]
-print(json.dumps({"label": LABEL.decode(), "cases": CASES}, indent=1))
+print(json.dumps({"label": LABEL.decode(), "cases": CASES}, indent=2))
