@@ -19,6 +19,8 @@ import type {
 
 const EAGAIN = 11;
 const EMSGSIZE = 90;
+/** Outer IPv4 and UDP headers. */
+const OVERHEAD = 28;
 const DATAGRAM_SIZE_MAX = 65_507;
 const JOINED_COUNT_MAX = 64;
 
@@ -86,13 +88,20 @@ export class MemoryWire {
     this.#sockets.set(wireKey(socket.endpoint.address, socket.endpoint.port), socket);
   }
 
+  /** Largest outer packet that crosses whole. Larger ones cross in fragments, if they may. */
+  mtu = 65_535;
+  /** Whether fragments are lost too. */
+  isBlackHole = false;
+
   deliver(
     from: MemoryEndpoint,
     address: readonly number[],
     port: number,
     bytes: Uint8Array<ArrayBuffer>,
+    isWhole = false,
   ): void {
     this.sent.push({ from, bytes });
+    if (bytes.length + OVERHEAD > this.mtu && (isWhole || this.isBlackHole)) return;
     const target = this.#sockets.get(wireKey(address, port));
     target?.queue.push({ bytes, sourceAddress: from.address, sourcePort: from.port });
   }
@@ -118,19 +127,27 @@ export class MemoryUdp implements UdpPort {
     wire.attach(this);
   }
 
-  send(batch: SendBatch, from: number): number {
+  /** MTU of the link that the socket is on. */
+  linkMtu = 65_535;
+
+  sendWhole(batch: SendBatch, from: number): number {
+    return this.send(batch, from, true);
+  }
+
+  send(batch: SendBatch, from: number, isWhole = false): number {
     for (let message = from; message < batch.count; message++) {
-      const errno = this.#sendOne(batch, message);
+      const errno = this.#sendOne(batch, message, isWhole);
       if (errno !== 0) return message > from ? message - from : -errno;
     }
     return batch.count - from;
   }
 
-  #sendOne(batch: SendBatch, message: number): number {
+  #sendOne(batch: SendBatch, message: number, isWhole: boolean): number {
     const bytes = gather(this.#memory, batch, message);
     const size = batch.segmentSize[message]!;
     if (this.room <= 0) return EAGAIN;
     if (bytes.length > DATAGRAM_SIZE_MAX) return EMSGSIZE;
+    if (isWhole && bytes.length + OVERHEAD > this.linkMtu) return EMSGSIZE;
     const errno = this.refuse(size, bytes);
     if (errno !== 0) return errno;
     this.room--;
@@ -138,7 +155,8 @@ export class MemoryUdp implements UdpPort {
     const step = size === 0 ? Math.max(1, bytes.length) : size;
     for (let at = 0; at < bytes.length; at += step) {
       const datagram = bytes.slice(at, at + step);
-      this.#wire.deliver(this.endpoint, address, batch.targetPort[message]!, datagram);
+      const port = batch.targetPort[message]!;
+      this.#wire.deliver(this.endpoint, address, port, datagram, isWhole);
     }
     return 0;
   }

@@ -22,12 +22,13 @@ export function directedFaults(clients: Clients): readonly Fault[] {
     { name: "directed.slow-answers", start: (nemesis) => slowAnswers(nemesis, clients) },
     { name: "directed.restart-amid-read", start: (nemesis) => restartAmidRead(nemesis, clients) },
     { name: "directed.renewal-race", start: (nemesis) => renewalRace(nemesis) },
+    { name: "directed.holder-away", start: (nemesis) => holderAway(nemesis) },
   ];
 }
 
 export const DIRECTED_FAULT_NAMES: readonly string[] = [
   ...["directed.long-tail", "directed.new-leaders-die", "directed.slow-answers"],
-  ...["directed.restart-amid-read", "directed.renewal-race"],
+  ...["directed.restart-amid-read", "directed.renewal-race", "directed.holder-away"],
 ];
 
 /**
@@ -141,7 +142,8 @@ function restartAmidRead(nemesis: Nemesis, clients: Clients): boolean {
 
 /**
  * A renewal is in the log but not committed when its deadline passes, and the leader's order to
- * end the lease follows it there (etcd #15247).
+ * end the lease follows it there. Or the leader sleeps while another one takes the renewal, and
+ * gives its order when it wakes (etcd #15247).
  */
 function renewalRace(nemesis: Nemesis): boolean {
   const { world, random } = nemesis;
@@ -153,11 +155,39 @@ function renewalRace(nemesis: Nemesis): boolean {
   const pauseMs = random.between(5_500, 8_800);
   process.pause();
   nemesis.lasting(pauseMs, "holder's pause", () => process.resume(random.chance(0.8)));
-  later(nemesis, pauseMs - random.between(1, 60), () => {
+  const isLeaderAsleep = random.chance(0.5);
+  const leaderPauseMs = random.between(1_500, 4_800);
+  later(nemesis, pauseMs - random.between(1, isLeaderAsleep ? 1_500 : 60), () => {
+    if (isLeaderAsleep) {
+      const leading = leader.process;
+      if (leading?.isPaused !== false) return;
+      leading.pause();
+      nemesis.lasting(leaderPauseMs, "leader's pause", () => leading.resume(random.chance(0.8)));
+      return;
+    }
     const untilMs = world.scheduler.nowMs + random.between(800, 4_500);
     for (const { storage } of others) storage.weather.stuckUntilMs = untilMs;
   });
   return true;
+}
+
+/** A node is away for longer than its lease lasts; what it held may be another's by then. */
+function holderAway(nemesis: Nemesis): boolean {
+  const { world, random } = nemesis;
+  const others = othersOf(nemesis, activeLeader(nemesis));
+  const holder = random.maybePick(others);
+  // One at a time, or nobody would be there to take the lease.
+  if (holder?.restartMeanMs === undefined) return false;
+  if (others.some((node) => node.driver === undefined)) return false;
+  const before = holder.restartMeanMs;
+  holder.restartMeanMs = undefined;
+  holder.losePower();
+  nemesis.lasting(random.between(11_000, 40_000), "holder's absence", () => {
+    holder.restartMeanMs = before;
+    holder.start();
+  });
+  // The others stay, so that nothing else happens meanwhile.
+  return world.scenario.leaseNetwork !== undefined;
 }
 
 function activeLeader({ world }: Nemesis): SimNode | undefined {

@@ -82,6 +82,11 @@ export class NodeLedger {
   handed = new LoggedState();
   /** As acknowledged by the store. */
   durable = new LoggedState();
+  /**
+   * By term: the last index that was ever durable while that term was. Batches that are synced
+   * together become durable in their order, although only what the last one left can be seen.
+   */
+  #reach = new Map<number, number>();
   /** What was durable and was destroyed with the disk: it had been promised rightly. */
   ghost: Chain | undefined;
   readonly #host: LedgerHost;
@@ -125,6 +130,8 @@ export class NodeLedger {
     this.durable = state;
     this.handed = copyState(state);
     this.#pending = [];
+    this.#reach = new Map();
+    this.#noteReach();
     if (state.hardState !== undefined) this.#host.voteDurable(this, state.hardState);
   }
 
@@ -147,6 +154,17 @@ export class NodeLedger {
   /** Whether the entry of `hash` at `index` is, or rightly was, durable here. */
   holds(index: number, hash: number): boolean {
     return this.durable.chain.at(index) === hash || this.ghost?.at(index) === hash;
+  }
+
+  /** Whether everything up to `index` was durable in `term`, or in one before it and still then. */
+  hasReached(term: number, index: number): boolean {
+    return (this.#reach.get(term) ?? -1) >= index;
+  }
+
+  #noteReach(): void {
+    const { chain, hardState } = this.durable;
+    const term = hardState?.term ?? 0;
+    this.#reach.set(term, Math.max(this.#reach.get(term) ?? 0, chain.lastIndex));
   }
 
   #append(store: LogStore, batch: LogBatch): Promise<void> {
@@ -187,7 +205,10 @@ export class NodeLedger {
     this.#pending.push(handed);
     return done.then(() => {
       handed.isDone = true;
-      while (this.#pending[0]?.isDone) this.#pending.shift()?.apply(this.durable);
+      while (this.#pending[0]?.isDone) {
+        this.#pending.shift()?.apply(this.durable);
+        this.#noteReach();
+      }
       if (hardState !== undefined) this.#host.voteDurable(this, hardState);
     });
   }

@@ -13,7 +13,7 @@ const ROOT = join(import.meta.dir, "../../..");
 describe("mutants", () => {
   for (const mutant of MUTANTS) {
     test(`${mutant.name}: its place is there once, and parses after the change`, async () => {
-      for (const edit of [mutant, ...(mutant.premises ?? [])]) {
+      for (const edit of [mutant, ...(mutant.also ?? [])]) {
         const text = await Bun.file(join(ROOT, edit.file)).text();
         const edited = editedText(text, edit);
         expect(edited).not.toBe(text);

@@ -30,10 +30,10 @@ export interface Mutant extends Edit {
   /** Changes every scenario, towards where the bug lives. */
   readonly scenario?: Partial<Scenario>;
   /**
-   * Changes that are right by themselves, without which the bug has no effect: the program is more
-   * careful than it must be, and another version of it may not be.
+   * Further changes: the rest of the bug, or such as are right by themselves and without which it
+   * has no effect (the program is more careful than it must be; another version may not be).
    */
-  readonly premises?: readonly Edit[];
+  readonly also?: readonly Edit[];
 }
 
 const RAFT = "src/control/raft";
@@ -96,8 +96,9 @@ const REPLICATION_MUTANTS: readonly Mutant[] = [
     file: `${RAFT}/replicate.ts`,
     find: "if (core.log.term(index) !== core.term) return false;",
     replace: "",
-    profile: "elections",
-    seedsMax: 300,
+    profile: "schedules",
+    seedsMax: 100,
+    scenario: { voterCount: 3, faults: ["directed.new-leaders-die", "load.write-burst"] },
   },
   {
     name: "acknowledge-before-sync",
@@ -141,8 +142,9 @@ const REPLICATION_MUTANTS: readonly Mutant[] = [
     file: `${RAFT}/log.ts`,
     find: "if (!this.matches(previous)) return undefined;",
     replace: "if (previous.index > this.lastIndex()) return undefined;",
-    profile: "elections",
-    seedsMax: 50,
+    profile: "schedules",
+    seedsMax: 100,
+    scenario: { voterCount: 3, faults: ["directed.long-tail"] },
   },
   {
     name: "commit-beyond-match",
@@ -150,8 +152,26 @@ const REPLICATION_MUTANTS: readonly Mutant[] = [
     file: `${RAFT}/follower.ts`,
     find: "Math.min(request.commit, matched)",
     replace: "Math.min(request.commit, log.lastIndex())",
-    profile: "elections",
-    seedsMax: 300,
+    // By itself it has no effect: our leader finds the last entry that both logs have exactly, and
+    // its next message replaces whatever follows there. A leader may as well begin earlier and send
+    // one entry at a time; then the follower still has its own tail when the commit index comes.
+    also: [
+      {
+        file: `${RAFT}/replicate.ts`,
+        find: "if (!progress.maybeDecrease(index, probeIndex)) return;",
+        replace:
+          "if (!progress.maybeDecrease(index, decodeIndex(Math.max(progress.match, probeIndex - 4)))) return;",
+      },
+      {
+        file: `${RAFT}/replicate.ts`,
+        find: "core.log.entriesFrom(progress.next, core.config.messageSizeMaxBytes)",
+        replace:
+          'core.log.entriesFrom(progress.next, progress.kind === "probe" ? 1 : core.config.messageSizeMaxBytes)',
+      },
+    ],
+    profile: "schedules",
+    seedsMax: 100,
+    scenario: { voterCount: 3, snapshotEntries: undefined, faults: ["directed.long-tail"] },
   },
   {
     name: "heartbeat-commits-all",
@@ -189,8 +209,9 @@ const READ_MUTANTS: readonly Mutant[] = [
     file: `${RAFT}/read-index.ts`,
     find: "this.#acked.set(node, context);",
     replace: "this.#acked.set(node, newest);",
-    profile: "elections",
-    seedsMax: 300,
+    profile: "schedules",
+    seedsMax: 100,
+    scenario: { voterCount: 3, faults: ["directed.slow-answers"] },
   },
   {
     name: "read-context-reused",
@@ -198,8 +219,9 @@ const READ_MUTANTS: readonly Mutant[] = [
     file: `${CLUSTER}/driver.ts`,
     find: "random.below(RUN_COUNT) * READ_CONTEXTS_PER_RUN",
     replace: "0",
-    profile: "elections",
-    seedsMax: 500,
+    profile: "schedules",
+    seedsMax: 200,
+    scenario: { voterCount: 3, faults: ["directed.restart-amid-read"] },
   },
   {
     name: "read-before-applied",
@@ -239,6 +261,43 @@ const STATE_MUTANTS: readonly Mutant[] = [
     replace: "",
     profile: "leases",
     seedsMax: 100,
+    scenario: { faults: ["directed.renewal-race"] },
+  },
+  {
+    name: "stale-leader-revokes",
+    breaks: "a leader that slept ends leases which were renewed under its successor (etcd #13294)",
+    file: "src/control/network/apply-leases.ts",
+    find: "if (context.term !== command.term) return",
+    replace: "if (context.term < command.term) return",
+    also: [
+      {
+        file: "src/control/network/apply-leases.ts",
+        find: " || lease.epoch !== epoch",
+        replace: " || (lease.epoch !== epoch && context.term === command.term)",
+      },
+    ],
+    profile: "leases",
+    seedsMax: 200,
+    scenario: { faults: ["directed.renewal-race"] },
+  },
+  {
+    name: "key-expiry-ignores-renewal",
+    breaks: "a leader's order to end a key holds although the key was renewed or written",
+    file: `${KV}/expire-keys.ts`,
+    find: "if (writer.get(key)?.ttl?.epoch !== epoch) continue;",
+    replace: "if (writer.get(key)?.ttl === undefined || epoch < 0) continue;",
+    profile: "leases",
+    seedsMax: 60,
+    scenario: { ttlKeyCount: 12, faults: ["disk.stuck", "net.throttle"] },
+  },
+  {
+    name: "new-leader-trusts-old-deadlines",
+    breaks: "a new leader ends what it knows of at once, renewals on their way or not",
+    file: `${KV}/deadline-clock.ts`,
+    find: "return Math.max(timer.notedAtMs, sinceMs) + timer.ttlMs;",
+    replace: "return Math.min(timer.notedAtMs, sinceMs) + timer.ttlMs;",
+    profile: "leases",
+    seedsMax: 60,
   },
   {
     name: "expiry-by-old-clock",
@@ -256,7 +315,13 @@ const STATE_MUTANTS: readonly Mutant[] = [
     find: 'book.get(subnet)?.state !== "held" &&',
     replace: "",
     profile: "leases",
-    seedsMax: 30,
+    seedsMax: 60,
+    scenario: {
+      voterCount: 5,
+      leaseNetwork: "10.9.0.0/26",
+      faults: ["directed.holder-away"],
+      chaosMs: 90_000,
+    },
   },
 ];
 

@@ -254,16 +254,14 @@ export class Safety implements LedgerHost {
   }
 
   #vouchedFor(node: NodeId, term: number, index: number): void {
-    const durable = this.#ledgers.get(node)?.durable;
+    const ledger = this.#ledgers.get(node);
+    const { chain, hardState } = ledger?.durable ?? {};
     must(
-      durable !== undefined && durable.chain.lastIndex >= index,
+      ledger?.hasReached(term, index) === true,
       "durable before acknowledged",
-      () => `node ${node} acknowledged ${index} with ${durable?.chain.lastIndex} on its disk`,
-    );
-    must(
-      (durable.hardState?.term ?? 0) >= term,
-      "durable before acknowledged",
-      () => `node ${node} answered in term ${term} with ${durable.hardState?.term} on its disk`,
+      () =>
+        `node ${node} acknowledged ${index} in term ${term} ` +
+        `with ${chain?.lastIndex} and ${hardState?.term} on its disk`,
     );
   }
 

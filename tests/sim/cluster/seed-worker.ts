@@ -17,7 +17,7 @@ const ROOT = join(import.meta.dir, "../../..");
 
 /** Has the modules with the bug loaded in place of the right ones. */
 function install(mutant: Mutant): void {
-  const edits = [mutant, ...(mutant.premises ?? [])];
+  const edits = [mutant, ...(mutant.also ?? [])];
   plugin({
     name: mutant.name,
     setup(build) {
