@@ -9,6 +9,7 @@ import { VERSION } from "../base/version.ts";
 import { addAgent } from "./agent.ts";
 import { Cli, withExamples } from "./cli.ts";
 import { addConfig } from "./config.ts";
+import { addDebug } from "./debug.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_USAGE } from "./exit-code.ts";
 import { safe } from "./format.ts";
 import { addJoin } from "./join.ts";
@@ -87,6 +88,7 @@ function createProgram(cli: Cli, said: Said): Command {
     addKv,
     addAgent,
     addVersion,
+    addDebug,
   ]) {
     add(program, cli);
   }
