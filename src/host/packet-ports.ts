@@ -93,6 +93,11 @@ export interface UdpPort {
    * negative error number when the first one failed.
    */
   send(batch: SendBatch, from: number): number;
+  /**
+   * The same with "don't fragment": EMSGSIZE (90) for what the underlay link cannot carry whole,
+   * and routers drop what they cannot.
+   */
+  sendWhole(batch: SendBatch, from: number): number;
   /** Receives what waits. Returns how many slots are filled (0: nothing), or an error number. */
   receive(batch: ReceiveBatch): number;
 }

@@ -258,13 +258,13 @@ describe("surroundings that fail", () => {
     expect([a.loop.turn(), a.loop.lostErrno]).toEqual([TURN.LOST, 77]);
   });
 
-  test("over the overlay MTU: with DF ICMP 3/4 and its MTU, without DF it is sent", () => {
+  test("over the overlay MTU: with DF ICMP 3/4 and its MTU, without DF two fragments", () => {
     const { wire, a } = openRigPair();
     const big = (fragment: number) =>
       plainFrame(buildPacket({ ...A, protocol: "udp", payload: patternBytes(1500), fragment }));
     a.tun.waiting.push(big(0x4000), big(0));
     a.settle();
-    expect(wire.sent.length).toBe(1);
+    expect(wire.sent.length).toBe(2);
     expect(a.drops()).toEqual({ tx_too_big: 1 });
     const [error] = delivered(a);
     expect([...error!.slice(20, 28)]).toEqual([3, 4, error![22]!, error![23]!, 0, 0, 5, 192]);

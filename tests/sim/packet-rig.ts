@@ -17,6 +17,8 @@ import {
   type TOTAL,
 } from "../../src/dataplane/forward/counters.ts";
 import { PacketLoop, TURN } from "../../src/dataplane/forward/packet-loop.ts";
+import { createMailMemory, MailRing } from "../../src/dataplane/probe/mail-ring.ts";
+import { encodePeerTable } from "../../src/dataplane/probe/peer-table.ts";
 import { MemoryTun, MemoryUdp, MemoryWire } from "./memory-ports.ts";
 
 export const RIG_PORT = 8285;
@@ -31,6 +33,8 @@ export interface RigPeer {
   readonly port?: number;
   readonly node?: number;
   readonly partialChecksum?: boolean;
+  /** Node id by which it goes in probes; as in the table when absent. */
+  readonly id?: number;
 }
 
 export interface RigOptions {
@@ -40,6 +44,8 @@ export interface RigOptions {
   /** Its own leases. */
   readonly local: readonly string[];
   readonly peers: readonly RigPeer[];
+  /** Node id by which this node goes in probes. */
+  readonly id?: number;
 }
 
 /** A node: its ports to look at, its loop to turn. */
@@ -51,14 +57,19 @@ export class PacketRig {
   readonly totals = new Float64Array(COUNTER_COUNT);
   readonly peers = new Float64Array(16 * PEER_STRIDE);
   readonly offloads = new Int32Array(8);
+  /** To and from the loop, for a test that takes the prober's part. */
+  readonly questions = new MailRing(createMailMemory(64));
+  readonly reports = new MailRing(createMailMemory(64));
   nowMs = 1000;
   readonly #local: readonly string[];
+  readonly #id: number;
   #generation = 0;
 
   constructor(options: RigOptions) {
     const { memory } = this.arena;
     const endpoint = { address: wordsOf(options.address), port: RIG_PORT };
     this.#local = options.local;
+    this.#id = options.id ?? 1000;
     this.tun = new MemoryTun(memory);
     this.udp = new MemoryUdp(memory, options.wire, endpoint);
     this.loop = new PacketLoop({
@@ -69,6 +80,7 @@ export class PacketRig {
       totals: this.totals,
       peers: this.peers,
       offloads: this.offloads,
+      probes: { questions: this.questions, reports: this.reports },
     });
     this.publish(options.peers);
   }
@@ -89,6 +101,12 @@ export class PacketRig {
       },
     );
     this.loop.useTable(table, undefined);
+    const probed = peers.map((peer, slot) => ({
+      peer: decodeNodeId(peer.id ?? peer.node ?? slot + 1),
+      slot,
+      endpoint: { address: parseAddress(peer.address)!, port: peer.port ?? RIG_PORT },
+    }));
+    this.loop.usePeers(encodePeerTable(decodeNodeId(this.#id), probed));
   }
 
   /** Turns until nothing moves. */
@@ -130,17 +148,19 @@ export function openRigPair(partialChecksum = true): {
   b: PacketRig;
 } {
   const wire = new MemoryWire();
-  const sideA = { prefixes: ["10.0.1.0/24", "fd00:0:0:1::/64"], address: "192.0.2.1" };
-  const sideB = { prefixes: ["10.0.2.0/24", "fd00:0:0:2::/64"], address: "192.0.2.2" };
+  const sideA = { prefixes: ["10.0.1.0/24", "fd00:0:0:1::/64"], address: "192.0.2.1", id: 101 };
+  const sideB = { prefixes: ["10.0.2.0/24", "fd00:0:0:2::/64"], address: "192.0.2.2", id: 202 };
   const a = new PacketRig({
     wire,
     address: sideA.address,
+    id: sideA.id,
     local: sideA.prefixes,
     peers: [{ ...sideB, partialChecksum }],
   });
   const b = new PacketRig({
     wire,
     address: sideB.address,
+    id: sideB.id,
     local: sideB.prefixes,
     peers: [{ ...sideA, partialChecksum }],
   });

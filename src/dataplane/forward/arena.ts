@@ -6,6 +6,7 @@
  *   2,052 KiB  datagrams received                 (RECEIVE_COUNT × RECEIVE_SLOT_SIZE)
  *       2 KiB  virtio-net headers to write        (WRITE_COUNT × VIRTIO_SLOT_SIZE)
  *       2 KiB  one ICMP error with its virtio-net header
+ *     192 KiB  a question, an answer, a sealed probe (3 × PROBE_AREA_SIZE)
  *
  * Pages that no packet has touched cost nothing: an idle agent uses a few of them. The read region
  * and one burst of super-packets should stay in the second-level cache.
@@ -51,6 +52,9 @@ const WRITE_COUNT = 128;
 const WRITE_PIECE_COUNT = 4096;
 const VIRTIO_SLOT_SIZE = 16;
 
+/** Room for the largest datagram; a probe that is padded so far is zeros that nobody touches. */
+export const PROBE_AREA_SIZE = 65_536;
+
 /** Offset of a packet in its slot that puts its IP header on a multiple of 16. */
 const IP_ALIGNMENT = 16;
 
@@ -82,6 +86,10 @@ export interface Arena {
   readonly writeCount: number;
   /** Where an ICMP error's virtio-net header goes; the packet follows. */
   readonly icmpAt: number;
+  /** One probe at a time. */
+  readonly probeSend: SendBatch;
+  /** Start of three areas of PROBE_AREA_SIZE bytes. */
+  readonly probeAt: number;
 }
 
 /** Allocates the arena: the only packet memory of one loop. */
@@ -91,8 +99,9 @@ export function createArena(): Arena {
   const receiveAt = headersAt + HEADER_COUNT * HEADER_SIZE;
   const virtioAt = receiveAt + RECEIVE_COUNT * RECEIVE_SLOT_SIZE;
   const icmpAt = virtioAt + WRITE_COUNT * VIRTIO_SLOT_SIZE + IP_ALIGNMENT - VIRTIO_HEADER_SIZE;
+  const probeAt = Math.ceil((icmpAt + VIRTIO_HEADER_SIZE + ICMP_ERROR_SIZE_MAX) / 64) * 64;
   return {
-    memory: createWireMemory(icmpAt + VIRTIO_HEADER_SIZE + ICMP_ERROR_SIZE_MAX),
+    memory: createWireMemory(probeAt + 3 * PROBE_AREA_SIZE),
     read: {
       start: readAt,
       end: READ_REGION_SIZE,
@@ -112,6 +121,8 @@ export function createArena(): Arena {
     virtioSlotSize: VIRTIO_SLOT_SIZE,
     writeCount: WRITE_COUNT,
     icmpAt,
+    probeSend: createSendBatch(1, 1),
+    probeAt,
   };
 }
 

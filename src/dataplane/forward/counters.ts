@@ -40,6 +40,7 @@ export const DROP = {
   /** First four bits that mean nothing. */
   RX_UNKNOWN_KIND: 18,
   RX_SEALED: 19,
+  /** Nibble 2, and no probe of this version. */
   RX_CONTROL: 20,
   /** Nobody owns the inner source. */
   RX_UNKNOWN_SOURCE: 21,
@@ -52,6 +53,10 @@ export const DROP = {
   /** The TUN is down. */
   RX_TUN_DOWN: 25,
   RX_TUN_REFUSED: 26,
+  /** A probe from elsewhere than a known peer's endpoint, or not from and for whom it says. */
+  RX_PROBE_STRANGER: 27,
+  /** A peer asks more often than it is answered. */
+  RX_PROBE_LIMIT: 28,
 } as const;
 
 /** Names of the reasons in their order, as in `/status` and `/metrics`. */
@@ -75,6 +80,10 @@ export const TOTAL = {
   ICMP_ERRORS: 8,
   /** Times that the socket was full and reading the TUN paused. */
   TX_PAUSES: 9,
+  /** Probes sent to peers. */
+  PROBE_QUESTIONS: 10,
+  /** Peers' probes answered. */
+  PROBE_ANSWERS: 11,
 } as const;
 
 /** Names of the totals in their order. */
@@ -89,6 +98,8 @@ export const TOTAL_NAMES = [
   "rxWrites",
   "icmpErrors",
   "txPauses",
+  "probeQuestions",
+  "probeAnswers",
 ] as const;
 
 /** Where the drops start in the array of totals. */
@@ -97,7 +108,18 @@ export const DROPS_AT = 16;
 export const COUNTER_COUNT = DROPS_AT + DROP_NAMES.length;
 
 /** Fields of one peer's slot in the array of peers. */
-export const PEER = { TX_PACKETS: 0, TX_BYTES: 1, RX_PACKETS: 2, RX_BYTES: 3, SEEN_MS: 4 } as const;
+export const PEER = {
+  TX_PACKETS: 0,
+  TX_BYTES: 1,
+  RX_PACKETS: 2,
+  RX_BYTES: 3,
+  SEEN_MS: 4,
+  /** Written by the control plane: most bytes of a datagram's payload on the way to the peer; 0
+   * while nothing is known. */
+  PAYLOAD_MAX: 5,
+  /** Written by the control plane: the path MTU found by probes, 0 for none. */
+  PATH_MTU: 6,
+} as const;
 /** Numbers a slot: a whole cache line. */
 export const PEER_STRIDE = 8;
 
@@ -120,6 +142,21 @@ export class LoopCounters {
   /** Inner bytes sent and received. */
   get byteCount(): number {
     return this.#totals[TOTAL.TX_BYTES]! + this.#totals[TOTAL.RX_BYTES]!;
+  }
+
+  /** Most payload bytes of a datagram on the way to the peer with `slot`; 0 for no limit known. */
+  payloadMax(slot: number): number {
+    return this.#peers[slot * PEER_STRIDE + PEER.PAYLOAD_MAX]!;
+  }
+
+  /** Path MTU found towards the peer with `slot`, 0 for none. */
+  pathMtu(slot: number): number {
+    return this.#peers[slot * PEER_STRIDE + PEER.PATH_MTU]!;
+  }
+
+  /** The peer with `slot` gave a sign of life at `nowMs` of the loop's clock. */
+  seen(slot: number, nowMs: number): void {
+    this.#peers[slot * PEER_STRIDE + PEER.SEEN_MS] = nowMs;
   }
 
   /** Adds to a total. */

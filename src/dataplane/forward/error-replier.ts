@@ -49,12 +49,12 @@ export class ErrorReplier {
     this.#write(encodeUnreachable(this.#memory, this.#at + VIRTIO_HEADER_SIZE, packet, source));
   }
 
-  /** Answers `packet` with "too big" and the overlay MTU, if one may be sent now. */
-  tooBig(fib: FibView, packet: InnerPacket): void {
+  /** Answers `packet` with "too big" and what its path carries, if one may be sent now. */
+  tooBig(fib: FibView, packet: InnerPacket, mtu: number): void {
     if (!this.#allows(fib, packet)) return;
     const source = packet.version === 4 ? fib.ownV4 : fib.ownV6;
     const at = this.#at + VIRTIO_HEADER_SIZE;
-    this.#write(encodeTooBig(this.#memory, at, packet, source, fib.overlayMtu));
+    this.#write(encodeTooBig(this.#memory, at, packet, source, mtu));
   }
 
   #allows(fib: FibView, packet: InnerPacket): boolean {

@@ -9,10 +9,13 @@
 import { assert } from "../../base/assert.ts";
 import type { LoopClock, TunPort, UdpPort } from "../../host/packet-ports.ts";
 import { encodeEmptyFib, FibView } from "../fib/table.ts";
+import { createMailMemory, MailRing } from "../probe/mail-ring.ts";
+import { PeerTableView } from "../probe/peer-table.ts";
 import type { Arena } from "./arena.ts";
 import { COUNTER_COUNT, LoopCounters } from "./counters.ts";
 import { ErrorReplier } from "./error-replier.ts";
 import { OFFLOAD_NAMES, OffloadState } from "./offload-state.ts";
+import { PLAIN_PROBES, type ProbeSeal, ProbeStation } from "./probe-station.ts";
 import { Receiver } from "./receiver.ts";
 import { SegmentJoiner } from "./segment-joiner.ts";
 import { SendQueue } from "./send-queue.ts";
@@ -51,7 +54,14 @@ export interface PacketLoopParts {
   readonly peers: Float64Array;
   /** One number for each of OFFLOAD_NAMES. */
   readonly offloads: Int32Array;
+  /** Rings to and from the prober; without them nothing is asked, and peers are answered. */
+  readonly probes?: { readonly questions: MailRing; readonly reports: MailRing };
+  /** Absent: probes are plain. */
+  readonly probeSeal?: ProbeSeal;
 }
+
+/** A ring that nobody writes to or reads from. */
+const NO_RING_CAPACITY = 1;
 
 /** One loop over one TUN queue and one socket. Starts with an empty table. */
 export class PacketLoop {
@@ -64,6 +74,7 @@ export class PacketLoop {
   readonly #counters: LoopCounters;
   readonly #transmitter: Transmitter;
   readonly #receiver: Receiver;
+  readonly #probes: ProbeStation;
   #fib = new FibView(encodeEmptyFib(0));
 
   constructor(parts: PacketLoopParts) {
@@ -76,10 +87,21 @@ export class PacketLoop {
     const writer = new TunWriter(arena, tun, counters, offloads);
     const joiner = new SegmentJoiner(arena.memory, writer, offloads);
     const replier = new ErrorReplier(arena, tun, clock, counters);
+    const noRing = () => new MailRing(createMailMemory(NO_RING_CAPACITY));
+    this.#probes = new ProbeStation({
+      arena,
+      udp,
+      clock,
+      counters,
+      questions: parts.probes?.questions ?? noRing(),
+      reports: parts.probes?.reports ?? noRing(),
+      seal: parts.probeSeal ?? PLAIN_PROBES,
+    });
     this.#clock = clock;
     this.#counters = counters;
     this.#transmitter = new Transmitter({ arena, tun, queue, replier, counters });
-    this.#receiver = new Receiver({ arena, udp, joiner, writer, counters });
+    const probes = this.#probes;
+    this.#receiver = new Receiver({ arena, udp, joiner, writer, probes, counters });
   }
 
   /** Inner bytes moved so far, both ways together. */
@@ -92,6 +114,16 @@ export class PacketLoop {
     if (peers !== undefined) this.#counters.replacePeers(peers);
     this.#fib = new FibView(table);
     this.#transmitter.useTable(this.#fib);
+  }
+
+  /** Knows the peers of `table` (peer-table.ts): who may probe us, and where they are. */
+  usePeers(table: SharedArrayBuffer): void {
+    this.#probes.useTable(new PeerTableView(table));
+  }
+
+  /** Sends the prober's questions that wait. */
+  ask(): void {
+    this.#probes.ask();
   }
 
   /**

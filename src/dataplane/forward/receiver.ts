@@ -18,6 +18,7 @@ import {
   FRAME_SEALED,
 } from "../wire/frame.ts";
 import {
+  IPPROTO_TCP,
   IPV4_SOURCE_AT,
   IPV4_TARGET_AT,
   IPV6_HEADER_SIZE,
@@ -25,9 +26,12 @@ import {
   IPV6_TARGET_AT,
   isIpv4ChecksumRight,
 } from "../wire/ip.ts";
+import { clampMss, isSyn, mssFor } from "../wire/mss.ts";
+import { TCP_HEADER_SIZE } from "../wire/transport.ts";
 import type { Arena } from "./arena.ts";
 import { DROP, type LoopCounters, TOTAL } from "./counters.ts";
 import { INNER_FAULT, InnerPacket } from "./inner-packet.ts";
+import type { ProbeStation } from "./probe-station.ts";
 import type { SegmentJoiner } from "./segment-joiner.ts";
 import type { TunWriter } from "./tun-writer.ts";
 
@@ -36,6 +40,7 @@ export interface ReceiverParts {
   readonly udp: UdpPort;
   readonly joiner: SegmentJoiner;
   readonly writer: TunWriter;
+  readonly probes: ProbeStation;
   readonly counters: LoopCounters;
 }
 
@@ -47,6 +52,7 @@ export class Receiver {
   readonly #udp: UdpPort;
   readonly #joiner: SegmentJoiner;
   readonly #writer: TunWriter;
+  readonly #probes: ProbeStation;
   readonly #counters: LoopCounters;
   readonly #packet = new InnerPacket();
   /** IP header of the last packet that passed in this burst, or -1, and what it passed with. */
@@ -67,6 +73,7 @@ export class Receiver {
     this.#udp = parts.udp;
     this.#joiner = parts.joiner;
     this.#writer = parts.writer;
+    this.#probes = parts.probes;
     this.#counters = parts.counters;
   }
 
@@ -119,9 +126,11 @@ export class Receiver {
       case FRAME_SEALED:
         this.#counters.drop(DROP.RX_SEALED, 1);
         return;
-      case FRAME_CONTROL:
-        this.#counters.drop(DROP.RX_CONTROL, 1);
+      case FRAME_CONTROL: {
+        const { sourceAddress, sourcePort } = this.#batch;
+        this.#probes.receive(at, length, sourceAddress, 4 * message, sourcePort[message]!);
         return;
+      }
       default:
         this.#counters.drop(DROP.RX_UNKNOWN_KIND, 1);
     }
@@ -156,8 +165,21 @@ export class Receiver {
       this.#counters.drop(reason, 1);
       return;
     }
+    if (packet.transportHeaderLength > TCP_HEADER_SIZE && packet.protocol === IPPROTO_TCP) {
+      this.#clampMss(fib, packet, isPartial);
+    }
     this.#count(this.#passedSlot, length);
     joiner.add(packet, isPartial, message, this.#passedSlot);
+  }
+
+  /** A connection that is being opened: what we send on it must fit the way to the peer. */
+  #clampMss(fib: FibView, packet: InnerPacket, isPartial: boolean): void {
+    const tcp = packet.ip + packet.headerLength;
+    if (!isSyn(this.#view, tcp)) return;
+    const payloadMax = this.#counters.payloadMax(this.#passedSlot);
+    const mtu = payloadMax === 0 ? fib.overlayMtu : Math.min(fib.overlayMtu, payloadMax);
+    const place = { tcp, headerLength: packet.transportHeaderLength, isPartial };
+    clampMss(this.#view, place, mssFor(mtu, packet.version));
   }
 
   /** Counts a packet of the peer with `slot`, a run of one peer's packets at a time. */

@@ -34,7 +34,7 @@ function segmentsOf(
 ): Uint8Array<ArrayBuffer>[] | undefined {
   const { memory, packet } = load(frame);
   const segmenter = new Segmenter(memory);
-  if (!segmenter.begin(VIRTIO, packet, isPartial)) return undefined;
+  if (!segmenter.begin(VIRTIO, packet, isPartial, 65_535)) return undefined;
   const headerAt = memory.bytes.length - HEADER_SIZE;
   const segments: Uint8Array<ArrayBuffer>[] = [];
   while (segmenter.hasNext) {
@@ -188,7 +188,7 @@ describe("Segmenter", () => {
   test("cancel: nothing more comes, and the rest is counted", () => {
     const { memory, packet } = load(frame());
     const segmenter = new Segmenter(memory);
-    segmenter.begin(VIRTIO, packet, true);
+    segmenter.begin(VIRTIO, packet, true, 65_535);
     segmenter.putHeader(memory.bytes.length - HEADER_SIZE);
     expect([segmenter.cancel(), segmenter.hasNext]).toEqual([2, false]);
   });

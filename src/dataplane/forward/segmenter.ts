@@ -105,18 +105,21 @@ export class Segmenter {
 
   /**
    * Starts on `packet` behind the virtio-net header at `virtio`. With `isPartial` the segments
-   * keep a pseudo-header sum and are marked so, otherwise their checksums are finished.
+   * keep a pseudo-header sum and are marked so, otherwise their checksums are finished. A segment
+   * has at most `payloadMax` bytes behind its headers: TCP does not mind where it is cut.
    * False when the two headers do not fit together: nothing of it may be sent.
    */
-  begin(virtio: number, packet: InnerPacket, isPartial: boolean): boolean {
+  begin(virtio: number, packet: InnerPacket, isPartial: boolean, payloadMax: number): boolean {
     this.#index = 0;
     this.#count = 0;
     if (!this.#isConsistent(virtio, packet)) return false;
     const { view } = this.#memory;
     const { ip, payloadLength } = packet;
-    const gsoSize = view.getUint16(virtio + VIRTIO_GSO_SIZE_AT, true);
+    const wanted = view.getUint16(virtio + VIRTIO_GSO_SIZE_AT, true);
+    const gsoSize = Math.max(0, Math.min(wanted, payloadMax));
+    if (gsoSize === 0) return false;
     const count = Math.max(1, Math.ceil(payloadLength / gsoSize));
-    if (gsoSize === 0 || count > SEGMENT_COUNT_MAX) return false;
+    if (count > SEGMENT_COUNT_MAX) return false;
     this.headerLength = packet.headerLength + packet.transportHeaderLength;
     if (this.headerLength > HEADER_SIZE) return false;
     this.#ip = ip;

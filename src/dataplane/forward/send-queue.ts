@@ -68,6 +68,14 @@ export class SendQueue {
     return this.#batch.count < this.#messageMax && this.#pieceCount + 2 <= this.#pieceMax;
   }
 
+  /** Whether `append` would find room `count` times. */
+  hasRoomFor(count: number): boolean {
+    return (
+      this.#batch.count + count <= this.#messageMax &&
+      this.#pieceCount + 2 * count <= this.#pieceMax
+    );
+  }
+
   /** Lets no datagram join what is queued: rows will mean something else. */
   close(): void {
     this.#openRow = -1;

@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { createMailMemory, MAIL_WIDTH, MailRing } from "./mail-ring.ts";
 
-function message(first: number): Float64Array {
-  return Float64Array.from({ length: MAIL_WIDTH }, (_, i) => first * 100 + i);
+function message(first: number): Float64Array<ArrayBuffer> {
+  return new Float64Array(Array.from({ length: MAIL_WIDTH }, (_, i) => first * 100 + i));
 }
 
 describe("MailRing", () => {

@@ -41,8 +41,8 @@ class World {
         below: (limit) => this.below(limit),
         send: (slot, question, told, token) => this.#take(slot, question, told, token),
         traffic: (slot) => this.traffic[slot] ?? 0,
-        onPayloadMax: (slot, bytes) => {
-          this.limits[slot] = bytes;
+        onPath: (slot, { payloadMax }) => {
+          this.limits[slot] = payloadMax;
         },
       },
       this.nowMs,

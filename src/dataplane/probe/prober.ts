@@ -48,8 +48,16 @@ export interface ProberOptions {
   readonly send: (slot: number, question: Question, told: number, token: number) => boolean;
   /** Inner packets that went to and came from the peer with `slot` so far. */
   readonly traffic: (slot: number) => number;
-  /** Called when the largest datagram payload for a peer changed, in bytes. */
-  readonly onPayloadMax: (slot: number, bytes: number) => void;
+  /** Called when what is known of the path to the peer with `slot` has changed. */
+  readonly onPath: (slot: number, path: KnownPath) => void;
+}
+
+/** What the packet loop needs to know of a path. */
+export interface KnownPath {
+  /** Most bytes of a datagram's payload. */
+  readonly payloadMax: number;
+  /** Path MTU that was found, 0 for none. */
+  readonly found: number;
 }
 
 /** An answer to a question that somebody asked for, or why there is none. */
@@ -70,6 +78,7 @@ interface Watched extends ProbedPeer {
   traffic: number;
   movedMs: number;
   payloadMax: number;
+  found: number;
 }
 
 /** Watches the peers of one node. */
@@ -202,7 +211,7 @@ export class Prober {
   }
 
   #watch(peer: ProbedPeer, nowMs: number, count: number): Watched {
-    const { linkMtu: _, overhead, below } = this.#options;
+    const { overhead, below } = this.#options;
     // Many at once, at start: as far apart as their rounds will be.
     const spreadMs = Math.max(FIRST_ROUND_MS, Math.min(IDLE_INTERVAL_MS, count * 5));
     const path = new PeerPath({
@@ -214,18 +223,20 @@ export class Prober {
     const token = below(2 ** 32);
     const traffic = this.#options.traffic(peer.slot);
     const movedMs = Number.NEGATIVE_INFINITY;
-    const watched = { ...peer, path, token, traffic, movedMs, payloadMax: 0 };
+    const watched = { ...peer, path, token, traffic, movedMs, payloadMax: 0, found: 0 };
     this.#publish(watched);
     return watched;
   }
 
   /** Tells the packet loop what fits, when that has changed. */
   #publish(watched: Watched): void {
-    const { payloadMax } = watched.path;
+    const { payloadMax, mtu } = watched.path;
+    const found = mtu.found ?? 0;
     assert(payloadMax > 0, "a path must carry more than its headers");
-    if (payloadMax === watched.payloadMax) return;
+    if (payloadMax === watched.payloadMax && found === watched.found) return;
     watched.payloadMax = payloadMax;
-    this.#options.onPayloadMax(watched.slot, payloadMax);
+    watched.found = found;
+    this.#options.onPath(watched.slot, { payloadMax, found });
   }
 
   #sampleTraffic(nowMs: number): void {

@@ -57,6 +57,15 @@ const SOL_UDP = 17;
 const UDP_SEGMENT = 103;
 const UDP_GRO = 104;
 
+/** Options of ip(7) and ipv6(7); the two families agree on the values. */
+const MTU_DISCOVER = {
+  4: { level: 0, name: 10 },
+  6: { level: 41, name: 23 },
+} as const;
+/** Never "don't fragment", the link's MTU; always, and no other limit than the link's. */
+const PMTUDISC_OMIT = 5;
+const PMTUDISC_PROBE = 3;
+
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 
@@ -91,6 +100,8 @@ export class UdpSocketPort implements UdpPort {
   /** The batch that the headers point into, and how many of them the kernel has written to. */
   #receiveBatch: ReceiveBatch | undefined = undefined;
   #usedSlotCount = 0;
+  /** Values of the option that says "don't fragment": on, then off. */
+  readonly #discover = kernelBytes(8);
 
   constructor(memory: PacketMemory, options: UdpPortOptions) {
     this.#fd = options.fd;
@@ -106,6 +117,8 @@ export class UdpSocketPort implements UdpPort {
     this.#receiveNames = kernelBytes(options.receiveCountMax * SOCKADDR_SIZE);
     this.#receiveControls = kernelBytes(options.receiveCountMax * CONTROL_SIZE);
     this.#receiveIovecs = new IovecArray(options.receiveCountMax);
+    this.#discover.view.setInt32(0, PMTUDISC_PROBE, true);
+    this.#discover.view.setInt32(4, PMTUDISC_OMIT, true);
     this.#layOutSend();
     this.#layOutReceive();
   }
@@ -118,6 +131,16 @@ export class UdpSocketPort implements UdpPort {
     const address = this.#sendHeaders.address + from * MMSGHDR_SIZE;
     const sent = this.#libc.syscall(this.#sendmmsg, this.#fd, address, count, MSG_DONTWAIT, 0, 0);
     return sent < 0 ? -lastErrno() : sent;
+  }
+
+  /** There is no flag for one message of IPv4, so the socket is another one for its time. */
+  sendWhole(batch: SendBatch, from: number): number {
+    const { level, name } = MTU_DISCOVER[this.#family];
+    const { address } = this.#discover;
+    if (this.#libc.setsockopt(this.#fd, level, name, address, 4) < 0) return -lastErrno();
+    const result = this.send(batch, from);
+    this.#libc.setsockopt(this.#fd, level, name, address + 4, 4);
+    return result;
   }
 
   receive(batch: ReceiveBatch): number {
