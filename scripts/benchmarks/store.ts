@@ -30,6 +30,7 @@ import { measureFanOut } from "./store/fan-out.ts";
 import { median } from "./store/figures.ts";
 import { type LoadCase, type Placement, sendAll } from "./store/load.ts";
 import { peakResidentBytes } from "./store/memory.ts";
+import { enterNamespace, isInNamespace } from "./store/namespace.ts";
 import { measureKill, measureTransfer } from "./store/outage.ts";
 import { openOverlay } from "./store/overlay.ts";
 import { describeCase, describeReport, type StoreReport } from "./store/report.ts";
@@ -42,8 +43,6 @@ import {
   type StoreSystem,
 } from "./store/system.ts";
 
-/** Says to the process inside the namespace that it is there. */
-const INSIDE = "OVERLAY_BENCH_INSIDE";
 const VALUE_SIZE = 256;
 const KEY_COUNT = 2048;
 const PARTS = ["puts", "gets", "watch", "kill", "transfer"] as const;
@@ -65,9 +64,9 @@ interface Options {
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2));
   const progress = new Progress();
-  if (process.env[INSIDE] === undefined) {
+  if (!isInNamespace()) {
     await setUp(progress);
-    process.exit(await enterNamespace());
+    process.exit(await enterNamespace(import.meta.path));
   }
   await mustRun(["ip", "link", "set", "lo", "up"]);
   mkdirSync(options.folder, { recursive: true });
@@ -136,17 +135,6 @@ async function setUp(progress: Progress): Promise<void> {
   if (!existsSync(OVERLAY_PATH)) {
     throw new Error(`Cannot measure "${OVERLAY_PATH}": it is not there; run scripts/build first`);
   }
-}
-
-/** Runs this script again in a network of its own; gives its exit code. */
-async function enterNamespace(): Promise<number> {
-  const child = Bun.spawn({
-    cmd: ["unshare", "--net", "--", process.execPath, import.meta.path, ...process.argv.slice(2)],
-    stdio: ["inherit", "inherit", "inherit"],
-    env: { ...process.env, [INSIDE]: "1" },
-  });
-  process.on("SIGINT", () => undefined).on("SIGTERM", () => child.kill("SIGTERM"));
-  return await child.exited;
 }
 
 async function measure(pair: Pair, options: Options, progress: Progress): Promise<StoreReport> {

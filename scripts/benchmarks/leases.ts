@@ -1,0 +1,206 @@
+/**
+ * A node whose store holds 10,000 subnet leases: its memory, and how long it takes to start again.
+ *
+ *     scripts/bench leases [--count N] [--restarts N] [--settle SECONDS] [--json FILE]
+ *
+ * The data directory is filled by the program's own code: a cluster of one, a network config, and
+ * one `acquire` for each of so many nodes, through the log. Then the executable is started on it,
+ * with its lease, its link and its packet loop, and asked until `/readyz` says yes. Resident memory
+ * is what the kernel counts, at its peak and after it has settled.
+ *
+ * Needs root (a network namespace of its own, which ends with it). Measures `dist/overlay` as it
+ * is built, or what OVERLAY_PROGRAM names.
+ *
+ * @module
+ */
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism, cpus, release, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { OVERLAY_PATH } from "../../tests/lab/host.ts";
+import { LabProcess } from "../../tests/lab/process.ts";
+import { mustRun } from "../../tests/lab/run.ts";
+import { Progress } from "../lib/progress.ts";
+import { fillWithLeases } from "./leases/fill.ts";
+import { median } from "./store/figures.ts";
+import { peakResidentBytes } from "./store/memory.ts";
+import { enterNamespace, isInNamespace } from "./store/namespace.ts";
+import { table } from "./store/report.ts";
+
+const LEASE_COUNT = 10_000;
+const ADMIN_ORIGIN = "http://127.0.0.1:8287";
+const BRIDGE = "overlaybench";
+const UNDERLAY = "192.0.2.1";
+const READY_TIMEOUT_MS = 30_000;
+const POLL_MS = 2;
+const EXIT_INTERRUPTED = 130;
+/** What the project wants to keep to. */
+const RESIDENT_TARGET_BYTES = 120e6;
+const RESTART_TARGET_MS = 1000;
+
+interface Options {
+  readonly leaseCount: number;
+  readonly restartCount: number;
+  readonly settleSeconds: number;
+  readonly json: string | undefined;
+}
+
+/** One start of the executable. */
+interface StartFigures {
+  readonly readyMs: number;
+  readonly peakBytes: number;
+  readonly settledBytes: number;
+  /** Of the settled ones: this process's own, and pages of files. */
+  readonly anonymousBytes: number;
+  readonly leaseCount: number;
+}
+
+async function main(): Promise<void> {
+  const options = readOptions(process.argv.slice(2));
+  if (!isInNamespace()) process.exit(await enterNamespace(import.meta.path));
+  if (!existsSync(OVERLAY_PATH)) {
+    throw new Error(`Cannot measure "${OVERLAY_PATH}": it is not there; run scripts/build first`);
+  }
+  const folder = mkdtempSync(join(tmpdir(), "overlay-bench-leases-"));
+  let agent: LabProcess | undefined;
+  process.on("exit", () => {
+    agent?.killGroup();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  for (const signal of ["SIGINT", "SIGTERM"])
+    process.on(signal, () => process.exit(EXIT_INTERRUPTED));
+  const progress = new Progress();
+  await makeUnderlay();
+  const { leaseCount, restartCount } = options;
+  const dataDir = join(folder, "data");
+  await progress.step(`${leaseCount.toLocaleString("en")} leases`, () =>
+    fillWithLeases({ dataDir, leaseCount, publicIp: UNDERLAY }),
+  );
+  const starts: StartFigures[] = [];
+  for (let i = 0; i < restartCount; i++) {
+    await progress.step(`start ${i + 1}`, async (notes) => {
+      const startMs = performance.now();
+      agent = launch(folder, dataDir);
+      const figures = await measureStart(agent, startMs, options.settleSeconds);
+      starts.push(figures);
+      const { readyMs, settledBytes } = figures;
+      notes.result(`ready in ${readyMs.toFixed(0)} ms, ${megabytes(settledBytes)} settled`);
+      // Every other one is a crash: what was not saved must be read from the log again.
+      await (i % 2 === 0 ? agent.terminate() : agent.kill());
+    });
+  }
+  console.log(`\n${describe(starts)}`);
+  const machine = `${availableParallelism()} × ${cpus()[0]?.model ?? "?"}, Linux ${release()}`;
+  if (options.json !== undefined)
+    writeFileSync(options.json, `${JSON.stringify({ machine, starts }, undefined, 2)}\n`);
+  process.exit(0);
+}
+
+function readOptions(args: readonly string[]): Options {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      count: { type: "string", default: String(LEASE_COUNT) },
+      restarts: { type: "string", default: "5" },
+      settle: { type: "string", default: "8" },
+      json: { type: "string" },
+    },
+  });
+  return {
+    leaseCount: Number(values.count),
+    restartCount: Number(values.restarts),
+    settleSeconds: Number(values.settle),
+    json: values.json,
+  };
+}
+
+async function makeUnderlay(): Promise<void> {
+  await mustRun(["ip", "link", "set", "lo", "up"]);
+  await mustRun(["ip", "link", "add", BRIDGE, "type", "bridge"]);
+  await mustRun(["ip", "address", "add", `${UNDERLAY}/24`, "dev", BRIDGE]);
+  await mustRun(["ip", "link", "set", BRIDGE, "up"]);
+}
+
+function launch(folder: string, dataDir: string): LabProcess {
+  const runDir = join(folder, "run");
+  mkdirSync(runDir, { recursive: true });
+  return LabProcess.start({
+    name: "agent",
+    command: [
+      ...[OVERLAY_PATH, "agent", "--node-name", "bench", "--iface", UNDERLAY],
+      ...["--data-dir", dataDir, "--run-dir", runDir, "--subnet-file", "none"],
+    ],
+    logPath: join(folder, "agent.log"),
+  });
+}
+
+async function measureStart(
+  agent: LabProcess,
+  startMs: number,
+  settleSeconds: number,
+): Promise<StartFigures> {
+  while (!(await isReady())) {
+    if (!agent.running || performance.now() - startMs > READY_TIMEOUT_MS) {
+      throw new Error(`The agent does not become ready:\n${agent.tail()}`);
+    }
+    await Bun.sleep(POLL_MS);
+  }
+  const readyMs = performance.now() - startMs;
+  const leases: unknown = await (await fetch(`${ADMIN_ORIGIN}/leases`)).json();
+  await Bun.sleep(settleSeconds * 1000);
+  const status = readFileSync(`/proc/${agent.pid}/status`, "utf8");
+  return {
+    readyMs,
+    peakBytes: peakResidentBytes(agent.pid),
+    settledBytes: agent.residentBytes(),
+    anonymousBytes: Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024,
+    leaseCount: Array.isArray(leases) ? leases.length : Number.NaN,
+  };
+}
+
+async function isReady(): Promise<boolean> {
+  try {
+    const { ok } = await fetch(`${ADMIN_ORIGIN}/readyz`, { keepalive: false });
+    return ok;
+  } catch {
+    return false; // It does not listen yet.
+  }
+}
+
+function describe(starts: readonly StartFigures[]): string {
+  const row = (
+    name: string,
+    of: (figures: StartFigures) => number,
+    { show, target }: { show: (value: number) => string; target?: number },
+  ) => {
+    const values = starts.map(of);
+    const worst = Math.max(...values);
+    const verdict = target === undefined ? "" : `${worst <= target ? "≤" : "> "} ${show(target)}`;
+    return [name, show(median(values)), show(worst), verdict];
+  };
+  return table([
+    [`${starts.length} starts`, "median", "worst", "target"],
+    row("leases held", ({ leaseCount }) => leaseCount, { show: (n) => n.toLocaleString("en") }),
+    row("start to /readyz", ({ readyMs }) => readyMs, {
+      show: (ms) => `${ms.toFixed(0)} ms`,
+      target: RESTART_TARGET_MS,
+    }),
+    row("resident, settled", ({ settledBytes }) => settledBytes, {
+      show: megabytes,
+      target: RESIDENT_TARGET_BYTES,
+    }),
+    row("of that its own (anonymous)", (each) => each.anonymousBytes, { show: megabytes }),
+    row("resident, peak", ({ peakBytes }) => peakBytes, { show: megabytes }),
+  ]).join("\n");
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(0)} MB`;
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(`\n${error instanceof Error ? error.message : error}`);
+  process.exit(1);
+}
