@@ -16,6 +16,7 @@ import {
   parseAddress,
   parseMac,
   parsePrefix,
+  prefixAddress,
   prefixCovers,
   prefixesOverlap,
   prefixHas,
@@ -114,6 +115,43 @@ test("addresses: text, bytes and bits agree for random values of both families",
       expect(parseAddress(made)).toBe(made);
       expect(addressBits(made)).toBe(bits);
       expect(decodeAddress(addressBytes(made))).toBe(made);
+    }),
+  );
+});
+
+test("parseAddress: dotted quads as a pattern and a sum of octets have them", () => {
+  const OCTET = /^(0|[1-9][0-9]{0,2})$/;
+  const slow = (text: string) => {
+    const octets = text.split(".");
+    const areOctets = octets.every((octet) => OCTET.test(octet) && Number(octet) <= 255);
+    if (octets.length !== 4 || !areOctets) return undefined;
+    return octets.reduce((sum, octet) => sum * 256n + BigInt(octet), 0n);
+  };
+  const octet = fc.oneof(
+    { weight: 8, arbitrary: fc.nat(255).map(String) },
+    fc.constantFrom("", "256", "00", "01", "0", "-1", "1e1", " 1", "1/", "99999999999", "x"),
+  );
+  const quad = fc.oneof(
+    { weight: 8, arbitrary: fc.array(octet, { minLength: 4, maxLength: 4 }) },
+    fc.array(octet, { maxLength: 6 }),
+  );
+  fc.assert(
+    fc.property(quad, (octets) => {
+      const text = octets.join(".");
+      const parsed = parseAddress(text);
+      expect(parsed === undefined ? undefined : addressBits(parsed)).toBe(slow(text));
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test("parsePrefix: masks as shifts of whole numbers do", () => {
+  const length = fc.integer({ min: 0, max: 32 });
+  fc.assert(
+    fc.property(fc.nat(0xffff_ffff), length, (value, length) => {
+      const parsed = parsePrefix(`${decodeBits(BigInt(value), 4)}/${length}`)!;
+      const hostBits = BigInt(32 - length);
+      expect(addressBits(prefixAddress(parsed))).toBe((BigInt(value) >> hostBits) << hostBits);
     }),
   );
 });

@@ -20,16 +20,18 @@ export type MacAddress = Brand<string, "MacAddress">;
 export type Family = 4 | 6;
 
 const BITS: Readonly<Record<Family, number>> = { 4: 32, 6: 128 };
-const IPV4_OCTET = /^(0|[1-9][0-9]{0,2})$/;
+const DOT = 0x2e;
+const DIGIT_ZERO = 0x30;
 const IPV6_GROUP = /^[0-9a-f]{1,4}$/i;
 const MAC_PATTERN = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/;
 const LENGTH_PATTERN = /^(0|[1-9][0-9]{0,2})$/;
 
 /** The address that `text` writes, or undefined. Leading zeros and zone names are refused. */
 export function parseAddress(text: string): IpAddress | undefined {
-  const family: Family = text.includes(":") ? 6 : 4;
-  const bits = family === 4 ? parseV4(text) : parseV6(text);
-  return bits === undefined ? undefined : formatBits(bits, family);
+  // There is one way to write an IPv4 address.
+  if (!text.includes(":")) return parseV4(text) === undefined ? undefined : (text as IpAddress);
+  const bits = parseV6(text);
+  return bits === undefined ? undefined : (formatV6(bits) as IpAddress);
 }
 
 /** The prefix that `text` writes, host bits masked off (as flannel does), or undefined. */
@@ -53,6 +55,11 @@ export function parseMac(text: string): MacAddress | undefined {
 export function prefixOf(address: IpAddress, length: number): Prefix {
   const family = addressFamily(address);
   assert(length >= 0 && length <= BITS[family], "prefix length out of range");
+  if (family === 4) {
+    // A shift by 32 would be one by 0.
+    const mask = length === 0 ? 0 : -1 << (32 - length);
+    return `${formatV4(addressToU32(address) & mask)}/${length}` as Prefix;
+  }
   const hostBits = BigInt(BITS[family] - length);
   const masked = (addressBits(address) >> hostBits) << hostBits;
   return `${formatBits(masked, family)}/${length}` as Prefix;
@@ -112,7 +119,8 @@ export function addressPlus(address: IpAddress, offset: bigint): IpAddress | und
 
 /** `address` as an unsigned integer, most significant byte first. */
 export function addressBits(address: IpAddress): bigint {
-  const bits = addressFamily(address) === 4 ? parseV4(address) : parseV6(address);
+  if (addressFamily(address) === 4) return BigInt(addressToU32(address));
+  const bits = parseV6(address);
   assert(bits !== undefined, "address must be canonical");
   return bits;
 }
@@ -152,7 +160,9 @@ export function decodePrefix(bytes: Uint8Array, length: number): Prefix {
 /** An IPv4 address as the number the packet path uses (most significant byte first, unsigned). */
 export function addressToU32(address: IpAddress): number {
   assert(addressFamily(address) === 4, "only an IPv4 address fits 32 bits");
-  return Number(addressBits(address));
+  const value = parseV4(address);
+  assert(value !== undefined, "address must be canonical");
+  return value;
 }
 
 /** The address with integer value `bits` in `family`. */
@@ -161,16 +171,27 @@ export function decodeBits(bits: bigint, family: Family): IpAddress {
   return formatBits(bits, family);
 }
 
-function parseV4(text: string): bigint | undefined {
-  const octets = text.split(".");
-  if (octets.length !== 4) return undefined;
-  // A number until the end: four steps in bigint took three times as long.
+/** The dotted quad `text` as an unsigned integer. By character: networks have them by thousands. */
+function parseV4(text: string): number | undefined {
   let value = 0;
-  for (const octet of octets) {
-    if (!IPV4_OCTET.test(octet) || Number(octet) > 255) return undefined;
-    value = value * 256 + Number(octet);
+  let octet = -1;
+  let dotCount = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === DOT) {
+      if (octet < 0 || dotCount === 3) return undefined;
+      value = value * 256 + octet;
+      octet = -1;
+      dotCount += 1;
+      continue;
+    }
+    const digit = code - DIGIT_ZERO;
+    // Another digit behind a zero: some read it as octal, so it is no canonical address.
+    if (digit < 0 || digit > 9 || octet === 0) return undefined;
+    octet = octet < 0 ? digit : octet * 10 + digit;
+    if (octet > 255) return undefined;
   }
-  return BigInt(value);
+  return octet < 0 || dotCount !== 3 ? undefined : value * 256 + octet;
 }
 
 function parseV6(text: string): bigint | undefined {
@@ -197,7 +218,7 @@ function parseGroups(text: string): number[] | undefined {
     if (part.includes(".") && position === parts.length - 1) {
       const quad = parseV4(part);
       if (quad === undefined) return undefined;
-      groups.push(Number(quad >> 16n), Number(quad & 0xffffn));
+      groups.push(quad >>> 16, quad & 0xffff);
     } else {
       if (!IPV6_GROUP.test(part)) return undefined;
       groups.push(Number(`0x${part}`));
@@ -207,11 +228,10 @@ function parseGroups(text: string): number[] | undefined {
 }
 
 function formatBits(bits: bigint, family: Family): IpAddress {
-  return (family === 4 ? formatV4(bits) : formatV6(bits)) as IpAddress;
+  return (family === 4 ? formatV4(Number(bits)) : formatV6(bits)) as IpAddress;
 }
 
-function formatV4(bits: bigint): string {
-  const value = Number(bits);
+function formatV4(value: number): string {
   return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`;
 }
 

@@ -19,6 +19,7 @@
 import {
   addressBits,
   addressFamily,
+  addressToU32,
   type IpAddress,
   type Prefix,
   prefixAddress,
@@ -106,8 +107,8 @@ function putOwnAddresses(words: Int32Array, own: readonly IpAddress[]): void {
 
 /** The address as four 32-bit words, most significant first; IPv4 becomes IPv4-mapped. */
 export function addressWords(address: IpAddress): number[] {
+  if (addressFamily(address) === 4) return [0, 0, MAPPED_WORD, addressToU32(address)];
   const bits = addressBits(address);
-  if (addressFamily(address) === 4) return [0, 0, MAPPED_WORD, Number(bits)];
   return [96n, 64n, 32n, 0n].map((shift) => Number((bits >> shift) & 0xffff_ffffn));
 }
 
