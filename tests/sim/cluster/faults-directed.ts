@@ -22,6 +22,7 @@ export function directedFaults(clients: Clients): readonly Fault[] {
     { name: "directed.slow-answers", start: (nemesis) => slowAnswers(nemesis, clients) },
     { name: "directed.restart-amid-read", start: (nemesis) => restartAmidRead(nemesis, clients) },
     { name: "directed.renewal-race", start: (nemesis) => renewalRace(nemesis) },
+    { name: "directed.two-snapshots", start: (nemesis) => twoSnapshots(nemesis, clients) },
     { name: "directed.holder-away", start: (nemesis) => holderAway(nemesis) },
   ];
 }
@@ -29,6 +30,7 @@ export function directedFaults(clients: Clients): readonly Fault[] {
 export const DIRECTED_FAULT_NAMES: readonly string[] = [
   ...["directed.long-tail", "directed.new-leaders-die", "directed.slow-answers"],
   ...["directed.restart-amid-read", "directed.renewal-race", "directed.holder-away"],
+  "directed.two-snapshots",
 ];
 
 /**
@@ -167,6 +169,42 @@ function renewalRace(nemesis: Nemesis): boolean {
     }
     const untilMs = world.scheduler.nowMs + random.between(800, 4_500);
     for (const { storage } of others) storage.weather.stuckUntilMs = untilMs;
+  });
+  return true;
+}
+
+/**
+ * A node that fell far behind gets a snapshot of one leader and one of the next while its disk is
+ * still busy with the first.
+ */
+function twoSnapshots(nemesis: Nemesis, clients: Clients): boolean {
+  const { world, random } = nemesis;
+  const leader = activeLeader(nemesis);
+  const others = othersOf(nemesis, leader);
+  const [node, next] = random.shuffled(others.filter((other) => other.driver !== undefined));
+  if (leader === undefined || node === undefined || next === undefined) return false;
+  const links = [leader, ...others].filter((other) => other !== node);
+  for (const { id } of links) {
+    world.network.cut(node.id, id);
+    world.network.cut(id, node.id);
+  }
+  nemesis.partitionCount += 1;
+  const cutMs = random.between(300, 1_200);
+  nemesis.lasting(cutMs, "far behind", () => {
+    nemesis.partitionCount -= 1;
+    for (const { id } of links) {
+      world.network.mend(node.id, id);
+      world.network.mend(id, node.id);
+    }
+  });
+  clients.burst(leader, "put", 40);
+  later(nemesis, cutMs + 1, () => {
+    node.storage.weather.stuckUntilMs = world.scheduler.nowMs + random.between(1_000, 4_000);
+  });
+  const againMs = cutMs + random.between(100, 1_200);
+  later(nemesis, againMs, () => clients.burst(leader, "put", 40));
+  later(nemesis, againMs + random.between(50, 400), () => {
+    leader.driver?.transferLeadership(next.id);
   });
   return true;
 }

@@ -389,8 +389,9 @@ const DISK_MUTANTS: readonly Mutant[] = [
     file: `${CLUSTER}/snapshots.ts`,
     find: "this.#installing = [...this.#installing, incoming];",
     replace: "this.#installing = [incoming];",
-    profile: "disk",
-    seedsMax: 300,
+    profile: "schedules",
+    seedsMax: 100,
+    scenario: { voterCount: 3, snapshotEntries: 10, faults: ["directed.two-snapshots"] },
   },
 ];
 
