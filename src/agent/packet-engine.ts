@@ -40,6 +40,7 @@ import {
   type WorkerReport,
   type WorkerStart,
 } from "./packet-messages.ts";
+import { ProbeLink } from "./probe-link.ts";
 
 /** Peers that the first counters have room for; they double when that is not enough. */
 const PEER_SLOT_COUNT_START = 64;
@@ -85,8 +86,15 @@ export interface PacketOffloads {
 }
 
 export interface PacketEngine {
-  /** Forwards by `table` from now on; nothing is lost in between. */
-  publish(table: FibTable): void;
+  /**
+   * Forwards by `table` from now on; nothing is lost in between. Peers' probes are answered under
+   * the name of `self`, and not at all without one.
+   */
+  publish(table: FibTable, self?: NodeId): void;
+  /** The largest inner packet from the next `publish` on. */
+  setOverlayMtu(mtu: number): void;
+  /** The way to the loop for whoever watches the peers. */
+  readonly probes: ProbeLink;
   counters(): PacketCounters;
   /** Which of tso, uso, gso, gro, tcp_join, udp_join are on, and why the others are not. */
   offloads(): PacketOffloads;
@@ -123,6 +131,7 @@ class WorkerEngine implements PacketEngine {
   readonly #tun: TunDevice;
   readonly #socket: UdpSocket;
   readonly #event: Descriptor;
+  readonly probes: ProbeLink;
   readonly #slots = new PeerSlots();
   readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORD_COUNT * 4));
   readonly #totals = new Float64Array(new SharedArrayBuffer(COUNTER_COUNT * 8));
@@ -136,12 +145,19 @@ class WorkerEngine implements PacketEngine {
   /** Counters of slots when their present peer got them. */
   readonly #baselines = new Map<number, Float64Array>();
   #loopClockOffsetMs = 0;
+  #overlayMtu: number;
 
   private constructor(options: PacketEngineOptions, tun: TunDevice, socket: UdpSocket) {
     this.#options = options;
     this.#tun = tun;
     this.#socket = socket;
     this.#event = openEventDescriptor();
+    this.#overlayMtu = options.overlayMtu;
+    this.probes = new ProbeLink({
+      family: socket.family,
+      wake: () => signalEvent(this.#event.fd),
+      arrays: () => [this.#peers, ...(this.#grown === undefined ? [] : [this.#grown.peers])],
+    });
     this.#noteOffloads();
     this.#worker = new Worker(workerUrl(), {
       workerData: this.#startMessage(),
@@ -174,23 +190,29 @@ class WorkerEngine implements PacketEngine {
     return engine;
   }
 
-  publish(table: FibTable): void {
+  setOverlayMtu(mtu: number): void {
+    this.#overlayMtu = mtu;
+  }
+
+  publish(table: FibTable, self?: NodeId): void {
     const generation = Atomics.load(this.#control, CONTROL.PUBLISHED) + 1;
     const taken = this.#adoptGrown();
     const peers = new Set(table.rows.map((row) => row.peer));
     for (const slot of this.#slots.assign(peers, generation, taken)) {
       this.#baselines.set(slot, this.#peers.slice(slot * PEER_STRIDE, (slot + 1) * PEER_STRIDE));
+      this.probes.forget(slot);
     }
     const message: TableMessage = {
       generation,
       table: encodeFib(table, {
         generation,
-        overlayMtu: this.#options.overlayMtu,
+        overlayMtu: this.#overlayMtu,
         own: [this.#options.tunAddress],
         underlayFamily: this.#socket.family,
         slotOf: (peer) => this.#slots.slotOf(peer) ?? 0,
       }),
       peers: this.#growPeers(generation),
+      probed: this.probes.encodeTable(table, self, (peer) => this.#slots.slotOf(peer)),
     };
     this.#channel.port1.postMessage(message);
     Atomics.store(this.#control, CONTROL.PUBLISHED, generation);
@@ -239,6 +261,8 @@ class WorkerEngine implements PacketEngine {
       totals: sharedBuffer(this.#totals),
       peers: sharedBuffer(this.#peers),
       offloads: sharedBuffer(this.#offloads),
+      questions: this.probes.questionMemory,
+      reports: this.probes.reportMemory,
       tables: this.#channel.port2,
     };
   }

@@ -31,6 +31,9 @@ export interface WorkerStart {
   readonly totals: SharedArrayBuffer;
   readonly peers: SharedArrayBuffer;
   readonly offloads: SharedArrayBuffer;
+  /** Mail rings (dataplane/probe): questions to ask peers, and reports of what came back. */
+  readonly questions: SharedArrayBuffer;
+  readonly reports: SharedArrayBuffer;
   /** Brings `TableMessage`s. */
   readonly tables: MessagePort;
 }
@@ -41,6 +44,8 @@ export interface TableMessage {
   readonly table: SharedArrayBuffer;
   /** New counters of the peers, when the old ones have no room for a new slot. */
   readonly peers: SharedArrayBuffer | undefined;
+  /** Who may probe this node, and where they are (peer-table.ts). */
+  readonly probed: SharedArrayBuffer;
 }
 
 /** What the worker reports; each at most once, in this order. */

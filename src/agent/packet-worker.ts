@@ -16,6 +16,7 @@ import {
 import { assert } from "../base/assert.ts";
 import { createArena, PORT_LIMITS } from "../dataplane/forward/arena.ts";
 import { PacketLoop, SIDE, TURN } from "../dataplane/forward/packet-loop.ts";
+import { MailRing } from "../dataplane/probe/mail-ring.ts";
 import type { LoopClock } from "../host/packet-ports.ts";
 import { clearEvent, POLLIN, POLLOUT, PollSet } from "../host/sys/descriptor.ts";
 import { setThreadRealtime } from "../host/sys/priority.ts";
@@ -43,7 +44,8 @@ const EVENT = 2;
 /** Turns the loop until it is told to stop or the TUN is lost; then the error number, else 0. */
 function run(start: WorkerStart, report: (message: WorkerReport) => void): number {
   const control = new Int32Array(start.control);
-  const loop = openLoop(start);
+  const questions = new MailRing(start.questions);
+  const loop = openLoop(start, questions);
   const priority = new LoopPriority(CLOCK, setThreadRealtime);
   const poll = new PollSet([start.tunFd, start.udpFd, start.eventFd]);
   let warmup = openPacketWarmup();
@@ -53,6 +55,7 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
     if (Atomics.load(control, CONTROL.PUBLISHED) !== Atomics.load(control, CONTROL.TAKEN)) {
       takeTables(loop, start.tables, control);
     }
+    if (!questions.isEmpty) loop.ask();
     const bytesBefore = loop.byteCount;
     const turn = loop.turn(ready);
     if (turn === TURN.LOST) return loop.lostErrno;
@@ -85,7 +88,7 @@ function wait(poll: PollSet, turn: number, isWarming: boolean): number {
   return (isTunReady ? SIDE.TUN : 0) | ((poll.events(UDP) & ~POLLOUT) === 0 ? 0 : SIDE.UDP);
 }
 
-function openLoop(start: WorkerStart): PacketLoop {
+function openLoop(start: WorkerStart, questions: MailRing): PacketLoop {
   const arena = createArena();
   const { memory } = arena;
   const { sendCountMax, pieceCountMax, receiveCountMax } = PORT_LIMITS;
@@ -103,6 +106,7 @@ function openLoop(start: WorkerStart): PacketLoop {
     totals: new Float64Array(start.totals),
     peers: new Float64Array(start.peers),
     offloads: new Int32Array(start.offloads),
+    probes: { questions, reports: new MailRing(start.reports) },
   });
 }
 
@@ -111,8 +115,9 @@ function takeTables(loop: PacketLoop, tables: MessagePort, control: Int32Array):
   for (;;) {
     const received: { message: TableMessage } | undefined = receiveMessageOnPort(tables);
     if (received === undefined) return;
-    const { generation, table, peers } = received.message;
+    const { generation, table, peers, probed } = received.message;
     loop.useTable(table, peers === undefined ? undefined : new Float64Array(peers));
+    loop.usePeers(probed);
     Atomics.store(control, CONTROL.TAKEN, generation);
   }
 }

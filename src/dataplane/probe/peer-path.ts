@@ -108,6 +108,11 @@ export class PeerPath {
     return this.trips.answeredCount === 0 && this.trips.lostInRow >= DEAF_ROUNDS;
   }
 
+  /** Whether an answer may still come. */
+  get isAsking(): boolean {
+    return this.#round !== undefined;
+  }
+
   /** Asks sooner or later from now on. `nextMs` is the soonest that it should be. */
   setInUse(isInUse: boolean, nextMs: number): void {
     if (isInUse === this.isInUse) return;

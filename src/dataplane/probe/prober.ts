@@ -83,6 +83,8 @@ interface Watched extends ProbedPeer {
 
 /** Watches the peers of one node. */
 export class Prober {
+  /** Whether answers may come, as of the last `tick`. */
+  isAwaiting = false;
   readonly #options: ProberOptions;
   readonly #peers = new Map<NodeId, Watched>();
   /** The same by slot, for reports. */
@@ -148,6 +150,11 @@ export class Prober {
     return true;
   }
 
+  /** Gives up on every ping. */
+  close(): void {
+    this.#expirePings(Number.POSITIVE_INFINITY);
+  }
+
   /** Takes what the packet loop tells (REPORT). */
   report(report: Float64Array, nowMs: number): void {
     const watched = this.#bySlot.get(report[REPORT.SLOT]!);
@@ -177,6 +184,7 @@ export class Prober {
     this.#expirePings(nowMs);
     this.#sampleTraffic(nowMs);
     this.#fill(nowMs);
+    this.isAwaiting = this.#pings.size > 0;
     let dueMs = Number.POSITIVE_INFINITY;
     const count = this.#order.length;
     const first = this.#next;
@@ -185,9 +193,11 @@ export class Prober {
       const watched = this.#order[position]!;
       if (watched.path.dueMs <= nowMs && !this.#act(watched, nowMs)) {
         this.#next = position;
+        this.isAwaiting = true;
         return nowMs + (1000 * QUESTION_BURST_MAX) / QUESTIONS_PER_SECOND_MAX / 2;
       }
       dueMs = Math.min(dueMs, watched.path.dueMs);
+      this.isAwaiting ||= watched.path.isAsking;
     }
     for (const { untilMs } of this.#pings.values()) dueMs = Math.min(dueMs, untilMs);
     return dueMs;
