@@ -10,6 +10,7 @@ import { type AssertionError, assert } from "../base/assert.ts";
 import { HostError } from "../base/host-error.ts";
 import { createSilentLog } from "../base/log.ts";
 import { err, ok } from "../base/result.ts";
+import type { JoinFailure, LeaveFailure } from "../control/cluster/types.ts";
 import { createTestApp, type TestApp } from "./app.fake.ts";
 import { REQUEST_SIZE_BYTES_MAX, REQUESTS_INFLIGHT_MAX } from "./limits.ts";
 import type { ProblemKind } from "./problem.ts";
@@ -24,9 +25,7 @@ import type {
   AdminService,
   ClusterFailure,
   CreateTokenRequest,
-  JoinFailure,
   JoinRequest,
-  LeaveFailure,
   MemberFailure,
   NotFound,
   PutConfigFailure,

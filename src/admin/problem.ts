@@ -6,16 +6,12 @@
  *
  * @module
  */
+
+import type { JoinFailure, LeaveFailure } from "../control/cluster/types.ts";
 import { ANSWER_HEADERS } from "./answer.ts";
 import type { KvProblem } from "./kv-problem.ts";
 import { RETRY_AFTER_SECONDS } from "./limits.ts";
-import type {
-  FieldIssue,
-  JoinFailure,
-  LeaveFailure,
-  MemberFailure,
-  PutConfigFailure,
-} from "./service.ts";
+import type { FieldIssue, MemberFailure, PutConfigFailure } from "./service.ts";
 
 /** What can be wrong with a request before the agent is asked. */
 export type RequestProblem =

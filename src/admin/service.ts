@@ -7,6 +7,7 @@
  * @module
  */
 import type { Result } from "../base/result.ts";
+import type { JoinFailure, LeaveFailure } from "../control/cluster/types.ts";
 import type { KvApi } from "./kv-api.ts";
 
 /** A write or a linearizable read that the cluster could not carry out now. All are retryable. */
@@ -176,23 +177,10 @@ export interface JoinView {
   readonly peer: string;
 }
 
-export type JoinFailure =
-  | { readonly kind: "invalid_token"; readonly detail: string }
-  | { readonly kind: "pin_mismatch"; readonly detail: string }
-  | { readonly kind: "peer_unreachable"; readonly detail: string }
-  | { readonly kind: "peer_not_overlay"; readonly detail: string }
-  | { readonly kind: "already_member"; readonly detail: string }
-  | { readonly kind: "join_refused"; readonly detail: string }
-  | ClusterFailure;
-
 export interface LeaveView {
   readonly nodeId: string;
   readonly clusterId: string;
 }
-
-export type LeaveFailure =
-  | { readonly kind: "last_member"; readonly detail: string }
-  | ClusterFailure;
 
 export type NotFound = { readonly kind: "not_found"; readonly detail: string };
 export type MemberFailure =

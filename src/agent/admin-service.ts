@@ -13,11 +13,9 @@ import type {
   CreatedToken,
   CreateTokenRequest,
   FieldIssue,
-  JoinFailure,
   JoinRequest,
   JoinView,
   LeaseView,
-  LeaveFailure,
   LeaveView,
   MemberFailure,
   MemberView,
@@ -32,7 +30,7 @@ import { formatNodeId, type NodeId, parseNodeId } from "../base/ids.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { VERSION } from "../base/version.ts";
 import { formatHostPort } from "../control/cluster/host-port.ts";
-import type { Member, TokenInfo } from "../control/cluster/types.ts";
+import type { JoinFailure, LeaveFailure, Member, TokenInfo } from "../control/cluster/types.ts";
 import { type PutConfigOutcome, putConfig, releaseLease } from "../control/network/commands.ts";
 import { formatNetworkConfig, parseNetworkConfig } from "../control/network/config.ts";
 import type { Lease } from "../control/network/lease.ts";

@@ -10,13 +10,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { AdminServer } from "../admin/server.ts";
 import { openAdminServer } from "../admin/server.ts";
-import type {
-  JoinFailure,
-  JoinRequest,
-  JoinView,
-  LeaveFailure,
-  LeaveView,
-} from "../admin/service.ts";
+import type { JoinRequest, JoinView, LeaveView } from "../admin/service.ts";
 import type { Prefix } from "../base/address.ts";
 import { HostError } from "../base/host-error.ts";
 import { formatNodeId } from "../base/ids.ts";
@@ -26,7 +20,7 @@ import { VERSION } from "../base/version.ts";
 import { CLUSTER_PORT, formatHostPort, parseHostPort } from "../control/cluster/host-port.ts";
 import { type Identity, IdentityStore } from "../control/cluster/identity.ts";
 import { requestJoin } from "../control/cluster/join.ts";
-import type { HostPort, MemberInfo } from "../control/cluster/types.ts";
+import type { HostPort, JoinFailure, LeaveFailure, MemberInfo } from "../control/cluster/types.ts";
 import { releaseLease } from "../control/network/commands.ts";
 import { openSystemClock } from "../host/clock/system-clock.ts";
 import { readFileIfAny, writeFileAtomic } from "../host/files/atomic-file.ts";
@@ -108,6 +102,8 @@ class Agent {
   #lastSubnet: Prefix | undefined;
   #admin: AdminServer | undefined;
   #cancelTrim: () => void = () => undefined;
+  /** Raised when the agent stops: what only waits for others ends at once. */
+  readonly #stopping = new AbortController();
   /** Joins and leaves, one after the other. */
   #moving: Promise<unknown> = Promise.resolve();
 
@@ -156,6 +152,7 @@ class Agent {
   /** Closes what was opened, last first. Links, routes and files stay for the next start. */
   async stop(): Promise<void> {
     this.#cancelTrim();
+    this.#stopping.abort();
     await this.#admin?.close();
     await this.#moving;
     await this.#session?.close();
@@ -256,6 +253,7 @@ class Agent {
       key: keys.key,
       self: this.#self(),
       clock,
+      signal: this.#stopping.signal,
     });
     if (!joined.ok) return joined;
     const { grant, key } = joined.value;

@@ -97,6 +97,20 @@ describe("requestJoin", () => {
     expect((await failure(await listen(silent))).kind).toBe("peer_not_overlay");
   });
 
+  test("ends at once when the agent stops, whether it waits for an answer or tries again", async () => {
+    const isAsked = Promise.withResolvers<void>();
+    const port = await listen(createTcpServer(() => isAsked.resolve()));
+    const stopping = new AbortController();
+    const token = await host.createToken();
+    const options = { timeoutMs: 600_000, signal: stopping.signal };
+    const waiting = guest.request(token, port, options);
+    await isAsked.promise;
+    stopping.abort();
+    for (const result of [await waiting, await guest.request(token, port, options)]) {
+      expect(result.ok ? undefined : result.error.detail).toContain("this agent stops");
+    }
+  });
+
   test("says that an HTTPS server is no overlay node", async () => {
     const { certificate, key } = host.identity.keys;
     for (const ALPNProtocols of [["http/1.1"], undefined]) {
@@ -211,7 +225,9 @@ describe("admission", () => {
     );
     expect(results.filter((result) => result.ok).length).toBe(1);
     const refusals = results.flatMap((result) => (result.ok ? [] : [result.error.detail]));
-    expect(refusals.every((detail) => detail.includes("as often as allowed"))).toBeTrue();
+    expect(
+      refusals.every((detail) => detail.includes("it was used once, as often as allowed")),
+    ).toBeTrue();
     for (const id of ids) await host.cluster.removeMember(id);
   });
 

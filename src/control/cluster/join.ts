@@ -21,22 +21,12 @@ import { decodeAnswer, requestToRecord } from "./join-protocol.ts";
 import { JOIN_PROTOCOL } from "./listener.ts";
 import { createRequest } from "./pki.ts";
 import { parseToken, type Token } from "./token.ts";
-import type { ClusterFailure, HostPort, MemberInfo } from "./types.ts";
+import type { HostPort, JoinFailure, MemberInfo } from "./types.ts";
 
 const TIMEOUT_MS = 15_000;
 /** TCP connect and TLS handshake of one attempt. */
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 const RETRY_MS = 300;
-
-/** Why a join did not happen. Nothing was changed on this node. */
-export type JoinFailure =
-  | { readonly kind: "invalid_token"; readonly detail: string }
-  | { readonly kind: "pin_mismatch"; readonly detail: string }
-  | { readonly kind: "peer_unreachable"; readonly detail: string }
-  | { readonly kind: "peer_not_overlay"; readonly detail: string }
-  | { readonly kind: "already_member"; readonly detail: string }
-  | { readonly kind: "join_refused"; readonly detail: string }
-  | ClusterFailure;
 
 export interface JoinOptions {
   readonly peer: HostPort;
@@ -51,6 +41,8 @@ export interface JoinOptions {
   readonly self: MemberInfo;
   readonly clock: Clock;
   readonly timeoutMs?: number;
+  /** Ends the attempt at once. It may have succeeded at the other side. */
+  readonly signal?: AbortSignal;
 }
 
 /** A grant with the private key (PEM) made for it; hand both to `IdentityStore.adopt`. */
@@ -66,6 +58,7 @@ interface Attempt {
   /** The request as a frame. */
   readonly frame: Uint8Array;
   readonly deadlineMs: number;
+  readonly signal: AbortSignal | undefined;
 }
 
 /**
@@ -74,7 +67,7 @@ interface Attempt {
  * cluster knows it for the same request.
  */
 export async function requestJoin(options: JoinOptions): Promise<Result<Joined, JoinFailure>> {
-  const { peer, nodeId, key, self, clock, timeoutMs = TIMEOUT_MS } = options;
+  const { peer, nodeId, key, self, clock, signal, timeoutMs = TIMEOUT_MS } = options;
   const token = parseToken(options.token);
   if (!token.ok) return token;
   const { csr } = await createRequest(nodeId, key);
@@ -82,17 +75,30 @@ export async function requestJoin(options: JoinOptions): Promise<Result<Joined, 
   const frame = encodeFrame(requestToRecord({ secret, nodeId, csr, info: self }));
   const deadlineMs = clock.nowMs() + timeoutMs;
   for (;;) {
-    const result = await attemptJoin({ peer, token: token.value, clock, frame, deadlineMs });
+    const attempt = { peer, token: token.value, clock, frame, deadlineMs, signal };
+    const result = await attemptJoin(attempt);
     if (result.ok) return checkGrant(result.value, { key, nodeId, token: token.value, options });
     const isWorthRetry = isPassing(result.error) && clock.nowMs() + RETRY_MS < deadlineMs;
-    if (!isWorthRetry) return result;
-    await new Promise<void>((resolve) => clock.after(RETRY_MS, resolve));
+    if (!isWorthRetry || signal?.aborted) return result;
+    await pause(clock, signal);
   }
+}
+
+/** Waits before the next attempt; ends early when `signal` is raised. */
+function pause(clock: Clock, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const cancel = clock.after(RETRY_MS, resolve);
+    signal?.addEventListener("abort", () => {
+      cancel();
+      resolve();
+    });
+  });
 }
 
 /** One connection: handshake, check, request, answer. */
 function attemptJoin(attempt: Attempt): Promise<Result<JoinGrant, JoinFailure>> {
-  const { peer, clock } = attempt;
+  const { peer, clock, signal } = attempt;
+  if (signal?.aborted) return Promise.resolve(err(interrupted(peer)));
   return new Promise((resolve) => {
     let isTcpOpen = false;
     let isSecretSent = false;
@@ -106,8 +112,10 @@ function attemptJoin(attempt: Attempt): Promise<Result<JoinGrant, JoinFailure>> 
       checkServerIdentity: () => undefined,
     });
     let cancelTimer = () => {};
+    const interrupt = () => finish(err(interrupted(peer)));
     const finish = (result: Result<JoinGrant, JoinFailure>) => {
       cancelTimer();
+      signal?.removeEventListener("abort", interrupt);
       socket.destroy();
       resolve(result);
     };
@@ -118,6 +126,7 @@ function attemptJoin(attempt: Attempt): Promise<Result<JoinGrant, JoinFailure>> 
     };
     const leftMs = attempt.deadlineMs - clock.nowMs();
     cancelTimer = clock.after(Math.min(leftMs, HANDSHAKE_TIMEOUT_MS), () => fail("no answer"));
+    signal?.addEventListener("abort", interrupt);
     socket.on("connect", () => {
       isTcpOpen = true;
     });
@@ -234,6 +243,13 @@ function answerLost(peer: HostPort): JoinFailure {
   return {
     kind: "timeout",
     detail: `${attemptOf(peer)}: its answer was lost; join again, which is harmless`,
+  };
+}
+
+function interrupted(peer: HostPort): JoinFailure {
+  return {
+    kind: "timeout",
+    detail: `${attemptOf(peer)}: this agent stops; join again when it runs, which is harmless`,
   };
 }
 

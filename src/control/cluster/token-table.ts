@@ -90,7 +90,8 @@ export function checkSecret(
     return refuse("expired", `it expired at ${at}`);
   }
   if (token.usesMax !== undefined && token.usesCount >= token.usesMax) {
-    return refuse("used_up", `it was used ${token.usesCount} times, as often as allowed`);
+    const times = token.usesCount === 1 ? "once" : `${token.usesCount} times`;
+    return refuse("used_up", `it was used ${times}, as often as allowed`);
   }
   return ok(token);
 }

@@ -118,6 +118,16 @@ export type RemoveMemberFailure =
   | { readonly kind: "member_refused"; readonly detail: string }
   | ClusterFailure;
 
+/** Why a join did not happen. Nothing was changed on this node. */
+export type JoinFailure =
+  | { readonly kind: "invalid_token"; readonly detail: string }
+  | { readonly kind: "pin_mismatch"; readonly detail: string }
+  | { readonly kind: "peer_unreachable"; readonly detail: string }
+  | { readonly kind: "peer_not_overlay"; readonly detail: string }
+  | { readonly kind: "already_member"; readonly detail: string }
+  | { readonly kind: "join_refused"; readonly detail: string }
+  | ClusterFailure;
+
 export type LeaveFailure =
   | { readonly kind: "last_member"; readonly detail: string }
   | ClusterFailure;
