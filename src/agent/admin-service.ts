@@ -33,7 +33,7 @@ import { formatHostPort } from "../control/cluster/host-port.ts";
 import type { JoinFailure, LeaveFailure, Member, TokenInfo } from "../control/cluster/types.ts";
 import { type PutConfigOutcome, putConfig, releaseLease } from "../control/network/commands.ts";
 import { formatNetworkConfig, parseNetworkConfig } from "../control/network/config.ts";
-import type { Lease } from "../control/network/lease.ts";
+import type { Lease, LeaseBackend } from "../control/network/lease.ts";
 import { type ConfigPlan, planConfig } from "../control/network/plan.ts";
 import type { Clock } from "../host/ports.ts";
 import type { DataPlane } from "./data-plane.ts";
@@ -180,6 +180,10 @@ function planView(options: AdminServiceOptions, plan: ConfigPlan): ConfigPlanVie
   return { effect: plan.effect, kept: plan.kept, renumbered, capacity: plan.capacity };
 }
 
+function omitKind({ kind: _, ...data }: Extract<LeaseBackend, { kind: "udp" }>): unknown {
+  return data;
+}
+
 function leaseView(options: AdminServiceOptions, lease: Lease): LeaseView {
   const { network } = options.session();
   const { backend, publicIp } = lease.attributes;
@@ -189,7 +193,7 @@ function leaseView(options: AdminServiceOptions, lease: Lease): LeaseView {
     publicIp,
     backend:
       backend.kind === "udp"
-        ? { type: "udp", data: { port: backend.port, partialChecksum: backend.partialChecksum } }
+        ? { type: "udp", data: omitKind(backend) }
         : { type: backend.type, data: backend.data },
     expiresInSeconds: Math.round(network.remainingSeconds(lease.subnet)),
     reserved: network.view().reservations.has(lease.subnet),

@@ -20,8 +20,12 @@ export interface UdpBackendConfig {
   readonly kind: "udp";
   /** UDP port that every node listens on and sends to. */
   readonly port: number;
-  readonly encryption: "none";
+  readonly encryption: Encryption;
 }
+
+/** How packets between nodes are protected; what a bare flannel config means is "none". */
+export type Encryption = (typeof ENCRYPTIONS)[number];
+const ENCRYPTIONS = ["none", "aes-256-gcm"] as const;
 
 export type BackendConfig = UdpBackendConfig;
 
@@ -68,9 +72,9 @@ export function parseBackendConfig(
     max: 65_535,
     path: "Backend.Port",
   });
-  checkEncryption(source["Encryption" satisfies UdpBackendKey], issues);
+  const encryption = readEncryption(source["Encryption" satisfies UdpBackendKey], issues);
   if (issues.length > before) return NOTHING;
-  const backend = { kind: "udp", port: port ?? UDP_PORT_DEFAULT, encryption: "none" } as const;
+  const backend = { kind: "udp", port: port ?? UDP_PORT_DEFAULT, encryption } as const;
   return { backend, source };
 }
 
@@ -91,13 +95,14 @@ function checkType(backend: JsonObject, issues: FieldIssue[]): boolean {
   return false;
 }
 
-function checkEncryption(given: JsonValue | undefined, issues: FieldIssue[]): void {
-  const encryption = typeof given === "string" ? given.toLowerCase() : given;
-  if (encryption === undefined || encryption === "none") return;
+function readEncryption(given: JsonValue | undefined, issues: FieldIssue[]): Encryption {
+  const wanted = typeof given === "string" ? given.toLowerCase() : given;
+  const known = ENCRYPTIONS.find((encryption) => encryption === wanted);
+  if (known !== undefined || given === undefined) return known ?? "none";
   const path = "Backend.Encryption";
-  const message =
-    encryption === "aes-256-gcm"
-      ? `${path} must be "none" or left out: "aes-256-gcm" is not yet supported by this version`
-      : `${path} must be "none" or "aes-256-gcm"; got ${showValue(given)}`;
-  issues.push({ path, message });
+  issues.push({
+    path,
+    message: `${path} must be "none" or "aes-256-gcm"; got ${showValue(given)}`,
+  });
+  return "none";
 }

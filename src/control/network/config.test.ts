@@ -239,7 +239,13 @@ describe("parseNetworkConfig: refusals", () => {
 });
 
 describe("parseNetworkConfig: backend", () => {
-  const rows: { backend: unknown; port?: number; says?: string; why: string }[] = [
+  const rows: {
+    backend: unknown;
+    port?: number;
+    encryption?: string;
+    says?: string;
+    why: string;
+  }[] = [
     { backend: undefined, port: 8285, why: "flannel's code takes udp without a Backend" },
     { backend: { Type: "udp" }, port: 8285, why: "flannel's port" },
     { backend: { type: "UDP", port: 9000 }, port: 9000, why: "any case" },
@@ -262,8 +268,9 @@ describe("parseNetworkConfig: backend", () => {
     },
     {
       backend: { Type: "udp", Encryption: "AES-256-GCM" },
-      says: '"aes-256-gcm" is not yet supported by this version',
-      why: "to come",
+      port: 8285,
+      encryption: "aes-256-gcm",
+      why: "sealed, in any case",
     },
     {
       backend: { Type: "udp", Encryption: "rot13" },
@@ -271,12 +278,15 @@ describe("parseNetworkConfig: backend", () => {
       why: "unknown",
     },
   ];
-  for (const { backend, port, says, why } of rows) {
+  for (const { backend, port, encryption = "none", says, why } of rows) {
     test(`${JSON.stringify(backend)}: ${why}`, () => {
       const body = net("10.0.0.0/16", backend === undefined ? {} : { Backend: backend });
       const parsed = parseNetworkConfig(body);
       if (says !== undefined) expect(problems(body).join("\n")).toContain(says);
-      else expect(parsed).toMatchObject({ ok: true, value: { backend: { kind: "udp", port } } });
+      else {
+        const expected = { backend: { kind: "udp", port, encryption } };
+        expect(parsed).toMatchObject({ ok: true, value: expected });
+      }
     });
   }
 });

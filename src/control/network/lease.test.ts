@@ -38,10 +38,17 @@ function lease(backend: LeaseBackend, publicIpv6: string | null = null): Lease {
   };
 }
 
+const KEY = { epoch: 2, publicKey: "0a".repeat(32) };
+const OLD_KEY = { epoch: 1, publicKey: "ff".repeat(32) };
+
 describe("encodeLease and decodeLease", () => {
   const rows: { some: Lease; why: string }[] = [
     { some: lease({ kind: "udp", port: 8285, partialChecksum: true }), why: "udp" },
     { some: lease({ kind: "udp", port: 1, partialChecksum: false }, "2001:db8::1"), why: "IPv6" },
+    {
+      some: lease({ kind: "udp", port: 1, partialChecksum: true, sealKeys: [KEY, OLD_KEY] }),
+      why: "keys for sealed packets",
+    },
     {
       some: lease({ kind: "other", type: "vxlan", data: { VNI: 1, VtepMAC: "c6:d2:32:6f:8f:44" } }),
       why: "a backend of a newer version",
@@ -64,6 +71,19 @@ describe("encodeLease and decodeLease", () => {
     expect(decodeLease(pair(text))).toEqual(
       lease({ kind: "udp", port: 8285, partialChecksum: false }),
     );
+  });
+
+  test("keys that are not to be understood count as none", () => {
+    const keys = [[{ Epoch: 1, PublicKey: "x" }], "key", [1], [{ Epoch: 0 }]];
+    for (const SealKeys of keys) {
+      const data = JSON.stringify({ Port: 8285, SealKeys });
+      const text = `{"PublicIP":"192.0.2.7","BackendType":"udp","BackendData":${data},${ours}}`;
+      expect(decodeLease(pair(text))?.attributes.backend).toEqual({
+        kind: "udp",
+        port: 8285,
+        partialChecksum: false,
+      });
+    }
   });
 
   for (const [text, why] of [
@@ -124,6 +144,18 @@ describe("parseAttributes", () => {
       ok: false,
       why: "half of the udp backend",
     },
+    ...[
+      { sealKeys: [KEY, OLD_KEY], ok: true, why: "with keys" },
+      { sealKeys: [{ ...KEY, epoch: 0 }], ok: false, why: "a key without an epoch" },
+      { sealKeys: [{ ...KEY, publicKey: "0A".repeat(32) }], ok: false, why: "upper-case digits" },
+      { sealKeys: [{ ...KEY, publicKey: "0a".repeat(31) }], ok: false, why: "a short key" },
+      { sealKeys: [KEY, KEY, KEY, KEY, KEY], ok: false, why: "too many keys" },
+      { sealKeys: "key", ok: false, why: "keys that are none" },
+    ].map(({ sealKeys, ok, why }) => ({
+      change: { backend: { kind: "udp", port: 8285, partialChecksum: true, sealKeys } },
+      ok,
+      why,
+    })),
     {
       change: { backend: { kind: "other", type: "udp", data: null } },
       ok: false,

@@ -23,6 +23,7 @@ import { type JsonObject, type JsonValue, parseJsonValue } from "./json.ts";
 import { SUBNETS_PREFIX, subnetOfKey } from "./keys.ts";
 import { BACKEND_DATA_SIZE_MAX_BYTES, BACKEND_TYPE_LENGTH_MAX } from "./limits.ts";
 import { decodeJson, encodeJson } from "./record.ts";
+import { formatSealKeys, parseSealKeys, readSealKeys, type SealKey } from "./seal-key.ts";
 
 /** How peers reach the holder, by backend. `other`: a kind that this version does not know. */
 export type LeaseBackend =
@@ -31,6 +32,8 @@ export type LeaseBackend =
       readonly port: number;
       /** Whether the holder finishes partial TCP/UDP checksums (nibbles 12 and 14). */
       readonly partialChecksum: boolean;
+      /** Keys of the holder for sealed packets, newest first; absent or empty: plain ones only. */
+      readonly sealKeys?: readonly SealKey[];
     }
   | { readonly kind: "other"; readonly type: string; readonly data: JsonValue };
 
@@ -104,8 +107,9 @@ export function formatBackend(backend: LeaseBackend): {
   readonly data: JsonValue;
 } {
   if (backend.kind === "other") return { type: backend.type, data: backend.data };
-  const { port, partialChecksum } = backend;
-  return { type: "udp", data: { Port: port, PartialChecksum: partialChecksum } };
+  const { port, partialChecksum, sealKeys = [] } = backend;
+  const keys = sealKeys.length === 0 ? {} : { SealKeys: formatSealKeys(sealKeys) };
+  return { type: "udp", data: { Port: port, PartialChecksum: partialChecksum, ...keys } };
 }
 
 /** Attributes out of a command of another node; undefined when they are none. */
@@ -122,8 +126,10 @@ export function parseAttributes(value: unknown): LeaseAttributes | undefined {
 function parseLeaseBackend(value: Readonly<Record<string, unknown>>): LeaseBackend | undefined {
   const { kind, port, partialChecksum, type, data } = value;
   if (kind === "udp") {
+    const sealKeys = parseSealKeys(value["sealKeys"]);
     if (!isPort(port) || typeof partialChecksum !== "boolean") return undefined;
-    return { kind, port, partialChecksum };
+    if (sealKeys === undefined) return undefined;
+    return { kind, port, partialChecksum, ...(sealKeys.length === 0 ? {} : { sealKeys }) };
   }
   // Written as another kind, udp would come back as udp: one form for each.
   return kind === "other" && type !== "udp" ? parseBackend(type, data) : undefined;
@@ -136,7 +142,13 @@ function parseBackend(type: unknown, data: unknown): LeaseBackend | undefined {
   if (type === "udp") {
     const port = isRecord(data) ? data["Port"] : undefined;
     const partialChecksum = isRecord(data) && data["PartialChecksum"] === true;
-    return { kind: "udp", port: isPort(port) ? port : UDP_PORT_DEFAULT, partialChecksum };
+    const sealKeys = isRecord(data) ? readSealKeys(data["SealKeys"]) : [];
+    return {
+      kind: "udp",
+      port: isPort(port) ? port : UDP_PORT_DEFAULT,
+      partialChecksum,
+      ...(sealKeys.length === 0 ? {} : { sealKeys }),
+    };
   }
   const json = parseJsonValue(data);
   if (json === undefined || plainSize(json) > BACKEND_DATA_SIZE_MAX_BYTES) return undefined;

@@ -22,6 +22,9 @@ export const BACKEND_DATA_SIZE_MAX_BYTES = 16 * 1024;
 /** Longest name of a backend type, characters. */
 export const BACKEND_TYPE_LENGTH_MAX = 32;
 
+/** Public keys that one lease may list: in use, the next, those that retire. */
+export const SEAL_KEYS_MAX = 4;
+
 /** Renewals in one command: one revision, one batch of events. */
 export const RENEWALS_MAX = 1024;
 /** Expiries in one command: keeps one apply under about a millisecond. */

@@ -47,3 +47,10 @@ export const KEY_RETIRE_MS = 120_000;
 export const REPLAY_WINDOW_PACKETS = 8160;
 /** Keys that one node may have published at a time: the one in use, the next, one that retires. */
 export const PUBLISHED_KEYS_MAX = 4;
+/** How often, at most, the packets under a key pair are looked at. */
+export const SEALED_COUNT_CHECK_MS = 60_000;
+
+/** How long plain packets of a peer are still taken once it must be sealing. */
+export const PLAIN_GRACE_MS = 20_000;
+/** How long after the switch to sealed packets the last plain one is sent or taken. */
+export const SWITCH_MAX_MS = 150_000;

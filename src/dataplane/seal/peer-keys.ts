@@ -25,6 +25,8 @@ export interface PeerKeys {
   readonly node: NodeId;
   /** The one to seal to first. */
   readonly keys: readonly PublicKey[];
+  /** Keys that only open. */
+  readonly retired?: readonly PublicKey[];
 }
 
 /** One key of one peer. */
@@ -37,19 +39,24 @@ export interface PeerKeyRecord {
 
 /** All keys of `peers`. Equal input gives equal bytes. */
 export function encodePeerKeys(peers: readonly PeerKeys[]): Uint8Array {
-  const count = peers.reduce((sum, peer) => sum + peer.keys.length, 0);
+  const count = peers.reduce(
+    (sum, { keys, retired = [] }) => sum + keys.length + retired.length,
+    0,
+  );
   const bytes = new Uint8Array(count * RECORD_SIZE);
   const view = new DataView(bytes.buffer);
   let at = 0;
-  for (const { slot, node, keys } of peers) {
-    for (const [rank, key] of keys.entries()) {
-      view.setUint32(at, slot);
-      view.setUint32(at + 4, rank);
-      view.setFloat64(at + 8, node);
-      view.setFloat64(at + 16, key.epoch);
-      bytes.set(key.bytes, at + 24);
-      at += RECORD_SIZE;
-    }
+  const put = (record: PeerKeyRecord) => {
+    view.setUint32(at, record.slot);
+    view.setUint32(at + 4, record.rank);
+    view.setFloat64(at + 8, record.node);
+    view.setFloat64(at + 16, record.publicKey.epoch);
+    bytes.set(record.publicKey.bytes, at + 24);
+    at += RECORD_SIZE;
+  };
+  for (const { slot, node, keys, retired = [] } of peers) {
+    for (const [rank, publicKey] of keys.entries()) put({ slot, node, rank, publicKey });
+    for (const publicKey of retired) put({ slot, node, rank: keys.length + 1, publicKey });
   }
   return bytes;
 }

@@ -1,0 +1,231 @@
+/**
+ * Which keys this node has, publishes and uses, and when packets to and from a peer are sealed.
+ * A state machine over what the leases say; docs/SECURITY.md has it in words.
+ *
+ * Own keys:
+ *
+ *     made ─► opens ─► published ─► used (KEY_SPREAD_MS later) ─► replaced ─► forgotten
+ *                                     │ after an hour, or 2^32 packets      (KEY_RETIRE_MS later)
+ *                                     └─► the next one is made
+ *
+ * Switched on, per peer:     plain, takes both ─► sealed, takes both ─► sealed, refuses plain
+ * Switched off, per peer:    sealed, takes both ─(its lease lists no keys)─► plain, takes both
+ *
+ * A peer gets sealed packets as soon as its lease lists a key and it must know ours. SWITCH_MAX_MS
+ * after the switch the node is settled: it neither takes nor sends a plain packet any more, and
+ * whoever lists no key gets nothing. A node that starts in a sealed network is settled at once.
+ *
+ * No clock and no randomness of its own.
+ *
+ * @module
+ */
+import { assert } from "../../base/assert.ts";
+import type { NodeId } from "../../base/ids.ts";
+import {
+  createKeyPair,
+  forgetKeyPair,
+  keyIdOf,
+  type SharedKeyPair,
+  sealedCount,
+} from "./exchange-key.ts";
+import {
+  EXCHANGE_KEY_SIZE,
+  KEY_RETIRE_MS,
+  KEY_SPREAD_MS,
+  PUBLISHED_KEYS_MAX,
+  REKEY_AFTER_MS,
+  REKEY_AFTER_PACKETS,
+  SEALED_COUNT_CHECK_MS,
+} from "./limits.ts";
+import type { KeyringInput, ListedKey } from "./listed-keys.ts";
+import { type PeerDecision, PeerSwitches, type Publication } from "./peer-switches.ts";
+
+/** What to do about it. */
+export interface KeyringDecision {
+  /** What this node's lease shall list, newest first. */
+  readonly publish: readonly ListedKey[];
+  /** Pairs that open what comes. */
+  readonly own: readonly SharedKeyPair[];
+  /** Epoch of the pair to send with; undefined: none may be used yet. */
+  readonly sendEpoch: number | undefined;
+  readonly peers: ReadonlyMap<NodeId, PeerDecision>;
+  /** Whether any packet may be sealed, so that the overlay MTU must leave room for it. */
+  readonly needsRoom: boolean;
+  /** When to ask again though nothing has changed; undefined: not before something changes. */
+  readonly nextMs: number | undefined;
+}
+
+/** Times that a test may shorten. */
+export interface KeyringTimes {
+  readonly rekeyAfterMs: number;
+  readonly keySpreadMs: number;
+  readonly keyRetireMs: number;
+}
+
+const TIMES: KeyringTimes = {
+  rekeyAfterMs: REKEY_AFTER_MS,
+  keySpreadMs: KEY_SPREAD_MS,
+  keyRetireMs: KEY_RETIRE_MS,
+};
+
+interface OwnKey {
+  readonly pair: SharedKeyPair;
+  readonly text: string;
+  readonly keyId: number;
+  readonly madeMs: number;
+  /** First seen in our own lease; Infinity: not yet. */
+  publishedMs: number;
+  /** A newer one took its place in sending; Infinity: not yet. */
+  replacedMs: number;
+}
+
+/** The keys of one node in one cluster. Private halves live in here and in the packet loop only. */
+export class Keyring {
+  readonly #randomBytes: (count: number) => Uint8Array;
+  readonly #times: KeyringTimes;
+  readonly #switches: PeerSwitches;
+  /** Newest first. */
+  #own: OwnKey[] = [];
+  #epoch = 0;
+  /** Since when our lease lists no key any more; undefined while it lists one. */
+  #withdrawnMs: number | undefined;
+  #isRekeyAsked = false;
+  #publication: Publication | undefined;
+
+  constructor(randomBytes: (count: number) => Uint8Array, times: Partial<KeyringTimes> = {}) {
+    this.#randomBytes = randomBytes;
+    this.#times = { ...TIMES, ...times };
+    this.#switches = new PeerSwitches(this.#times);
+  }
+
+  /** Asks for a new key pair at the next `update`, whatever the age of the present one. */
+  rekey(): void {
+    this.#isRekeyAsked = true;
+  }
+
+  /** Takes what the store says now and decides. Time never goes back. */
+  update(input: KeyringInput): KeyringDecision {
+    const { nowMs, isWanted, own } = input;
+    this.#noteOwnLease(own?.keys ?? [], nowMs);
+    this.#notePublication(input);
+    this.#switches.note(input, this.#publication, !isWanted && !this.#isWithdrawn(nowMs));
+    if (isWanted) this.#makeIfNeeded(nowMs);
+    this.#markReplaced(nowMs);
+    this.#forget(nowMs, isWanted);
+    const used = this.#chooseUsed(nowMs);
+    const peers = this.#switches.decide(nowMs, used !== undefined);
+    const hasSealed = [...peers.values()].some((peer) => peer.seals);
+    return {
+      publish: isWanted ? this.#own.map(listed) : [],
+      own: this.#own.map(({ pair }) => pair),
+      sendEpoch: used?.pair.publicKey.epoch,
+      peers,
+      needsRoom: isWanted || (hasSealed && used !== undefined),
+      nextMs: this.#nextMs(nowMs, isWanted),
+    };
+  }
+
+  /** Forgets all private keys; the next `update` makes a new pair, as after a restart. */
+  forget(): void {
+    for (const { pair } of this.#own) forgetKeyPair(pair);
+    this.#own = [];
+    this.#publication = undefined;
+  }
+
+  #noteOwnLease(keys: readonly ListedKey[], nowMs: number): void {
+    for (const { epoch, publicKey } of keys) {
+      // Epochs of an earlier life count on.
+      this.#epoch = Math.max(this.#epoch, epoch);
+      const key = this.#own.find(({ text }) => text === publicKey);
+      if (key !== undefined) key.publishedMs = Math.min(key.publishedMs, nowMs);
+    }
+    if (keys.length > 0) this.#withdrawnMs = undefined;
+    else this.#withdrawnMs ??= nowMs;
+  }
+
+  #notePublication({ nowMs, isWanted, own }: KeyringInput): void {
+    if (!isWanted) this.#publication = undefined;
+    else if (own?.keys.some(({ publicKey }) => this.#own.some(({ text }) => text === publicKey))) {
+      this.#publication ??= { ms: nowMs, revision: own.revision };
+    }
+  }
+
+  #makeIfNeeded(nowMs: number): void {
+    const newest = this.#own[0];
+    // One at a time: a key that nobody was told of is not replaced by another.
+    const isWaiting = newest !== undefined && newest.publishedMs > nowMs;
+    const isWanting = newest === undefined || (!isWaiting && this.#isDue(newest, nowMs));
+    // Two keys with one id, once in many lives: only one of them can be found by it.
+    const isDouble = newest !== undefined && this.#switches.hasKeyId(newest.keyId);
+    if (this.#own.length === PUBLISHED_KEYS_MAX || !(isWanting || isDouble)) return;
+    this.#isRekeyAsked = false;
+    const secret = this.#randomBytes(EXCHANGE_KEY_SIZE);
+    assert(Number.isSafeInteger(this.#epoch + 1), "epochs must not run out");
+    const pair = createKeyPair(++this.#epoch, secret);
+    secret.fill(0);
+    const { bytes } = pair.publicKey;
+    const text = Buffer.from(bytes).toString("hex");
+    const [publishedMs, replacedMs] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+    this.#own.unshift({
+      pair,
+      text,
+      keyId: keyIdOf(bytes),
+      madeMs: nowMs,
+      publishedMs,
+      replacedMs,
+    });
+  }
+
+  #isDue(key: OwnKey, nowMs: number): boolean {
+    return (
+      this.#isRekeyAsked ||
+      nowMs - key.madeMs >= this.#times.rekeyAfterMs ||
+      sealedCount(key.pair) >= REKEY_AFTER_PACKETS
+    );
+  }
+
+  /** The key to send with: the newest that everybody must know, else the oldest published. */
+  #chooseUsed(nowMs: number): OwnKey | undefined {
+    const published = this.#own.filter((key) => key.publishedMs <= nowMs);
+    const known = published.find((key) => nowMs - key.publishedMs >= this.#times.keySpreadMs);
+    return known ?? published.at(-1);
+  }
+
+  #markReplaced(nowMs: number): void {
+    const used = this.#chooseUsed(nowMs);
+    if (used === undefined) return;
+    for (const key of this.#own.slice(this.#own.indexOf(used) + 1)) {
+      key.replacedMs = Math.min(key.replacedMs, nowMs);
+    }
+  }
+
+  #forget(nowMs: number, isWanted: boolean): void {
+    const isUseless = !isWanted && this.#isWithdrawn(nowMs) && !this.#switches.hasKeys;
+    const isOver = (key: OwnKey) => isUseless || nowMs - key.replacedMs >= this.#times.keyRetireMs;
+    for (const { pair } of this.#own.filter(isOver)) forgetKeyPair(pair);
+    this.#own = this.#own.filter((key) => !isOver(key));
+  }
+
+  #isWithdrawn(nowMs: number): boolean {
+    const since = this.#withdrawnMs;
+    return since !== undefined && nowMs - since >= this.#times.keyRetireMs;
+  }
+
+  #nextMs(nowMs: number, isWanted: boolean): number | undefined {
+    const { rekeyAfterMs, keySpreadMs, keyRetireMs } = this.#times;
+    const times = this.#own.flatMap((key) => [
+      key.publishedMs + keySpreadMs,
+      key.replacedMs + keyRetireMs,
+      key.madeMs + rekeyAfterMs,
+    ]);
+    if (isWanted) times.push(nowMs + SEALED_COUNT_CHECK_MS);
+    else if (this.#own.length > 0) times.push((this.#withdrawnMs ?? nowMs) + keyRetireMs);
+    times.push(...this.#switches.deadlines());
+    const next = Math.min(...times.filter((ms) => ms > nowMs));
+    return next === Number.POSITIVE_INFINITY ? undefined : next;
+  }
+}
+
+function listed({ pair, text }: OwnKey): ListedKey {
+  return { epoch: pair.publicKey.epoch, publicKey: text };
+}
