@@ -38,7 +38,13 @@ import { DataPlane } from "./data-plane.ts";
 import { openIdentityFiles } from "./identity-files.ts";
 import { openReconciler, type Reconciler } from "./reconciler.ts";
 import { openSession, type Session } from "./session.ts";
-import { describeConflict, findUnderlay, localConflicts, networkConflicts } from "./underlay.ts";
+import {
+  describeConflict,
+  findUnderlay,
+  followLinkMtu,
+  localConflicts,
+  networkConflicts,
+} from "./underlay.ts";
 
 /** When the work of starting is over. */
 const MEMORY_TRIM_FIRST_MS = 3_000;
@@ -126,8 +132,14 @@ class Agent {
       underlay,
       subnetFiles: this.#subnetFiles(),
       ipMasq: config.ipMasq,
+      clock,
+      random: this.#options.random,
       log,
       onLost: () => this.#session?.network.refresh(),
+    });
+    followLinkMtu(kernel, underlay, (mtu) => {
+      this.#dataPlane?.setUnderlayMtu(mtu);
+      this.#session?.network.refresh();
     });
     const store = new IdentityStore(openIdentityFiles(config.dataDir));
     this.#identityStore = store;

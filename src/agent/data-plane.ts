@@ -11,14 +11,17 @@
 import { rm } from "node:fs/promises";
 import { addressFamily, type IpAddress, type Prefix, prefixAddress } from "../base/address.ts";
 import { HostError } from "../base/host-error.ts";
+import type { NodeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { DesiredState } from "../dataplane/backends/desired-state.ts";
 import { overlayMtu } from "../dataplane/backends/overhead.ts";
 import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
 import { planUdp, type UdpPeer } from "../dataplane/backends/udp.ts";
 import { writeFileAtomic } from "../host/files/atomic-file.ts";
+import type { Clock, Random } from "../host/ports.ts";
 import { formatSubnetEnv } from "../integrations/flannel/subnet-env.ts";
 import { openPacketEngine, type PacketEngine } from "./packet-engine.ts";
+import { PeerProber } from "./peer-prober.ts";
 import type { Reconciler } from "./reconciler.ts";
 
 const SUBNET_ENV_MODE = 0o644;
@@ -31,6 +34,8 @@ export interface Assignment {
   readonly peers: readonly UdpPeer[];
   /** Whether programs on this machine may take the subnet into use: it is in the files. */
   readonly announced: boolean;
+  /** This node: the name under which it probes its peers. Without one it does not. */
+  readonly self?: NodeId;
 }
 
 export interface DataPlaneOptions {
@@ -39,6 +44,8 @@ export interface DataPlaneOptions {
   /** Files in flannel's format to keep; may be empty. */
   readonly subnetFiles: readonly string[];
   readonly ipMasq: boolean;
+  readonly clock: Clock;
+  readonly random: Random;
   readonly log: Log;
   /** Called when the packet engine lost its link; the next `assign` opens a new one. */
   readonly onLost: () => void;
@@ -49,9 +56,17 @@ export class DataPlane {
   readonly #options: DataPlaneOptions;
   #engine: PacketEngine | undefined;
   #assigned: Assignment | undefined;
+  #prober: PeerProber | undefined;
+  #underlayMtu: number;
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
+    this.#underlayMtu = options.underlay.mtu;
+  }
+
+  /** What watches the peers while the engine runs. */
+  get prober(): PeerProber | undefined {
+    return this.#prober;
   }
 
   get engine(): PacketEngine | undefined {
@@ -63,8 +78,20 @@ export class DataPlane {
   }
 
   get mtu(): number {
-    const { address, mtu } = this.#options.underlay;
-    return overlayMtu(mtu, addressFamily(address));
+    return overlayMtu(this.#underlayMtu, addressFamily(this.#options.underlay.address));
+  }
+
+  /** MTU of the underlay link. */
+  get underlayMtu(): number {
+    return this.#underlayMtu;
+  }
+
+  /** The underlay link has another MTU. Paths follow at once, the overlay link at `assign`. */
+  setUnderlayMtu(mtu: number): void {
+    this.#options.log.info("underlay MTU changed", { from: this.#underlayMtu, to: mtu });
+    this.#underlayMtu = mtu;
+    this.#engine?.setOverlayMtu(this.mtu);
+    this.#prober?.setLinkMtu(mtu);
   }
 
   /**
@@ -74,7 +101,8 @@ export class DataPlane {
   async assign(assignment: Assignment): Promise<void> {
     const desired = this.#plan(assignment);
     await this.#openEngine(assignment);
-    this.#engine?.publish(desired.fib);
+    this.#engine?.publish(desired.fib, assignment.self);
+    if (assignment.self !== undefined) this.#prober?.follow();
     this.#options.reconciler.setDesired(desired);
     this.#assigned = assignment;
     await this.#options.reconciler.settled();
@@ -85,8 +113,7 @@ export class DataPlane {
   /** Takes back all that this node made: links, routes, files. */
   async remove(): Promise<void> {
     // The engine first: it must not find its link gone, nor open it again.
-    await this.#engine?.stop({ removeTun: true });
-    this.#engine = undefined;
+    await this.#stopEngine({ removeTun: true });
     this.#assigned = undefined;
     await this.#options.reconciler.remove();
     await this.#removeSubnetFiles();
@@ -94,13 +121,20 @@ export class DataPlane {
 
   /** Stops the packet loop and leaves everything in place for the next start. */
   async close(): Promise<void> {
-    await this.#engine?.stop({ removeTun: false });
+    await this.#stopEngine({ removeTun: false });
+  }
+
+  async #stopEngine(options: { readonly removeTun: boolean }): Promise<void> {
+    const engine = this.#engine;
+    this.#prober?.close();
+    this.#prober = undefined;
+    await engine?.stop(options);
     this.#engine = undefined;
   }
 
   #plan({ network, subnet, port, peers }: Assignment): DesiredState {
     const { underlay, ipMasq } = this.#options;
-    const host = { underlayAddress: underlay.address, underlayMtu: underlay.mtu };
+    const host = { underlayAddress: underlay.address, underlayMtu: this.#underlayMtu };
     return planUdp({ lease: { subnet }, network, peers, host, port, ipMasq });
   }
 
@@ -108,8 +142,7 @@ export class DataPlane {
   async #openEngine({ subnet, port }: Assignment): Promise<void> {
     const current = this.#assigned;
     if (this.#engine && current?.subnet === subnet && current.port === port) return;
-    await this.#engine?.stop({ removeTun: false });
-    this.#engine = undefined;
+    await this.#stopEngine({ removeTun: false });
     this.#engine = await openPacketEngine({
       tunName: OVERLAY_LINK,
       tunAddress: prefixAddress(subnet),
@@ -119,12 +152,17 @@ export class DataPlane {
       log: this.#options.log,
       onLost: (error) => this.#lose(error),
     });
+    const { clock, random } = this.#options;
+    const link = this.#engine.probes;
+    this.#prober = new PeerProber({ link, linkMtu: this.#underlayMtu, clock, random });
   }
 
   /** Somebody removed the link under the engine. */
   #lose(error: HostError): void {
     const engine = this.#engine;
     this.#engine = undefined;
+    this.#prober?.close();
+    this.#prober = undefined;
     this.#options.log.warn("packet engine lost its link; opening it again", {
       reason: error.message,
     });

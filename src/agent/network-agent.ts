@@ -280,7 +280,8 @@ export class NetworkAgent {
       });
     }
     const { pool, backend } = stored.config;
-    return { network: pool.network, subnet: mine.subnet, port: backend.port, peers };
+    const { subnet, node: self } = mine;
+    return { network: pool.network, subnet, port: backend.port, peers, self };
   }
 
   /** One timer for the lease held; at once when what the store says about this node is not so. */

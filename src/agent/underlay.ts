@@ -46,6 +46,24 @@ export function findUnderlay(
   throw new HostError({ operation: "choose", object: "the underlay link", reason });
 }
 
+/** Calls `listener` with the MTU of `link` whenever it has become another one. */
+export function followLinkMtu(
+  kernel: Kernel,
+  link: Pick<UnderlayChoice, "index" | "mtu">,
+  listener: (mtu: number) => void,
+): () => void {
+  let known = link.mtu;
+  return kernel.onChange((change) => {
+    const concerns =
+      change.kind === "overrun" || (change.kind === "link" && change.link.index === link.index);
+    if (!concerns) return;
+    const mtu = snapshot(kernel).links.find(({ index }) => index === link.index)?.mtu;
+    if (mtu === undefined || mtu === known) return;
+    known = mtu;
+    listener(mtu);
+  });
+}
+
 /** What on this machine stands in the way of `network`. */
 export function localConflicts(
   kernel: Kernel,
