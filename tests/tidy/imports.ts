@@ -27,7 +27,7 @@ const DRIVER: ImportRow = {
 /** Drivers that other drivers stand on. */
 const LOW_DRIVER: ImportRow = { ...DRIVER, from: ["base", PORTS, "host/sys"] };
 const PURE_CONTROL = ["control/raft", "control/kv", "control/network"];
-const PURE_DATA = ["wire", "fib", "probe", "backends", "reconcile"].map(
+const PURE_DATA = ["wire", "fib", "probe", "bpf", "backends", "reconcile"].map(
   (name) => `dataplane/${name}`,
 );
 
@@ -51,6 +51,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   "dataplane/wire": { from: ["base"] },
   "dataplane/fib": { from: ["base", "dataplane/wire"] },
   "dataplane/probe": { from: ["base", "dataplane/wire", "dataplane/fib"] },
+  "dataplane/bpf": { from: ["base", "dataplane/fib"] },
   "dataplane/seal": { from: ["base", "dataplane/wire"], outside: ["node:crypto"] },
   "dataplane/forward": {
     from: ["base", ...["wire", "fib", "seal", "probe"].map((name) => `dataplane/${name}`)],
@@ -68,6 +69,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   "host/files": LOW_DRIVER,
   "host/sysctl": LOW_DRIVER,
   "host/netlink": DRIVER,
+  "host/bpf": { ...DRIVER, from: [...DRIVER.from, "host/netlink"] },
   "host/tun": DRIVER,
   "host/udp": DRIVER,
   "host/underlay": DRIVER,
@@ -86,7 +88,9 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
     from: [
       ...["base", ...PURE_CONTROL, "control/cluster", ...PURE_DATA, "dataplane/seal"],
       ...["dataplane/forward", "host", "admin", "integrations"],
-      ...["clock", "random", "files", "sys", "sysctl", "netlink"].map((name) => `host/${name}`),
+      ...["clock", "random", "files", "sys", "sysctl", "netlink", "bpf"].map(
+        (name) => `host/${name}`,
+      ),
       ...["tun", "udp", "underlay", "wal"].map((name) => `host/${name}`),
     ],
     outside: ["bun", "node:fs", "node:os", "node:path", "node:util", "node:worker_threads"],

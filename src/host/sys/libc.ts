@@ -60,12 +60,13 @@ const LIBRARY_NAMES = ["libc.so.6", "libc.so", `libc.musl-${muslArchitecture()}.
 export interface SyscallNumbers {
   readonly sendmmsg: number;
   readonly setns: number;
+  readonly bpf: number;
   readonly sched_setscheduler: number;
 }
 
 const SYSCALL_NUMBERS: Readonly<Record<string, SyscallNumbers>> = {
-  x64: { sendmmsg: 307, setns: 308, sched_setscheduler: 144 },
-  arm64: { sendmmsg: 269, setns: 268, sched_setscheduler: 119 },
+  x64: { sendmmsg: 307, setns: 308, bpf: 321, sched_setscheduler: 144 },
+  arm64: { sendmmsg: 269, setns: 268, bpf: 280, sched_setscheduler: 119 },
 };
 
 /** The functions of the C library, by name. Arguments and results are numbers. */
