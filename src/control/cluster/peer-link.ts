@@ -49,8 +49,8 @@ export interface LinkOptions {
   readonly hello: () => Uint8Array;
   readonly ping: () => Uint8Array;
   readonly onFrame: (frame: Uint8Array) => void;
-  /** Frames were lost: the connection failed, or never came about. */
-  readonly onDown: (reason: string) => void;
+  /** Frames were lost: the connection failed, or never came about, so that none has left. */
+  readonly onDown: (reason: string, wasOpen: boolean) => void;
 }
 
 type LinkState =
@@ -172,7 +172,7 @@ export class PeerLink {
     const { address, keys, clock } = this.#options;
     const target = address();
     if (target === undefined) {
-      this.#wait("its address is unknown");
+      this.#wait("its address is unknown", false);
       return;
     }
     this.#connectedTo = target;
@@ -243,10 +243,10 @@ export class PeerLink {
     if (of !== undefined && state.socket !== of) return;
     if (state.kind === "connecting") state.cancel();
     state.socket.destroy();
-    this.#wait(reason);
+    this.#wait(reason, state.kind === "open");
   }
 
-  #wait(reason: string): void {
+  #wait(reason: string, wasOpen: boolean): void {
     const { clock, random } = this.#options;
     const backOffMs = Math.min(RECONNECT_MIN_MS * 2 ** this.#failedCount, RECONNECT_MAX_MS);
     this.#failedCount = Math.min(this.#failedCount + 1, 10);
@@ -257,7 +257,7 @@ export class PeerLink {
     });
     this.#state = { kind: "waiting", cancel };
     this.#dropOutbox();
-    this.#options.onDown(reason);
+    this.#options.onDown(reason, wasOpen);
   }
 
   #dropOutbox(): void {

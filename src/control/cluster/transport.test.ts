@@ -357,6 +357,13 @@ describe("calls", () => {
     b.transport.close();
     expect(await cut).toEqual({ ok: false, error: { kind: "unreachable" } });
   });
+
+  test("that wait for a connection which never comes about were not sent", async () => {
+    const [a, b] = await startPair();
+    await b.listener.close();
+    const outcome = await a.transport.call(call);
+    expect(outcome).toEqual({ ok: false, error: { kind: "not_sent" } });
+  });
 });
 
 describe("snapshots", () => {

@@ -227,21 +227,22 @@ export class PeerTransport implements Transport {
       hello: () => this.#codec(node).encode({ k: "hello", u: use }),
       ping: () => this.#codec(node).encode({ k: "ping" }),
       onFrame: (bytes) => this.#received(node, bytes),
-      onDown: (reason) => {
+      onDown: (reason, wasOpen) => {
         log.debug("connection lost", { peer: formatNodeId(node), use, reason });
-        this.#lost(node, use);
+        this.#lost(node, { use, wasOpen });
       },
     });
   }
 
-  #lost(node: NodeId, use: "main" | "bulk"): void {
+  #lost(node: NodeId, link: { readonly use: "main" | "bulk"; readonly wasOpen: boolean }): void {
     const peer = this.#peers.get(node);
     if (peer === undefined) return;
-    if (use === "bulk") {
+    if (link.use === "bulk") {
       peer.snapshot?.settle(false);
       return;
     }
-    this.#failCalls(peer);
+    // What waited for a connection that never came about has not left this node.
+    this.#failCalls(peer, link.wasOpen ? "unreachable" : "not_sent");
     this.#receiver?.unreachable(node);
   }
 
@@ -290,14 +291,14 @@ export class PeerTransport implements Transport {
   #closePeer(peer: Peer): void {
     peer.main.close();
     peer.bulk.close();
-    this.#failCalls(peer);
+    this.#failCalls(peer, "unreachable");
     peer.snapshot?.settle(false);
   }
 
-  #failCalls(peer: Peer): void {
+  #failCalls(peer: Peer, kind: "unreachable" | "not_sent"): void {
     for (const { resolve, cancel } of peer.calls.values()) {
       cancel();
-      resolve(err({ kind: "unreachable" }));
+      resolve(err({ kind }));
     }
     peer.calls.clear();
   }
