@@ -46,7 +46,7 @@ export function problemOf(
   wallMs: number,
 ): string | undefined {
   if (!ca.ca) return "its issuer is no CA";
-  if (!certificate.checkIssued(ca) || !certificate.verify(ca.publicKey)) {
+  if (!certificate.checkIssued(ca) || !isSignedBy(ca, certificate)) {
     return "it was not issued by this cluster's CA";
   }
   for (const each of [certificate, ca]) {
@@ -54,6 +54,15 @@ export function problemOf(
     if (wallMs > Date.parse(each.validTo)) return "it has expired";
   }
   return undefined;
+}
+
+/** Whether `certificate` is, byte for byte, what the key of `ca` signed. */
+export function isSignedBy(ca: X509Certificate, certificate: X509Certificate): boolean {
+  try {
+    return certificate.verify(ca.publicKey);
+  } catch {
+    return false; // A key that is none.
+  }
 }
 
 /** Whether the PEM private key `key` belongs to `certificate`. */

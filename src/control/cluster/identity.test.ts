@@ -16,7 +16,7 @@ async function load(files: MemoryFiles) {
 }
 
 /** A grant for a node of its own, by a cluster of its own. */
-async function createGrant(): Promise<{ grant: JoinGrant; key: string }> {
+async function createGrant(): Promise<{ grant: JoinGrant; key: string; caKey: string }> {
   const cluster = await new IdentityStore(new MemoryFiles()).create(founded);
   const nodeId = decodeNodeId(77);
   const { csr, key } = await createRequest(nodeId);
@@ -29,6 +29,7 @@ async function createGrant(): Promise<{ grant: JoinGrant; key: string }> {
   return {
     grant: { nodeId, clusterId, generation: 4, certificate, ca: ca.certificate, peers },
     key,
+    caKey: ca.key,
   };
 }
 
@@ -54,14 +55,14 @@ describe("IdentityStore", () => {
   test("what is remembered later is found again", async () => {
     const files = new MemoryFiles();
     const store = new IdentityStore(files);
-    const { grant, key } = await createGrant();
+    const { grant, key, caKey } = await createGrant();
     const founder = await store.create(founded);
     await store.adopt(grant, { name: "node-b", key });
     const { clusterId } = grant;
     const peers = [{ id: decodeNodeId(5), address: { host: "10.0.0.5", port: 1 } }];
     await store.markStarted(clusterId);
     await store.savePeers(clusterId, peers);
-    await store.saveCaKey(clusterId, "the key");
+    await store.saveCaKey(clusterId, caKey);
     const loaded = await load(files);
     expect(loaded?.logState).toBe("started");
     expect(loaded?.name).toBe("node-b");
@@ -69,7 +70,7 @@ describe("IdentityStore", () => {
     expect(loaded?.peers).toEqual([
       { id: decodeNodeId(5), address: { host: "10.0.0.5", port: 1 } },
     ]);
-    expect(loaded?.keys.caKey).toBe("the key");
+    expect(loaded?.keys.caKey).toBe(caKey);
     // What the old cluster's part still wanted to remember is void.
     await store.savePeers(founder.clusterId, []);
     await store.saveCaKey(founder.clusterId, "the old key");
@@ -150,4 +151,34 @@ describe("IdentityStore", () => {
       if (!result.ok) expect(result.error.detail).toMatch(/^Cannot use .*; restore it, or /);
     });
   }
+
+  test("a bit that flipped anywhere in its files is found, or changes nothing", async () => {
+    const files = new MemoryFiles();
+    const store = new IdentityStore(files);
+    const identity = await store.create(founded);
+    const peer = { id: decodeNodeId(5), address: { host: "192.0.2.7", port: 8286 } };
+    await store.savePeers(identity.clusterId, [peer]);
+    const whole = new Map([...files.files].map(([path, { content }]) => [path, content.slice()]));
+    const wanted = await load(files);
+    for (const [path, content] of whole) {
+      // Every byte of the small one; of the keys enough to meet every field.
+      const step = path === "node.json" ? 1 : 3;
+      for (let at = 0; at < content.length; at += step) {
+        const harmed = content.slice();
+        harmed[at]! ^= 1 << random.below(8);
+        files.files.set(path, { content: harmed, mode: 0o600 });
+        const result = await new IdentityStore(files).load();
+        if (result.ok) {
+          const { keys: _, ...found } = result.value!;
+          const { keys: __, ...expected } = wanted!;
+          expect(found).toEqual(expected);
+          // A line end of a PEM file, or a bit that base 64 does not use.
+          expect(path).not.toBe("node.json");
+        } else {
+          expect(result.error.detail).toMatch(/^Cannot use .*; restore it, or /);
+        }
+      }
+      files.files.set(path, { content, mode: 0o600 });
+    }
+  });
 });

@@ -12,6 +12,7 @@
  * @module
  */
 import { assert } from "../../base/assert.ts";
+import { crc32c } from "../../base/crc32c.ts";
 import {
   type ClusterId,
   decodeRandomClusterId,
@@ -23,7 +24,7 @@ import {
 } from "../../base/ids.ts";
 import { err, ok, type Result } from "../../base/result.ts";
 import type { Clock, Random } from "../../host/ports.ts";
-import { isKeyOf, nodeOf, parseCertificate } from "./certificate.ts";
+import { isKeyOf, isSignedBy, nodeOf, parseCertificate } from "./certificate.ts";
 import { isRecord } from "./codec.ts";
 import { FieldReader } from "./fields.ts";
 import { CLUSTER_PORT, formatHostPort, parseHostPort } from "./host-port.ts";
@@ -130,10 +131,10 @@ export class IdentityStore {
     const ca = await this.#readText(`${directory}/ca.crt`);
     const certificate = await this.#readText(`${directory}/node.crt`);
     const key = await this.#readText(`${directory}/node.key`);
-    const problem = keyProblem(file.nodeId, { ca, certificate, key });
-    if (problem !== undefined) return damaged(directory, problem);
     const caKey = await this.#readText(`${directory}/ca.key`);
     const keys = { ca, certificate, key, caKey: caKey === "" ? undefined : caKey };
+    const problem = keyProblem(file.nodeId, keys);
+    if (problem !== undefined) return damaged(directory, problem);
     this.#current = { ...file, keys };
     await this.#removeOthers(file.clusterId);
     return ok(this.#current);
@@ -264,18 +265,20 @@ function keyDirectory(clusterId: ClusterId): string {
   return `pki/${clusterId}`;
 }
 
-function keyProblem(
-  nodeId: NodeId,
-  keys: { readonly ca: string; readonly certificate: string; readonly key: string },
-): string | undefined {
-  if (parseCertificate(keys.ca) === undefined) return "ca.crt is missing or no certificate";
+function keyProblem(nodeId: NodeId, keys: IdentityKeys): string | undefined {
+  const ca = parseCertificate(keys.ca);
+  if (ca === undefined) return "ca.crt is missing or no certificate";
   const certificate = parseCertificate(keys.certificate);
   if (certificate === undefined) return "node.crt is missing or no certificate";
   if (nodeOf(certificate) !== nodeId) return "node.crt is another node's";
+  if (!isSignedBy(ca, certificate)) return "node.crt was not signed by the key of ca.crt";
+  if (!isSignedBy(ca, ca)) return "ca.crt is not as it was signed";
   if (!isKeyOf(keys.key, certificate)) return "node.key is missing or does not fit node.crt";
+  if (keys.caKey !== undefined && !isKeyOf(keys.caKey, ca)) return "ca.key does not fit ca.crt";
   return undefined;
 }
 
+/** With a checksum, since a changed digit is still a good number and a changed letter a name. */
 function encodeNodeFile(file: NodeFile): string {
   const value = {
     version: FORMAT_VERSION,
@@ -289,13 +292,16 @@ function encodeNodeFile(file: NodeFile): string {
       address: formatHostPort(address),
     })),
   };
-  return `${JSON.stringify(value, undefined, 2)}\n`;
+  const bytes = new TextEncoder().encode(JSON.stringify(value));
+  const checksum = crc32c(bytes, 0, bytes.length);
+  return `${JSON.stringify({ ...value, checksum }, undefined, 2)}\n`;
 }
 
 function decodeNodeFile(bytes: Uint8Array): NodeFile | undefined {
+  const text = new TextDecoder().decode(bytes);
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder().decode(bytes));
+    value = JSON.parse(text);
   } catch {
     return undefined;
   }
@@ -308,7 +314,8 @@ function decodeNodeFile(bytes: Uint8Array): NodeFile | undefined {
   const peers = fields.list("peers", decodePeer);
   if (fields.failed || fields.counter("version") !== FORMAT_VERSION) return undefined;
   if (nodeId === undefined || clusterId === undefined) return undefined;
-  return { nodeId, clusterId, generation, name, logState, peers };
+  const file = { nodeId, clusterId, generation, name, logState, peers };
+  return encodeNodeFile(file) === text ? file : undefined;
 }
 
 /** A peer as text fields, in `node.json` and in a join's answer; undefined when malformed. */
