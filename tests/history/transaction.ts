@@ -171,7 +171,8 @@ function holds(state: GroupState, { key, is }: Condition): boolean | undefined {
     case "present":
       return item !== undefined;
     case "revision":
-      if (item === undefined || is.revision === 0) return item === undefined && is.revision === 0;
+      if (item === undefined) return is.revision === 0;
+      if (is.revision === 0) return false;
       return item.revision === undefined ? undefined : item.revision === is.revision;
   }
 }
