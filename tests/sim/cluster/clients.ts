@@ -24,6 +24,8 @@ const FIRST_CLIENT_ID = 1_000_000;
 /** A client gives up waiting for one node after this. */
 const PATIENCE_MIN_MS = 200;
 const PATIENCE_MAX_MS = 4_000;
+/** What a failure says when the write may have been taken in. */
+const UNDETERMINED = "may still happen";
 const KEY_PREFIX = "/sim/";
 /** Writes of a burst have keys of their own: many at once on one key are hard to check. */
 const BURST_KEYS = 40;
@@ -59,6 +61,8 @@ export class Clients {
   readonly #history: Operation<KeyInput, KeyOutput>[] = [];
   /** Writes that nobody waits for any more. */
   readonly #abandoned: Attempt[] = [];
+  /** Writes that a node said will not happen. */
+  readonly #refused: Attempt[] = [];
   /** Highest revision of any answer so far. */
   #toldRevision = 0;
   #lastValue = 0;
@@ -106,6 +110,14 @@ export class Clients {
    */
   check(): Verdict {
     for (const { current } of this.#clients) if (current !== undefined) this.#abandon(current);
+    for (const { request, input } of this.#refused) {
+      const applied = this.#world.replay.find(request);
+      must(
+        applied === undefined,
+        "a refused write never happens",
+        () => `${JSON.stringify(input)} was refused, and applied at ${applied?.index}`,
+      );
+    }
     const history = [...this.#history];
     for (const { input, callTime, request } of this.#abandoned) {
       if (this.#world.replay.find(request) === undefined) continue;
@@ -267,12 +279,25 @@ export class Clients {
     } else {
       void driver.execute(command, { timeoutMs, requestId: request }).then((result) => {
         reply(() => {
-          if (!result.ok) this.#goOn(attempt);
+          if (!result.ok) this.#failed(attempt, result.error.detail);
           else if (result.value.kind === "request_forgotten") this.#abandon(attempt);
           else this.#done(attempt, result.value);
         });
       });
     }
+  }
+
+  /** The node says why there is no outcome. Unless it leaves that open, there will be none. */
+  #failed(attempt: Attempt, detail: string): void {
+    const isOpen = detail.includes(UNDETERMINED) || attempt.tries > 1;
+    if (isOpen || this.#world.random.chance(0.5)) {
+      this.#goOn(attempt);
+      return;
+    }
+    this.#world.coverage.hit("sometimes.write-refused");
+    this.#refused.push(attempt);
+    attempt.client.current = undefined;
+    this.#think(attempt.client);
   }
 
   /** Reads a node's state as it was some time ago: it must be what it then was. */

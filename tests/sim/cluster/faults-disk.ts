@@ -7,9 +7,10 @@
  *
  * @module
  */
+
+import type { DiskOperation } from "./device.ts";
 import { copyState } from "./ledger.ts";
 import type { Fault, Nemesis } from "./nemesis.ts";
-import type { DiskOperation } from "./sim-disk.ts";
 import { SECTOR_SIZE } from "./sim-disk.ts";
 import type { SimNode } from "./sim-node.ts";
 import { SNAPSHOT_DIRECTORY, WAL_DIRECTORY } from "./storage.ts";
@@ -36,6 +37,25 @@ export const DISK_FAULTS: readonly Fault[] = [
       storage.weather.isFull = false;
     });
     return true;
+  }),
+  onSomeDisk("disk.short-read-planned", (nemesis, { storage }) => {
+    if (storage.disk === undefined) return false;
+    storage.weather.isReadShort = true;
+    nemesis.lasting(nemesis.random.exponential(10_000), "short reads", () => {
+      storage.weather.isReadShort = false;
+    });
+    return true;
+  }),
+  // Something that was reported written lies elsewhere, over something else that was.
+  damaging("disk.misdirected-write", ({ random }, bytes) => {
+    const sectors = Math.max(1, Math.floor(bytes.length / SECTOR_SIZE));
+    const count = random.integer(1, Math.min(8, sectors));
+    const from = random.below(sectors - count + 1) * SECTOR_SIZE;
+    const to = random.below(sectors - count + 1) * SECTOR_SIZE;
+    const moved = bytes.slice(from, from + count * SECTOR_SIZE);
+    bytes.fill(0, from, from + moved.length);
+    bytes.set(moved, to);
+    return bytes;
   }),
   damaging("disk.bit-flip", ({ random }, bytes) => {
     const at = random.below(bytes.length);

@@ -6,6 +6,7 @@
  */
 import type { NodeId } from "../../../src/base/ids.ts";
 import { isJoint } from "../../../src/control/cluster/conf-state.ts";
+import { isRemoved } from "../../../src/control/cluster/member-table.ts";
 import type { ConfChangeSingle } from "../../../src/control/raft/types.ts";
 import type { Admin } from "./admin.ts";
 import { losable } from "./faults-disk.ts";
@@ -69,6 +70,20 @@ const TABLE_FAULTS: readonly TableFault[] = [
       const node = random.maybePick(spareable);
       if (node === undefined || world.safety.config.voters.length < 3) return false;
       admin.dismiss(node.id);
+      return true;
+    },
+  },
+  // Somebody runs a node that was removed, files and all: its id is used up.
+  {
+    name: "member.return",
+    start({ world, random }, admin) {
+      const machine = world.leader()?.machine;
+      if (machine === undefined) return false;
+      const removed = [...world.nodes.values()].filter(({ id }) => isRemoved(machine.reader, id));
+      const node = random.maybePick(removed);
+      if (node === undefined) return false;
+      admin.enlist(node.id);
+      node.start();
       return true;
     },
   },

@@ -47,6 +47,21 @@ export const PROCESS_FAULTS: readonly Fault[] = [
       return true;
     },
   },
+  // More than the cluster can do without: nothing may be written until enough are back.
+  {
+    name: "machine.quorum-loss",
+    start(nemesis) {
+      const { world, random } = nemesis;
+      const up = random.shuffled(world.upNodes());
+      const { voters } = world.safety.config;
+      const isFree = (node: SimNode) =>
+        voters.includes(node.id) && node.restartMeanMs !== undefined && !node.isPaused;
+      const chosen = up.filter(isFree).slice(0, Math.ceil(voters.length / 2));
+      if (chosen.length * 2 < voters.length) return false;
+      for (const node of chosen) stayDown(nemesis, node, () => node.losePower());
+      return true;
+    },
+  },
   onSomeNode("clock.freeze", (nemesis, node) => {
     const { process, clock } = node;
     const { rate } = clock;

@@ -12,6 +12,7 @@ import { VOTER_TARGET } from "../../../src/control/cluster/role-keeper.ts";
 import type { ConfState } from "../../../src/control/raft/types.ts";
 import type { Admin } from "./admin.ts";
 import type { Clients } from "./clients.ts";
+import { CALM_WEATHER } from "./device.ts";
 import { LEASE_TTL_SECONDS, type LeaseHolders } from "./lease-holders.ts";
 import type { Nemesis } from "./nemesis.ts";
 import type { SimNode } from "./sim-node.ts";
@@ -56,9 +57,7 @@ export function heal({ world, nemesis, admin }: Ending): void {
   const { weather } = world.network;
   Object.assign(weather, { dropChance: 0, duplicateChance: 0, corruptChance: 0, tailChance: 0 });
   for (const node of world.nodes.values()) {
-    Object.assign(node.storage.weather, {
-      ...{ slowness: 1, stuckUntilMs: 0, nextError: undefined, isFull: false },
-    });
+    Object.assign(node.storage.weather, CALM_WEATHER);
     if (node.state === "lost") continue;
     node.touchesMax = undefined;
     node.process?.killAfter(Number.POSITIVE_INFINITY);

@@ -71,8 +71,12 @@ export class NodeClock {
   }
 
   /** The clock as `process` sees it. */
-  portFor(process: SimProcess): Clock {
+  portFor(process: SimProcess, hasTurns = false): Clock {
+    const soon = (task: () => void) => {
+      if (process.touch()) process.after(0, "timer", task, "end of the turn");
+    };
     return {
+      ...(hasTurns ? { soon } : {}),
       nowMs: () => this.nowMs(),
       wallMs: () => this.wallMs(),
       after: (delayMs, task) => this.#set(process, { delayMs, task, intervalMs: undefined }),

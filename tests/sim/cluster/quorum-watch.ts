@@ -13,8 +13,11 @@ import type { SimNode } from "./sim-node.ts";
 import { must } from "./violation.ts";
 import type { World } from "./world.ts";
 
-/** Two checks, since what was heard right after one counts for the next; and some slack. */
-const TICKS_MAX = 2 * ELECTION_TICKS + 3;
+/**
+ * Two checks, since what was heard right after one counts for the next; one more timeout for a
+ * leadership transfer, which puts a check off; and some slack.
+ */
+const TICKS_MAX = 3 * ELECTION_TICKS + 3;
 
 /** Watches the leaders of one simulation. */
 export class QuorumWatch {
@@ -28,16 +31,11 @@ export class QuorumWatch {
     world.companionFactories.push((node, { driver, process }) => {
       const clock = node.clock.portFor(process);
       let since: number | undefined;
-      // New members had no time to answer yet; a hand-over has an election timeout of its own.
+      // New members had no time to answer yet.
       const restart = () => {
         since = undefined;
       };
       const undo = driver.onMembership(restart);
-      const transfer = driver.transferLeadership.bind(driver);
-      driver.transferLeadership = (target) => {
-        restart();
-        transfer(target);
-      };
       const cancel = clock.every(TICK_MS, () => {
         const tick = this.#tickOf(node.id) + 1;
         this.#ticks.set(node.id, tick);

@@ -256,8 +256,11 @@ export class Safety implements LedgerHost {
   #vouchedFor(node: NodeId, term: number, index: number): void {
     const ledger = this.#ledgers.get(node);
     const { chain, hardState } = ledger?.durable ?? {};
+    // What it took in before it learned of a later term may be replaced in the same write: whoever
+    // asked is deposed by then, and can commit nothing with it (checked where entries are applied).
+    const isLate = (hardState?.term ?? 0) > term;
     must(
-      ledger?.hasReached(term, index) === true,
+      isLate || ledger?.hasReached(term, index) === true,
       "durable before acknowledged",
       () =>
         `node ${node} acknowledged ${index} in term ${term} ` +
@@ -266,12 +269,17 @@ export class Safety implements LedgerHost {
   }
 
   #votedFor(node: NodeId, term: number, candidate: NodeId): void {
-    const vote = this.#votes.get(term)?.get(node);
+    const votes = this.#votes.get(term) ?? new Map<NodeId, number>();
+    this.#votes.set(term, votes);
+    const vote = votes.get(node);
+    // A later term in the same write is as good: there is no other vote in this one any more.
+    const isLate = (this.#ledgers.get(node)?.durable.hardState?.term ?? 0) > term;
     must(
-      vote === candidate,
+      vote === candidate || (isLate && vote === undefined),
       "durable before acknowledged",
       () => `node ${node} gave ${candidate} its vote of term ${term}, on its disk is ${vote}`,
     );
+    votes.set(node, candidate);
   }
 
   #onQuorum(index: number, hash: number): void {

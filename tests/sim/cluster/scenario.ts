@@ -57,6 +57,10 @@ export interface Scenario {
   readonly isAutopilot: boolean;
   /** Largest deviation of a clock's rate from true time. */
   readonly clockDriftMax: number;
+  /** Share of the runs that are of a version without the newest fields of messages. */
+  readonly oldVersionShare: number;
+  /** Whether the event loop has turns: what comes in together is then handled together. */
+  readonly hasTurns: boolean;
   /** Keys with a time to live that somebody looks after. */
   readonly ttlKeyCount: number;
   /** Mean time between two compactions; undefined: none. */
@@ -77,7 +81,7 @@ export interface Scenario {
 const MEMBERSHIP_FAULTS = [
   ...["member.transfer", "member.join", "member.leave", "member.leave-leader"],
   ...["member.add-learner", "member.add-voter", "member.promote", "member.demote"],
-  ...["member.remove", "member.remove-leader", "member.replace"],
+  ...["member.remove", "member.remove-leader", "member.replace", "member.return"],
 ];
 const names = (faults: readonly { readonly name: string }[]) => faults.map((each) => each.name);
 
@@ -105,6 +109,7 @@ const PROFILE_FAULTS: Readonly<Record<Profile, readonly string[]>> = {
   disk: [
     ...[...names(DISK_FAULTS), "process.crash", "process.crash-at-await"],
     ...["machine.power-loss", "machine.power-loss-all", "process.crash-loop"],
+    "machine.quorum-loss",
   ],
   leases: [
     ...["process.crash", "process.pause", "process.down-long", "machine.power-loss"],
@@ -134,6 +139,8 @@ export function drawScenario(seed: number, profile: Profile): Scenario {
     snapshotEntries: random.pick([10, 10, 40, 200, undefined]),
     isAutopilot: random.chance(isDisk ? 0.8 : 0.4),
     clockDriftMax: random.pick([0, 0.001, 0.02]),
+    oldVersionShare: random.pick([0, 0, 0.5, 1]),
+    hasTurns: random.chance(0.3),
     ttlKeyCount: random.chance(isLeases ? 0.6 : 0.25) ? random.integer(1, 12) : 0,
     compactMeanMs: random.chance(0.3) ? random.pick([100, 1_000, 5_000]) : undefined,
     leaseNetwork: isLeases ? random.pick(["10.9.0.0/26", "10.9.0.0/25", "10.9.0.0/24"]) : undefined,

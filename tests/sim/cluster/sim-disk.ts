@@ -13,17 +13,14 @@
 import { HostError } from "../../../src/base/host-error.ts";
 import type { Disk, DiskFile, OpenMode } from "../../../src/host/files/disk.ts";
 import type { Coverage } from "./coverage.ts";
+import { Device, type DeviceParts, type DiskOperation, type DiskWeather } from "./device.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { SimRandom } from "./sim-random.ts";
 
 export const SECTOR_SIZE = 512;
-/** However slow a disk is, one operation takes no longer. */
-export const SLOW_MAX_MS = 1_500;
-/** Time for an operation that does not wait for the device. */
-const CACHE_MEAN_MS = 0.02;
-
-export type DiskOperation = "open" | "list" | "read" | "write" | "sync" | "rename" | "remove";
 type Operation = DiskOperation | "make directory" | "sync directory" | "close" | "space";
+/** Those that wait for stable storage. */
+const STABLE: readonly Operation[] = ["sync", "sync directory"];
 
 /** A file's bytes: an array that may be longer, and how much of it counts. */
 class Content {
@@ -80,44 +77,24 @@ interface InFlight {
   readonly position: number;
 }
 
-/** How the disk behaves now; set by the nemesis. */
-export interface DiskWeather {
-  /** Operations take so many times as long. */
-  slowness: number;
-  /** No write and no sync ends before this true time. */
-  stuckUntilMs: number;
-  /** The next operation of this kind fails. */
-  nextError: { readonly operation: DiskOperation; readonly errno: string } | undefined;
-  isFull: boolean;
-}
-
 /** One machine's files. They outlive the runs of the node. */
 export class SimDisk {
-  readonly weather: DiskWeather = {
-    slowness: 1,
-    stuckUntilMs: 0,
-    nextError: undefined,
-    isFull: false,
-  };
+  readonly #device: Device;
   readonly #random: SimRandom;
   readonly #coverage: Coverage;
-  readonly #nowMs: () => number;
-  readonly #syncMeanMs: number;
   #visible = new Map<string, Inode>();
   #stable = new Map<string, Inode>();
   #changes: NameChange[] = [];
   #inFlight = new Set<InFlight>();
 
-  constructor(parts: {
-    readonly random: SimRandom;
-    readonly coverage: Coverage;
-    readonly nowMs: () => number;
-    readonly syncMeanMs: number;
-  }) {
+  constructor(parts: DeviceParts) {
+    this.#device = new Device(parts);
     this.#random = parts.random;
     this.#coverage = parts.coverage;
-    this.#nowMs = parts.nowMs;
-    this.#syncMeanMs = parts.syncMeanMs;
+  }
+
+  get weather(): DiskWeather {
+    return this.#device.weather;
   }
 
   /** The file system as `process` sees it. */
@@ -225,7 +202,7 @@ export class SimDisk {
     operation: Operation,
     path: string,
     effect: () => Value,
-    delayMs = this.#delayMs(operation),
+    delayMs = this.#device.delayMs(STABLE.includes(operation)),
   ): Promise<Value> {
     const { promise, resolve, reject } = Promise.withResolvers<Value>();
     if (!process.touch()) return promise;
@@ -245,25 +222,12 @@ export class SimDisk {
     return promise;
   }
 
-  #delayMs(operation: Operation): number {
-    const { slowness, stuckUntilMs } = this.weather;
-    const waits = operation === "sync" || operation === "sync directory";
-    const meanMs = waits ? this.#syncMeanMs : CACHE_MEAN_MS;
-    const delayMs = Math.min(SLOW_MAX_MS, this.#random.exponential(meanMs) * slowness);
-    const leftMs = stuckUntilMs - this.#nowMs();
-    return waits && leftMs > 0 ? leftMs + delayMs : delayMs;
-  }
-
   #problem(operation: Operation, path: string): HostError | undefined {
-    const { nextError, isFull } = this.weather;
-    if (isFull && operation === "write" && path.endsWith(".tmp")) {
+    if (this.weather.isFull && operation === "write" && path.endsWith(".tmp")) {
       this.#coverage.hit("disk.full");
       return new HostError({ operation, object: path, errno: "ENOSPC" });
     }
-    if (nextError?.operation !== operation) return undefined;
-    this.weather.nextError = undefined;
-    this.#coverage.hit(`disk.${operation}-error`);
-    return new HostError({ operation, object: path, errno: nextError.errno });
+    return this.#device.takeError([operation], path);
   }
 
   #open(process: SimProcess, path: string, mode: OpenMode): DiskFile {
@@ -281,14 +245,7 @@ export class SimDisk {
       sizeBytes: file.visible.size,
       write: (bytes, position) =>
         this.#write(process, { path, inode: file, bytes, position, isDurable: mode === "durable" }),
-      read: (into, position) =>
-        this.#run(process, "read", path, () => {
-          const { bytes, size } = file.visible;
-          const end = Math.min(size, position + into.length);
-          const part = bytes.subarray(position, Math.max(position, end));
-          into.set(part);
-          return part.length;
-        }),
+      read: (into, position) => this.#read(process, { path, inode: file }, into, position),
       sync: () =>
         this.#run(process, "sync", path, () => {
           file.stable = file.visible.copy();
@@ -296,6 +253,31 @@ export class SimDisk {
         }),
       close: () => Promise.resolve(),
     };
+  }
+
+  /** Reads until `into` is full or the file ends, as the real one does with short reads. */
+  async #read(
+    process: SimProcess,
+    from: { readonly path: string; readonly inode: Inode },
+    into: Uint8Array,
+    position: number,
+  ): Promise<number> {
+    let done = 0;
+    while (done < into.length) {
+      const isShort = this.weather.isReadShort && into.length - done > 1;
+      const wanted = isShort ? this.#random.integer(1, into.length - done) : into.length - done;
+      if (wanted < into.length - done) this.#coverage.hit("disk.short-read");
+      const at = position + done;
+      const count = await this.#run(process, "read", from.path, () => {
+        const { bytes, size } = from.inode.visible;
+        const part = bytes.subarray(at, Math.max(at, Math.min(size, at + wanted)));
+        into.set(part, done);
+        return part.length;
+      });
+      if (count === 0) break;
+      done += count;
+    }
+    return done;
   }
 
   #write(
@@ -310,7 +292,7 @@ export class SimDisk {
   ): Promise<void> {
     const { path, inode, bytes, position, isDurable } = to;
     const write: InFlight = { process, inode, bytes, position };
-    const delayMs = this.#delayMs(isDurable ? "sync" : "write");
+    const delayMs = this.#device.delayMs(isDurable);
     const written = this.#run(
       process,
       "write",

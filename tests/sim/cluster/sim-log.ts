@@ -8,7 +8,6 @@
  * @module
  */
 import { assert } from "../../../src/base/assert.ts";
-import { HostError } from "../../../src/base/host-error.ts";
 import type {
   LogBatch,
   LogStore,
@@ -18,7 +17,7 @@ import type {
   StoredSnapshotMeta,
 } from "../../../src/host/ports.ts";
 import type { Coverage } from "./coverage.ts";
-import { type DiskWeather, SLOW_MAX_MS } from "./sim-disk.ts";
+import { Device, type DeviceParts, type DiskWeather } from "./device.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { SimRandom } from "./sim-random.ts";
 
@@ -42,31 +41,24 @@ type Write =
 
 /** The stable part of one machine's log. Outlives the runs of the node. */
 export class SimLog {
-  readonly weather: DiskWeather = {
-    slowness: 1,
-    stuckUntilMs: 0,
-    nextError: undefined,
-    isFull: false,
-  };
+  readonly #device: Device;
   readonly #random: SimRandom;
   readonly #coverage: Coverage;
   readonly #nowMs: () => number;
-  readonly #syncMeanMs: number;
   #stored = emptyLog();
   /** Handed in and not durable yet, in order. */
   #pending: { readonly work: Write; readonly resolve: () => void }[] = [];
   #lastDoneMs = 0;
 
-  constructor(parts: {
-    readonly random: SimRandom;
-    readonly coverage: Coverage;
-    readonly nowMs: () => number;
-    readonly syncMeanMs: number;
-  }) {
+  constructor(parts: DeviceParts) {
+    this.#device = new Device(parts);
     this.#random = parts.random;
     this.#coverage = parts.coverage;
     this.#nowMs = parts.nowMs;
-    this.#syncMeanMs = parts.syncMeanMs;
+  }
+
+  get weather(): DiskWeather {
+    return this.#device.weather;
   }
 
   /** The run ended, with or without the machine's power: what was not acknowledged may be there. */
@@ -137,9 +129,9 @@ export class SimLog {
     checkWrite(this.#stored, before, work);
     this.#pending.push({ work, resolve });
     const nowMs = this.#nowMs();
-    this.#lastDoneMs = Math.max(this.#lastDoneMs, nowMs + this.#delayMs());
+    this.#lastDoneMs = Math.max(this.#lastDoneMs, nowMs + this.#device.delayMs(true));
     const run = () => {
-      const problem = hasFailed() ? undefined : this.#problem();
+      const problem = hasFailed() ? undefined : this.#device.takeError(["sync", "write"], "log");
       if (problem !== undefined) {
         fail(problem);
         reject(problem);
@@ -158,24 +150,10 @@ export class SimLog {
   async *#read(process: SimProcess): AsyncGenerator<Uint8Array> {
     for (const chunk of this.#stored.snapshot?.chunks ?? []) {
       await new Promise<void>((resolve) => {
-        if (process.touch()) process.after(this.#delayMs(), "disk", resolve, "log read");
+        if (process.touch()) process.after(this.#device.delayMs(true), "disk", resolve, "log read");
       });
       yield chunk.slice();
     }
-  }
-
-  #delayMs(): number {
-    const { slowness, stuckUntilMs } = this.weather;
-    const delayMs = Math.min(SLOW_MAX_MS, this.#random.exponential(this.#syncMeanMs) * slowness);
-    return Math.max(0, stuckUntilMs - this.#nowMs()) + delayMs;
-  }
-
-  #problem(): HostError | undefined {
-    const { nextError } = this.weather;
-    if (nextError?.operation !== "sync" && nextError?.operation !== "write") return undefined;
-    this.weather.nextError = undefined;
-    this.#coverage.hit(`disk.${nextError.operation}-error`);
-    return new HostError({ operation: "sync", object: "log", errno: nextError.errno });
   }
 }
 

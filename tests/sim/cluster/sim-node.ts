@@ -212,18 +212,20 @@ export class SimNode {
     const world = this.#world;
     const { machine } = parts;
     this.#watch(process, machine);
+    const isOldVersion = world.random.chance(world.scenario.oldVersionShare);
     const driver = new Driver({
       nodeId: this.id,
       cluster: CLUSTER,
       recovered: parts.recovered,
       logStore: parts.store,
       machine,
-      clock: this.clock.portFor(process),
+      clock: this.clock.portFor(process, world.scenario.hasTurns),
       random: world.random,
       transport: createSimTransport({
         process,
         network: world.network,
         coverage: world.coverage,
+        isOldVersion,
         sent: (message: PeerMessage) => world.safety.sent(message),
       }),
       log: createTraceLog(world, this.id),

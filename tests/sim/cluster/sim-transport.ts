@@ -21,6 +21,7 @@ const SNAPSHOT_STALL_MS = 10_000;
 const SLICES_PER_CHUNK = 3;
 
 const UNREACHABLE = err({ kind: "unreachable" } as const);
+const NOT_SENT = err({ kind: "not_sent" } as const);
 
 type Call = Parameters<Transport["call"]>[0];
 type CallResult = Result<PlainRecord, CallFailure>;
@@ -29,6 +30,8 @@ export interface SimTransportParts {
   readonly process: SimProcess;
   readonly network: SimNetwork;
   readonly coverage: Coverage;
+  /** Whether this run is of a version that does not know the newest fields of messages. */
+  readonly isOldVersion: boolean;
   /** Sees every message before it leaves. */
   readonly sent: (message: PeerMessage) => void;
 }
@@ -37,11 +40,23 @@ export interface SimTransportParts {
 export function createSimTransport(parts: SimTransportParts): Transport {
   const { process, network } = parts;
   return {
-    attach: (receiver) => network.attach(process, receiver),
+    attach(receiver) {
+      const { isOldVersion, coverage } = parts;
+      const receive: typeof receiver.receive = (message) =>
+        receiver.receive(isOldVersion ? withoutNewFields(message, coverage) : message);
+      network.attach(process, {
+        receive,
+        receiveSnapshot: (message, body) => receiver.receiveSnapshot(message, body),
+        unreachable: (node) => receiver.unreachable(node),
+        closed: (node) => receiver.closed(node),
+        expelled: () => receiver.expelled(),
+        answer: (from, method, body) => receiver.answer(from, method, body),
+      });
+    },
     send: (message) => {
       if (!process.touch()) return;
       parts.sent(message);
-      network.send(message);
+      network.send(parts.isOldVersion ? withoutNewFields(message, parts.coverage) : message);
     },
     sendSnapshot: (transfer) => sendSnapshot(parts, transfer),
     call: (call) => makeCall(parts, call),
@@ -100,7 +115,10 @@ function makeCall(parts: SimTransportParts, call: Call): Promise<CallResult> {
   const delayMs = network.arrivalDelayMs(from, to);
   const endpoint = network.endpoint(to);
   if (endpoint === undefined || delayMs === undefined) {
-    if (network.random.chance(0.5)) settleAfter(5, UNREACHABLE);
+    // Without a connection the caller knows that nothing was said; with a lost one it does not.
+    const isKnown = endpoint === undefined && network.random.chance(0.5);
+    if (isKnown) settleAfter(0, NOT_SENT);
+    else if (network.random.chance(0.5)) settleAfter(5, UNREACHABLE);
     return promise;
   }
   const callee = endpoint.process;
@@ -118,6 +136,14 @@ function makeCall(parts: SimTransportParts, call: Call): Promise<CallResult> {
   };
   callee.after(delayMs, "call", () => void serve(), `${method} from ${from}`);
   return promise;
+}
+
+/** As a version before them sends it, and as it understands what a newer one sends. */
+function withoutNewFields(message: PeerMessage, coverage: Coverage): PeerMessage {
+  if (message.kind !== "vote_response" || message.commit === undefined) return message;
+  coverage.hit("version.old");
+  const { commit: _, ...rest } = message;
+  return rest;
 }
 
 function pause(process: SimProcess, delayMs: number): Promise<void> {

@@ -24,6 +24,7 @@ import { World } from "./world.ts";
 /** Steps between two turns of the real event loop, where rejections of promises show up. */
 const TURN_STEPS = 128;
 const TAIL_STEPS = 60;
+const LAST_TURNS = 3;
 /** A healthy simulation takes some thousands; one that goes round in circles is stopped. */
 const STEPS_MAX = 400_000;
 
@@ -85,6 +86,8 @@ export async function simulate(
       },
     };
   } finally {
+    // What is still to be rejected is this simulation's, not the next one's.
+    for (let i = 0; i < LAST_TURNS; i++) await new Promise((resolve) => setImmediate(resolve));
     onViolation(undefined);
     process.off("uncaughtException", uncaught);
     process.off("unhandledRejection", uncaught);
