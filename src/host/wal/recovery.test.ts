@@ -250,6 +250,23 @@ describe("recovery of damaged files", () => {
       harm: (files) => files.set(segmentOf(files, 2), files.get(segmentOf(files, 1))!),
     },
     {
+      why: "a segment is there twice, under the next number",
+      message: "although segment 5 was begun after it",
+      harm: (files) => {
+        const last = segmentOf(files, 4);
+        const next = last.replace("/0000000000000004-", "/0000000000000005-");
+        files.set(next, files.get(last)!);
+      },
+    },
+    {
+      why: "a segment is there twice, under another index",
+      message: "log segment 2 is there twice",
+      harm: (files) => {
+        const copy = "/wal/0000000000000002-0000000000000999.wal";
+        files.set(copy, files.get(segmentOf(files, 2))!);
+      },
+    },
+    {
       why: "a sector in an older segment was lost",
       message: "although segment 2 was begun after it",
       harm: (files) => files.get(segmentOf(files, 1))!.fill(0, 512, 1024),

@@ -82,7 +82,10 @@ export async function recoverSegments(
   if (files.length === 0) return undefined;
   for (const [position, file] of files.entries()) {
     const expected = files[0]!.sequence + position;
-    if (file.sequence !== expected) throw missingSegment(directory, expected);
+    if (file.sequence > expected) throw missingSegment(directory, expected);
+    if (file.sequence < expected) {
+      throw damaged(directory, `log segment ${file.sequence} is there twice`);
+    }
   }
   return new Recovery({ disk, directory, identity }, files).run();
 }
