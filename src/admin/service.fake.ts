@@ -45,6 +45,7 @@ export const FAKE_STATUS: StatusView = {
     mtu: 1472,
     interface: "overlay0",
     counters: { txPackets: 1200, rxPackets: 1100, drop_no_route: 3 },
+    offloads: { on: ["tso", "gso"], off: [] },
   },
   peers: [
     {
@@ -54,7 +55,14 @@ export const FAKE_STATUS: StatusView = {
       endpoint: "192.0.2.2:8285",
       path: "udp",
       rttMs: 0.42,
+      rttMinMs: 0.31,
+      rttLastMs: 0.4,
       lossPercent: 0,
+      mtu: 1472,
+      pathMtu: 1500,
+      pathMtuBack: 1500,
+      answeredAgoSeconds: 0.4,
+      inUse: true,
       rxBytes: 123_456_789,
       txBytes: 2048,
     },

@@ -98,23 +98,45 @@ export interface StatusView {
     readonly mtu: number;
     readonly interface: string;
     readonly counters: Readonly<Record<string, number>>;
+    readonly offloads: OffloadsView;
   } | null;
   readonly peers: readonly PeerView[];
   /** Sentences for people: what is wrong and what to do. */
   readonly warnings: readonly string[];
 }
 
-export interface PeerView {
+/** What the kernel does for packets by the batch, by name, and why it does not. */
+export interface OffloadsView {
+  readonly on: readonly string[];
+  readonly off: readonly { readonly name: string; readonly reason: string }[];
+}
+
+export interface PeerView extends PeerPathView {
   readonly id: string;
   readonly name: string;
   readonly subnet: string;
   readonly endpoint: string;
   readonly path: string;
-  /** Null until measured. */
-  readonly rttMs: number | null;
-  readonly lossPercent: number | null;
   readonly rxBytes: number;
   readonly txBytes: number;
+}
+
+/** What probes say of the way to a peer; null until measured. */
+export interface PeerPathView {
+  /** Smoothed (RFC 6298), least and last. */
+  readonly rttMs: number | null;
+  readonly rttMinMs: number | null;
+  readonly rttLastMs: number | null;
+  /** Of the last 30 probes. */
+  readonly lossPercent: number | null;
+  /** Largest inner packet, in bytes. */
+  readonly mtu: number | null;
+  /** Largest outer packet there, and back as the peer says, in bytes. */
+  readonly pathMtu: number | null;
+  readonly pathMtuBack: number | null;
+  readonly answeredAgoSeconds: number | null;
+  /** Whether packets went to or came from the peer lately. */
+  readonly inUse: boolean;
 }
 
 export interface LeaseView {

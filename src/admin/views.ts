@@ -26,6 +26,9 @@ type Schema<View> = v.GenericSchema<unknown, View>;
 
 const object = v.record(v.string(), v.unknown());
 
+/** A figure that an older agent does not send. */
+const measured = v.optional(v.nullable(v.number()), null);
+
 const NodeRefSchema: Schema<NodeRef> = v.looseObject({ id: v.string(), name: v.string() });
 
 export const ConfigPlanSchema: Schema<ConfigPlanView> = v.looseObject({
@@ -78,6 +81,13 @@ export const StatusSchema: Schema<StatusView> = v.looseObject({
       mtu: v.number(),
       interface: v.string(),
       counters: v.record(v.string(), v.number()),
+      offloads: v.optional(
+        v.looseObject({
+          on: v.array(v.string()),
+          off: v.array(v.looseObject({ name: v.string(), reason: v.string() })),
+        }),
+        { on: [], off: [] },
+      ),
     }),
   ),
   peers: v.array(
@@ -88,7 +98,14 @@ export const StatusSchema: Schema<StatusView> = v.looseObject({
       endpoint: v.string(),
       path: v.string(),
       rttMs: v.nullable(v.number()),
+      rttMinMs: measured,
+      rttLastMs: measured,
       lossPercent: v.nullable(v.number()),
+      mtu: measured,
+      pathMtu: measured,
+      pathMtuBack: measured,
+      answeredAgoSeconds: measured,
+      inUse: v.optional(v.boolean(), false),
       rxBytes: v.number(),
       txBytes: v.number(),
     }),

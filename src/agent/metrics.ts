@@ -5,6 +5,7 @@
  */
 import type { Metric, MetricSample } from "../admin/service.ts";
 import { formatNodeId } from "../base/ids.ts";
+import { pathMetrics } from "./path-status.ts";
 import { agentReadiness, type StatusSources } from "./status.ts";
 
 /** Everything there is to measure, now. */
@@ -79,6 +80,11 @@ function packetMetrics({ dataPlane }: StatusSources): Metric[] {
   };
   perPeer("peer_tx_bytes_total", "Inner bytes sent to a peer", (peer) => peer.txBytes);
   perPeer("peer_rx_bytes_total", "Inner bytes received from a peer", (peer) => peer.rxBytes);
+  const paths = peers.flatMap(({ peer: node }) => {
+    const path = dataPlane.prober?.path(node);
+    return path === undefined ? [] : [{ node, path }];
+  });
+  metrics.push(...pathMetrics(paths));
   return metrics;
 }
 

@@ -13,6 +13,7 @@ import { formatNetworkConfig } from "../control/network/config.ts";
 import type { NetworkView } from "../control/network/view.ts";
 import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
 import type { DataPlane } from "./data-plane.ts";
+import { pathView, silentPeerWarnings, type WatchedPeer } from "./path-status.ts";
 import type { Reconciler } from "./reconciler.ts";
 import type { Session } from "./session.ts";
 
@@ -102,6 +103,7 @@ function dataplaneView({ dataPlane }: StatusSources): StatusView["dataplane"] {
     mtu: dataPlane.mtu,
     interface: OVERLAY_LINK,
     counters,
+    offloads: engine.offloads(),
   };
 }
 
@@ -123,8 +125,7 @@ function peerViews(
       subnet: peer.subnet,
       endpoint: `${peer.publicAddress}:${assigned.port}`,
       path: "udp",
-      rttMs: null,
-      lossPercent: null,
+      ...pathView(dataPlane.prober?.path(peer.node)),
       rxBytes: counters.get(peer.node)?.rxBytes ?? 0,
       txBytes: counters.get(peer.node)?.txBytes ?? 0,
     }));
@@ -154,12 +155,36 @@ function warnings({ session, dataPlane, reconciler }: StatusSources): readonly s
   for (const { name, reason } of dataPlane.engine?.offloads().off ?? []) {
     list.push(`Packets are slower than they could be: ${name} is off (${reason})`);
   }
+  list.push(...silentPeerWarnings(watchedPeers(cluster, dataPlane), Date.now()));
   list.push(...leaseWarnings(cluster, network.view()));
   const dead = cluster.members().filter((one) => one.live === false && one.id !== identity.nodeId);
   for (const member of dead) {
     list.push(`Member ${member.name} (${formatNodeId(member.id)}) does not answer`);
   }
   return list;
+}
+
+/** Every peer that is watched, with what the cluster knows of it. */
+function watchedPeers(cluster: Cluster, dataPlane: DataPlane): WatchedPeer[] {
+  const { assigned, engine, prober } = dataPlane;
+  if (assigned === undefined || engine === undefined || prober === undefined) return [];
+  const members = new Map(cluster.members().map((member) => [member.id, member]));
+  const counters = new Map(engine.counters().peers.map((peer) => [peer.peer, peer]));
+  const seen = new Map<NodeId, WatchedPeer>();
+  for (const { node, publicAddress } of assigned.peers) {
+    const path = prober.path(node);
+    if (path === undefined || seen.has(node)) continue;
+    const member = members.get(node);
+    seen.set(node, {
+      node,
+      name: member?.name ?? formatNodeId(node),
+      endpoint: `${publicAddress}:${assigned.port}`,
+      path,
+      rxPackets: counters.get(node)?.rxPackets ?? 0,
+      live: member?.live ?? null,
+    });
+  }
+  return [...seen.values()];
 }
 
 /** Leases that cannot all be right: of nodes that are gone, or two at one address. */

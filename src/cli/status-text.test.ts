@@ -34,8 +34,8 @@ describe("formatStatus", () => {
         "Data plane  udp on overlay0, MTU 1472, not encrypted, engine user",
         "Packets     1,200 sent, 1,100 received, 3 dropped (no route 3)",
         "",
-        "PEER  SUBNET        ENDPOINT        PATH      RTT  LOSS  RECEIVED     SENT",
-        "web2  10.0.91.0/24  192.0.2.2:8285  udp   0.42 ms   0 %    123 MB  2.05 kB",
+        "PEER  SUBNET        ENDPOINT        PATH      RTT  LOSS   MTU      RX       TX",
+        "web2  10.0.91.0/24  192.0.2.2:8285  udp   0.42 ms   0 %  1472  123 MB  2.05 kB",
       ].join("\n"),
     );
   });
