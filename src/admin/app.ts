@@ -21,6 +21,7 @@ import { kvRoutes } from "./kv.ts";
 import { leaseRoutes } from "./leases.ts";
 import { memberRoutes } from "./members.ts";
 import { metricsRoutes } from "./metrics.ts";
+import { pingRoutes } from "./ping.ts";
 import { type Problem, problemResponse } from "./problem.ts";
 import type { AdminService } from "./service.ts";
 import { statusRoutes } from "./status.ts";
@@ -77,6 +78,7 @@ function createRouter(service: AdminService, options: RouterOptions): Hono {
     memberRoutes,
     tokenRoutes,
     joinRoutes,
+    pingRoutes,
     kvRoutes,
     txnRoutes,
   ]) {

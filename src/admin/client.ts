@@ -17,6 +17,8 @@ import type {
   LeaseView,
   LeaveView,
   MemberView,
+  PingRequest,
+  PingView,
   Readiness,
   StatusView,
   TokenView,
@@ -28,6 +30,7 @@ import {
   LeaseSchema,
   LeaveSchema,
   MemberSchema,
+  PingSchema,
   PutConfigSchema,
   type PutConfigView,
   ReadinessSchema,
@@ -64,6 +67,7 @@ export interface AdminClient {
   revokeToken(id: string): Answer<TokenView>;
   join(request: JoinRequest): Answer<JoinView>;
   leave(): Answer<LeaveView>;
+  ping(request: PingRequest): Answer<PingView>;
 }
 
 /** A client that gives each request `timeoutMs`. Opens nothing until it is asked. */
@@ -87,6 +91,7 @@ export function createAdminClient(target: AdminTarget, timeoutMs: number): Admin
     revokeToken: (id) => ask(TokenSchema, { method: "DELETE", path: path("tokens", id) }),
     join: (request) => ask(JoinSchema, post("/join", request)),
     leave: () => ask(LeaveSchema, post("/leave", {})),
+    ping: (request) => ask(PingSchema, post("/ping", request)),
   };
 }
 

@@ -12,6 +12,7 @@ import type {
   ConfigPlanView,
   LeaseView,
   MemberView,
+  PingResultView,
   StatusView,
   TokenView,
 } from "./service.ts";
@@ -102,6 +103,17 @@ export const FAKE_MEMBERS: readonly MemberView[] = [
   },
 ];
 
+/** "web2" answers. */
+export const FAKE_PING: PingResultView = {
+  id: "0b0b0b0b0b0b0b",
+  name: "web2",
+  address: "192.0.2.2:8285",
+  rttMs: 0.42,
+  reason: null,
+  mtu: 1472,
+  pathMtu: 1500,
+};
+
 /** A token that is good, as often as wanted. */
 export const FAKE_TOKEN: TokenView = {
   id: "tok1",
@@ -136,6 +148,7 @@ export function createFakeService(overrides: Partial<AdminService> = {}): AdminS
     revokeToken: async () => ok({ ...FAKE_TOKEN, revoked: true }),
     join: async ({ peer }) =>
       ok({ clusterId: "00112233445566778899aabbccddeeff", nodeId: "0a1b2c3d4e5f60", peer }),
+    ping: async () => ok({ results: [FAKE_PING] }),
     leave: async () =>
       ok({ clusterId: "00112233445566778899aabbccddeeff", nodeId: "0a1b2c3d4e5f60" }),
     readiness: () => ({ ready: true, reasons: [] }),

@@ -139,6 +139,35 @@ export interface PeerPathView {
   readonly inUse: boolean;
 }
 
+/** One question to each peer that is meant. */
+export interface PingRequest {
+  /** Name, id or address of a peer, or "all". */
+  readonly target: string;
+  readonly through: "underlay" | "overlay";
+  readonly timeoutMs: number;
+  /** To wait before asking. */
+  readonly delayMs: number;
+  /** Look for a larger path MTU than was found. */
+  readonly raiseMtu: boolean;
+}
+
+export interface PingResultView {
+  readonly id: string;
+  readonly name: string;
+  /** What was asked: an endpoint, or an address of the overlay. */
+  readonly address: string;
+  /** Null when there was no answer; then there is a reason. */
+  readonly rttMs: number | null;
+  readonly reason: string | null;
+  /** Largest inner packet, and largest outer one, on the way there; null until found. */
+  readonly mtu: number | null;
+  readonly pathMtu: number | null;
+}
+
+export interface PingView {
+  readonly results: readonly PingResultView[];
+}
+
 export interface LeaseView {
   readonly subnet: string;
   readonly node: NodeRef;
@@ -248,6 +277,7 @@ export interface AdminService {
   revokeToken(id: string): Promise<Result<TokenView, NotFound | ClusterFailure>>;
   join(request: JoinRequest): Promise<Result<JoinView, JoinFailure>>;
   leave(): Promise<Result<LeaveView, LeaveFailure>>;
+  ping(request: PingRequest): Promise<Result<PingView, NotFound>>;
   readiness(): Readiness;
   metrics(): readonly Metric[];
 }

@@ -17,6 +17,7 @@ import type {
   LeaveView,
   MemberView,
   NodeRef,
+  PingView,
   Readiness,
   StatusView,
   TokenView,
@@ -157,6 +158,20 @@ export const JoinSchema: Schema<JoinView> = v.looseObject({
 export const LeaveSchema: Schema<LeaveView> = v.looseObject({
   nodeId: v.string(),
   clusterId: v.string(),
+});
+
+export const PingSchema: Schema<PingView> = v.looseObject({
+  results: v.array(
+    v.looseObject({
+      id: v.string(),
+      name: v.string(),
+      address: v.string(),
+      rttMs: v.nullable(v.number()),
+      reason: v.nullable(v.string()),
+      mtu: v.nullable(v.number()),
+      pathMtu: v.nullable(v.number()),
+    }),
+  ),
 });
 
 export const ReadinessSchema: Schema<Readiness> = v.looseObject({

@@ -38,6 +38,7 @@ import { type ConfigPlan, planConfig } from "../control/network/plan.ts";
 import type { Clock } from "../host/ports.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { agentMetrics } from "./metrics.ts";
+import { pingPeers } from "./ping.ts";
 import type { Reconciler } from "./reconciler.ts";
 import type { Session } from "./session.ts";
 import { agentReadiness, agentStatus } from "./status.ts";
@@ -85,9 +86,18 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
       ),
     join: options.join,
     leave: options.leave,
+    ping: (request) => pingPeers({ ...options, names: memberNames(options) }, request),
     readiness: () => agentReadiness(options),
     metrics: () => agentMetrics(options),
   };
+}
+
+function memberNames({ session }: AdminServiceOptions): ReadonlyMap<NodeId, string> {
+  return new Map(
+    session()
+      .cluster.members()
+      .map(({ id, name }) => [id, name]),
+  );
 }
 
 async function getConfig(

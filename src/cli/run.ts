@@ -17,6 +17,7 @@ import { addKv } from "./kv.ts";
 import { addLease } from "./lease.ts";
 import { addLeave } from "./leave.ts";
 import { addMember } from "./member.ts";
+import { addPing } from "./ping.ts";
 import { addStatus } from "./status.ts";
 import type { Terminal } from "./terminal.ts";
 import { addToken } from "./token.ts";
@@ -79,6 +80,7 @@ function createProgram(cli: Cli, said: Said): Command {
   );
   for (const add of [
     addStatus,
+    addPing,
     addJoin,
     addLeave,
     addConfig,
