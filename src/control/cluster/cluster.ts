@@ -14,7 +14,6 @@ import type { Clock, LogStore, Random } from "../../host/ports.ts";
 import type { Command, KvReader, StateMachine } from "../kv/types.ts";
 import { CaKey } from "./ca-key.ts";
 import { parseCertificate, pinOf } from "./certificate.ts";
-import { holdCommits } from "./commit-hold.ts";
 import { handOver, leaveCluster } from "./departure.ts";
 import { Doorkeeper } from "./doorkeeper.ts";
 import { Driver } from "./driver.ts";
@@ -145,7 +144,7 @@ class RunningCluster implements Cluster {
     this.#driver = new Driver({
       ...{ nodeId, cluster, recovered, machine, clock, random, log },
       logStore: options.logStore,
-      transport: holdCommits(this.#transport, clock),
+      transport: this.#transport,
       answer: (from, method, body) => this.#door.answer(from, method, body),
       onFatal: options.onFatal,
     });

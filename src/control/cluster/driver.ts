@@ -14,7 +14,7 @@
  * @module
  */
 import { HostError } from "../../base/host-error.ts";
-import { decodeRandomNodeId, type Index, type NodeId, type Revision } from "../../base/ids.ts";
+import { decodeRandomNodeId, type NodeId, type Revision } from "../../base/ids.ts";
 import { err, type Result } from "../../base/result.ts";
 import type { Command, KvEvent, KvReader } from "../kv/types.ts";
 import { payloadSizeBytes } from "../raft/entry-size.ts";
@@ -46,6 +46,7 @@ import {
   TICK_MS,
 } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
+import { Outgoing } from "./outgoing.ts";
 import type { CallAnswer, CallMethod, PeerReceiver } from "./peer-port.ts";
 import { Proposals } from "./proposals.ts";
 import { createRaftConfig } from "./raft-config.ts";
@@ -67,6 +68,7 @@ export class Driver implements PeerReceiver {
   readonly #raft: Raft;
   readonly #appends: AppendQueue;
   readonly #applies: ApplyQueue;
+  readonly #outgoing: Outgoing;
   readonly #snapshots: Snapshots;
   readonly #proposals: Proposals;
   readonly #reads: ReadBarriers;
@@ -87,6 +89,7 @@ export class Driver implements PeerReceiver {
     const { recovered, clock, random, log, machine } = options;
     this.#options = options;
     this.nodeId = options.nodeId;
+    this.#outgoing = new Outgoing((message) => options.transport.send(message), clock);
     this.#snapshots = new Snapshots({
       cluster: options.cluster,
       store: options.logStore,
@@ -187,14 +190,14 @@ export class Driver implements PeerReceiver {
   }
 
   /** Carries out a write exactly once, wherever the leader is. */
-  async execute<Outcome>(
+  execute<Outcome>(
     command: Command<Outcome>,
     options: ExecuteOptions = {},
   ): Promise<Result<Outcome, ClusterFailure>> {
     const { timeoutMs = EXECUTE_TIMEOUT_MS, requestId } = options;
-    const result = await this.#proposals.execute(command, { timeoutMs, requestId });
+    const result = this.#proposals.execute(command, { timeoutMs, requestId });
     // The state machine's handler for this kind of command promises the type.
-    return result as Result<Outcome, ClusterFailure>;
+    return result as Promise<Result<Outcome, ClusterFailure>>;
   }
 
   /** Resolves when local reads are linearizable with respect to this call. */
@@ -251,6 +254,7 @@ export class Driver implements PeerReceiver {
     this.#view.heard(message.from);
     // Whoever leads now will find somebody whose disk works.
     if (message.kind === "timeout_now" && this.#disk.isStalled) return;
+    this.#outgoing.received(message);
     if (!this.#raft.step(message).ok) this.refusedCount += 1;
     this.#schedulePump();
   }
@@ -270,6 +274,7 @@ export class Driver implements PeerReceiver {
 
   unreachable(node: NodeId): void {
     if (this.#isStopped) return;
+    this.#outgoing.lost(node);
     this.#raft.reportUnreachable(node);
     this.#schedulePump();
   }
@@ -288,7 +293,7 @@ export class Driver implements PeerReceiver {
 
   answer(from: NodeId, method: CallMethod, body: PlainRecord): Promise<CallAnswer> {
     this.#view.heard(from);
-    if (method === "propose") return this.#proposals.serve(body);
+    if (method === "propose") return this.#proposals.serve(from, body);
     return this.#options.answer(from, method, body);
   }
 
@@ -351,7 +356,7 @@ export class Driver implements PeerReceiver {
     const { transport } = this.#options;
     if (message.kind === "vote_response" && !message.rejected) this.#failOver.holdBack();
     if (message.kind !== "snapshot_request") {
-      transport.send(message);
+      this.#outgoing.send(message);
       return;
     }
     void this.#snapshots.send(message, transport).then((arrived) => {
@@ -386,10 +391,14 @@ export class Driver implements PeerReceiver {
 
   #apply(entries: readonly Entry[], work: StorageApply): void {
     applyEntries(this.#options.machine, entries, {
-      confChange: (change) => this.#view.setConfState(this.#raft.applyConfChange(change)),
+      confChange: (change) => {
+        this.#view.setConfState(this.#raft.applyConfChange(change));
+        // The others must know of it before they can do without whom it takes out.
+        this.#outgoing.releaseAll();
+      },
       decoded: (payload) => this.#proposals.decoded(payload),
-      applied: ({ index, request, outcome, revision, events }) => {
-        if (request !== undefined) this.#proposals.applied(request, outcome, index);
+      applied: ({ request, outcome, revision, events }) => {
+        if (request !== undefined) this.#proposals.applied(request, outcome);
         if (events.length > 0) this.#appliedListeners.tell(events, revision);
       },
     });
@@ -402,6 +411,7 @@ export class Driver implements PeerReceiver {
   /** The whole state was replaced: listeners cannot be told what changed, so they are told all. */
   #restored(): void {
     this.#reads.applied();
+    this.#proposals.restored();
     const { reader } = this.#options.machine;
     const events: KvEvent[] = [];
     for (const current of reader.list("")) {
@@ -427,12 +437,13 @@ export class Driver implements PeerReceiver {
     this.#isStopped = true;
     this.#cancelTicks();
     this.#failOver.stop();
+    this.#outgoing.stop();
     this.#proposals.stop();
     this.#reads.stop();
   }
 
   #proposalHost(client: NodeId): ConstructorParameters<typeof Proposals>[0] {
-    const { clock, transport, machine } = this.#options;
+    const { clock, transport } = this.#options;
     return {
       client,
       nodeId: this.nodeId,
@@ -446,7 +457,7 @@ export class Driver implements PeerReceiver {
       },
       forward: (target, body, timeoutMs) =>
         transport.call({ target, method: "propose", body, timeoutMs }),
-      appliedIndex: (): Index => machine.appliedIndex,
+      hurry: (node) => this.#outgoing.release(node),
       soon: (task) => soon(clock, task),
       nowMs: () => clock.nowMs(),
       wallMs: () => clock.wallMs(),

@@ -4,6 +4,7 @@
  *     payload of a normal entry        version u8 | time f64 | CBOR {c: command, r: request}
  *     payload of a membership change   version u8 | CBOR {v, t, o: [[operation, node]], x: context}
  *     entries of an append message     (kind u8 | term f64 | index f64 | size u32 | payload) ...
+ *     writes that are passed on        (size u32 | payload) ...
  *
  * Numbers are big-endian; a request is [client, sequence]. The time of a command, milliseconds
  * since 1970, has a fixed place, so that the leader can stamp what another node has encoded. The
@@ -33,6 +34,8 @@ const VERSION_SIZE = 1;
 const COMMAND_HEAD_SIZE = VERSION_SIZE + 8;
 /** Kind, term, index and size of one entry in an append message. */
 const ENTRY_HEAD_SIZE = 1 + 8 + 8 + 4;
+/** Size of one payload among many. */
+const PAYLOAD_HEAD_SIZE = 4;
 
 const KIND_NORMAL = 0;
 const KIND_CONF_CHANGE = 1;
@@ -55,11 +58,9 @@ export function encodeCommand(logged: LoggedCommand): Uint8Array {
   return payload;
 }
 
-/** A copy of `payload`, which `decodeCommand` knows, with another time. */
-export function stampCommand(payload: Uint8Array, proposedAtMs: number): Uint8Array {
-  const stamped = payload.slice();
-  viewOf(stamped).setFloat64(VERSION_SIZE, proposedAtMs);
-  return stamped;
+/** Gives `payload`, which `decodeCommand` knows and no log has yet, another time. */
+export function stampCommand(payload: Uint8Array, proposedAtMs: number): void {
+  viewOf(payload).setFloat64(VERSION_SIZE, proposedAtMs);
 }
 
 /** What `encodeCommand` wrote, or undefined. Byte strings in it are views of `payload`. */
@@ -140,6 +141,36 @@ export function decodeEntries(bytes: Uint8Array): readonly Entry[] | undefined {
     at = start + size;
   }
   return entries;
+}
+
+/** `payloads` as they travel from a follower to the leader. */
+export function packPayloads(payloads: readonly Uint8Array[]): Uint8Array {
+  let size = 0;
+  for (const payload of payloads) size += PAYLOAD_HEAD_SIZE + payload.length;
+  const bytes = new Uint8Array(size);
+  const view = viewOf(bytes);
+  let at = 0;
+  for (const payload of payloads) {
+    view.setUint32(at, payload.length);
+    bytes.set(payload, at + PAYLOAD_HEAD_SIZE);
+    at += PAYLOAD_HEAD_SIZE + payload.length;
+  }
+  return bytes;
+}
+
+/** What `packPayloads` took, as views of `bytes`, or undefined. */
+export function unpackPayloads(bytes: Uint8Array): readonly Uint8Array[] | undefined {
+  const view = viewOf(bytes);
+  const payloads: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const start = at + PAYLOAD_HEAD_SIZE;
+    if (start > bytes.length) return undefined;
+    const end = start + view.getUint32(at);
+    if (end > bytes.length) return undefined;
+    payloads.push(bytes.subarray(start, end));
+    at = end;
+  }
+  return payloads;
 }
 
 /** A proposed entry as it travels inside a message. */

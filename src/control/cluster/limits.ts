@@ -59,13 +59,21 @@ export const EXECUTE_TIMEOUT_MS = 5_000;
 export const PENDING_COUNT_MAX = 20_000;
 /** Without a known leader: how often another member is asked to take a write. */
 export const GUESS_INTERVAL_MS = 300;
-/** A leader's answer came: how long the outcome waits for being applied here as well. */
-export const READ_YOUR_WRITES_GRACE_MS = 500;
 /**
- * A commit index waits so long for a write to travel with: longer than a writer on the same
- * machine takes for its next one, and little to whoever watches at a follower.
+ * A leader says at once whether it takes in what was passed on to it. When it does not say so for
+ * so long, or the word was lost, the writes are passed on again under the same request ids.
  */
-export const COMMIT_HOLD_MS = 1;
+export const FORWARD_TIMEOUT_MS = 2_000;
+/**
+ * A write that was passed on comes back as an entry. When it does not for so long, because the disk
+ * here has stalled or nothing of the leader arrives, the leader is asked for its outcome.
+ */
+export const OUTCOME_ASK_MS = 1_000;
+/**
+ * A commit index waits so long for a write to travel with: longer than a single writer takes for
+ * its next one, and little to whoever watches at a follower.
+ */
+export const COMMIT_HOLD_MS = 4;
 /** A read index that was not answered is asked for again, with a new context. */
 export const READ_RETRY_MS = 500;
 

@@ -239,22 +239,22 @@ describe("entry codec", () => {
     expect(decodeCommand(new Uint8Array(0))).toBeUndefined();
   });
 
-  test("a stamp changes the time and nothing else, in a copy", () => {
+  test("a stamp changes the time and nothing else", () => {
     const request = { client: decodeNodeId(7), sequence: 1 };
     const logged = { command: { kind: "x", value: new Uint8Array([1]) }, request, proposedAtMs: 0 };
     const payload = encodeCommand(logged);
-    const before = payload.slice();
     for (const proposedAtMs of [1, 1_700_000_000_000, Number.MAX_SAFE_INTEGER]) {
-      const stamped = stampCommand(payload, proposedAtMs);
-      expect(decodeCommand(stamped)).toEqual({ ...logged, proposedAtMs });
+      stampCommand(payload, proposedAtMs);
+      expect(decodeCommand(payload)).toEqual({ ...logged, proposedAtMs });
+      expect(payload).toEqual(encodeCommand({ ...logged, proposedAtMs }));
     }
-    expect(payload).toEqual(before);
   });
 
   test("a time that is none is refused", () => {
     const payload = encodeCommand({ command: { kind: "x" }, request: undefined, proposedAtMs: 0 });
     for (const proposedAtMs of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53]) {
-      expect(decodeCommand(stampCommand(payload, proposedAtMs))).toBeUndefined();
+      stampCommand(payload, proposedAtMs);
+      expect(decodeCommand(payload)).toBeUndefined();
     }
   });
 

@@ -13,7 +13,7 @@ import type { PeerMessage, SnapshotRequest } from "../raft/types.ts";
 import type { PlainRecord } from "./codec.ts";
 
 /**
- * What one member may ask of another. `propose`: carry out a write (leader only). `join`: take a
+ * What one member may ask of another. `propose`: take in writes (leader only). `join`: take a
  * node in (leader only). `ca_key`: the key of the cluster's CA (voters and standbys only).
  */
 export type CallMethod = "propose" | "join" | "ca_key";

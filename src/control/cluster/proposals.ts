@@ -2,31 +2,41 @@
  * Writes on their way through the log: from `execute` on any node to the outcome, exactly once.
  *
  *     waiting --leader is here--> proposed --applied here--> done
- *     waiting --leader is elsewhere--> forwarded --answered--> answered --applied here--> done
- *     proposed, forwarded --leader or term changed, call failed--> waiting
- *     any --deadline--> failed (answered: done)
+ *     waiting --leader is elsewhere--> forwarded --applied here--> done
+ *     forwarded --not applied here for long--> asked --answered, applied here--> done
+ *     all of these --leader or term changed, refused, no word of the leader,
+ *                    a snapshot came instead of entries--> waiting
+ *     any --deadline--> failed
+ *
+ * Every node applies every entry, so the outcome of a write is found where it began; what is
+ * passed on to the leader comes back as an entry of the log, and whoever was told the outcome
+ * reads its own write there. The leader only says whether it took the writes in: once for all
+ * that were passed on together in one turn. It is asked for an outcome when the log brings none.
  *
  * A retry carries the same request id, and the state machine applies each id once, so trying
- * again after a lost answer is harmless. Driven by the driver: role changes, applied entries,
- * ticks. Holds no timer of its own.
+ * again is harmless. Driven by the driver: role changes, applied entries, ticks. Holds no timer
+ * of its own.
  *
  * @module
  */
-import type { Index, NodeId, Term } from "../../base/ids.ts";
+import type { NodeId, Term } from "../../base/ids.ts";
 import { err, ok, type Result } from "../../base/result.ts";
 import type { Command, RequestId } from "../kv/types.ts";
 import type { ProposeError } from "../raft/raft.ts";
 import type { ProposedEntry } from "../raft/types.ts";
 import type { PlainRecord } from "./codec.ts";
-import { decodeCommand, encodeCommand, type LoggedCommand, stampCommand } from "./entry-codec.ts";
-import { FieldReader } from "./fields.ts";
+import { encodeCommand, type LoggedCommand, packPayloads, stampCommand } from "./entry-codec.ts";
 import {
   COMMAND_SIZE_MAX_BYTES,
+  FORWARD_TIMEOUT_MS,
   GUESS_INTERVAL_MS,
+  MESSAGE_SIZE_MAX_BYTES,
+  OUTCOME_ASK_MS,
   PENDING_COUNT_MAX,
-  READ_YOUR_WRITES_GRACE_MS,
 } from "./limits.ts";
 import type { CallAnswer, CallFailure } from "./peer-port.ts";
+import { RequestMap } from "./request-map.ts";
+import { ServedWrites } from "./served-writes.ts";
 import type { ClusterFailure } from "./types.ts";
 
 /** What the driver lends. */
@@ -43,7 +53,8 @@ export interface ProposalHost {
     body: PlainRecord,
     timeoutMs: number,
   ): Promise<Result<PlainRecord, CallFailure>>;
-  appliedIndex(): Index;
+  /** Somebody at `node` waits for what was just applied here. */
+  hurry(node: NodeId): void;
   /** Runs `task` at the end of this turn. */
   soon(task: () => void): void;
   nowMs(): number;
@@ -52,43 +63,57 @@ export interface ProposalHost {
   explain(): ClusterFailure;
 }
 
+/** Writes that are passed on together. */
+interface Forwarded {
+  readonly kind: "forwarded";
+  readonly leader: NodeId;
+  readonly term: Term;
+  readonly sinceMs: number;
+  readonly writes: Pending[];
+}
+
+/** A write of which the leader is to tell the outcome. */
+interface Asked {
+  readonly kind: "asked";
+  readonly leader: NodeId;
+  readonly term: Term;
+}
+
 type Phase =
   | { readonly kind: "waiting" }
   | { readonly kind: "proposed"; readonly term: Term }
-  | { readonly kind: "forwarded"; readonly leader: NodeId; readonly term: Term }
-  | { readonly kind: "answered"; readonly outcome: unknown };
+  | Forwarded
+  | Asked;
 
 interface Pending {
+  readonly request: RequestId;
   /** As it goes into the log, but for its time, which the leader stamps. */
   readonly payload: Uint8Array;
+  /** Whether the log has these very bytes, so that they must not be stamped again. */
+  isLogged: boolean;
   deadlineMs: number;
   phase: Phase;
   /**
-   * Whether a leader may have taken it in, this node included. Once it may, no failure can promise
-   * that the write does not happen, whatever this node learns later.
+   * How often a leader may have taken it in, this node included. Once it may, no failure can
+   * promise that the write does not happen, whatever this node learns later.
    */
-  mayHappen: boolean;
+  takenCount: number;
   /** Told the outcome, or why there is none. */
   readonly waiters: ((result: Result<unknown, ClusterFailure>) => void)[];
 }
 
-interface Served {
-  readonly term: Term;
-  readonly deadlineMs: number;
-  readonly waiters: ((answer: CallAnswer) => void)[];
-}
+const WAITING: Phase = { kind: "waiting" };
 
 /** All writes that this node started, and those that followers passed on to it. */
 export class Proposals {
   readonly #host: ProposalHost;
-  /** Writes that began here, by request. */
-  readonly #pending = new Map<string, Pending>();
-  /** Writes that followers passed on, by request. */
-  readonly #served = new Map<string, Served>();
-  /** Of writes that were passed on, so that none is decoded twice. */
-  readonly #decoded = new WeakMap<Uint8Array, LoggedCommand>();
+  /** Writes that began here. */
+  readonly #pending = new RequestMap<Pending>();
+  readonly #served: ServedWrites;
   /** Proposed together at the end of this turn: one batch, one append message, one fsync. */
-  #outbox: { readonly key: string; readonly entry: ProposedEntry }[] = [];
+  #outbox: { readonly write: Pending | undefined; readonly entry: ProposedEntry }[] = [];
+  /** Passed on together at the end of this turn. */
+  #forwards: Forwarded[] = [];
   #sequence = 0;
   #guessCount = 0;
   #lastGuessMs = Number.NEGATIVE_INFINITY;
@@ -96,6 +121,12 @@ export class Proposals {
 
   constructor(host: ProposalHost) {
     this.#host = host;
+    this.#served = new ServedWrites({
+      isLeader: () => !this.#isStopped && host.leadership().leader === host.nodeId,
+      enqueue: (data) => this.#enqueue({ write: undefined, entry: { kind: "normal", data } }),
+      hurry: (node) => host.hurry(node),
+      wallMs: () => host.wallMs(),
+    });
   }
 
   /** Carries `command` out. */
@@ -103,18 +134,15 @@ export class Proposals {
     command: Command,
     options: { readonly timeoutMs: number; readonly requestId: RequestId | undefined },
   ): Promise<Result<unknown, ClusterFailure>> {
-    const request = options.requestId ?? {
-      client: this.#host.client,
-      sequence: ++this.#sequence,
-    };
-    const key = requestKey(request);
-    const known = this.#pending.get(key);
+    const { requestId, timeoutMs } = options;
+    const request = requestId ?? { client: this.#host.client, sequence: ++this.#sequence };
+    const known = requestId === undefined ? undefined : this.#pending.get(request);
     if (this.#isStopped) return Promise.resolve(err(STOPPED));
     if (known === undefined && this.#pending.size >= PENDING_COUNT_MAX) {
       return Promise.resolve(err(overloaded("too many writes wait for their outcome")));
     }
     return new Promise((resolve) => {
-      const deadlineMs = this.#host.nowMs() + options.timeoutMs;
+      const deadlineMs = this.#host.nowMs() + timeoutMs;
       if (known !== undefined) {
         known.deadlineMs = Math.max(known.deadlineMs, deadlineMs);
         known.waiters.push(resolve);
@@ -127,108 +155,80 @@ export class Proposals {
         resolve(err(overloaded(`it has ${payload.length} bytes, ${limit}`)));
         return;
       }
-      const waiters = [resolve];
       const pending: Pending = {
+        request,
         payload,
+        isLogged: false,
         deadlineMs,
-        phase: { kind: "waiting" },
-        mayHappen: false,
-        waiters,
+        phase: WAITING,
+        takenCount: 0,
+        waiters: [resolve],
       };
-      this.#pending.set(key, pending);
-      this.#dispatch(key, pending);
+      this.#pending.set(request, pending);
+      this.#dispatch(pending);
     });
   }
 
-  /** Serves a write that another member passed on. */
-  serve(body: PlainRecord): Promise<CallAnswer> {
-    const fields = new FieldReader(body);
-    const payload = fields.bytes("payload");
-    const timeoutMs = fields.counter("timeoutMs");
-    // Looked at before it is proposed: what cannot be decoded must never get into the log.
-    const logged = fields.failed ? undefined : decodeCommand(payload);
-    const request = logged?.request;
-    if (logged === undefined || request === undefined || payload.length > COMMAND_SIZE_MAX_BYTES) {
-      return Promise.resolve(refuse("malformed", "the request is not a write"));
-    }
-    const { leader, term } = this.#host.leadership();
-    if (leader !== this.#host.nodeId || this.#isStopped) {
-      return Promise.resolve(refuse("not_leader", "this node is not the leader"));
-    }
-    return new Promise((resolve) => {
-      const key = requestKey(request);
-      const known = this.#served.get(key);
-      if (known?.term === term) {
-        known.waiters.push(resolve);
-        return;
-      }
-      const deadlineMs = this.#host.nowMs() + timeoutMs;
-      this.#served.set(key, { term, deadlineMs, waiters: [resolve] });
-      const proposedAtMs = this.#host.wallMs();
-      const data = stampCommand(payload, proposedAtMs);
-      this.#decoded.set(data, { ...logged, proposedAtMs });
-      this.#enqueue(key, data);
-    });
+  /** Takes in writes that `from` passes on. */
+  serve(from: NodeId, body: PlainRecord): Promise<CallAnswer> {
+    return this.#served.serve(from, body);
   }
 
-  /** What the entry's payload `data` says, when that is known here already. */
+  /** What the entry's payload `data` says, when that is known here already. To be asked once. */
   decoded(data: Uint8Array): LoggedCommand | undefined {
-    return this.#decoded.get(data);
+    return this.#served.decoded(data);
   }
 
-  /** The entry of `request` was applied here, at `index`. */
-  applied(request: RequestId, outcome: unknown, index: Index): void {
-    const key = requestKey(request);
-    this.#finish(key, ok(outcome));
-    this.#answer(key, ok({ outcome, index }));
+  /** The entry of `request` was applied here. */
+  applied(request: RequestId, outcome: unknown): void {
+    const pending = this.#pending.get(request);
+    if (pending !== undefined) this.#finish(pending, ok(outcome));
+    this.#served.applied(request, outcome);
+  }
+
+  /** A snapshot took the place of entries: what was in those is only known by asking again. */
+  restored(): void {
+    for (const pending of this.#pending.values()) this.#retry(pending);
   }
 
   /** Role, term or leader changed: what was on its way may be lost. */
   leadershipChanged(): void {
     const { leader, term } = this.#host.leadership();
-    for (const [key, served] of this.#served) {
-      if (leader === this.#host.nodeId && served.term === term) continue;
-      this.#answer(key, refuse("leadership_moved", "the write was on its way already"));
-    }
-    for (const [key, pending] of this.#pending) {
-      const phase = pending.phase;
-      if (phase.kind === "answered") continue;
+    this.#served.leadershipChanged();
+    for (const pending of this.#pending.values()) {
+      const { phase } = pending;
       const stays =
         phase.kind !== "waiting" &&
         phase.term === term &&
         leader === (phase.kind === "proposed" ? this.#host.nodeId : phase.leader);
-      if (stays) continue;
-      pending.phase = { kind: "waiting" };
-      this.#dispatch(key, pending);
+      if (!stays) this.#retry(pending);
     }
   }
 
   /** Tries again what waits, and gives up what is past its deadline. */
   tick(): void {
     const nowMs = this.#host.nowMs();
-    for (const [key, served] of this.#served) {
-      if (nowMs >= served.deadlineMs) this.#answer(key, refuse("timeout", "not applied in time"));
-    }
     const guess = this.#guess(nowMs);
-    for (const [key, pending] of this.#pending) {
-      if (nowMs < pending.deadlineMs) {
-        if (pending.phase.kind === "waiting") this.#dispatch(key, pending, guess);
+    for (const pending of this.#pending.values()) {
+      const { phase, deadlineMs } = pending;
+      if (nowMs < deadlineMs) {
+        if (phase.kind === "waiting") this.#dispatch(pending, guess);
+        const isLate = phase.kind === "forwarded" && nowMs - phase.sinceMs >= OUTCOME_ASK_MS;
+        if (isLate) void this.#ask(pending, { ...phase, kind: "asked" });
         continue;
       }
-      const { phase, mayHappen } = pending;
-      const failure = () =>
-        err(mayHappen ? undetermined(this.#host.explain()) : this.#host.explain());
-      this.#finish(key, phase.kind === "answered" ? ok(phase.outcome) : failure());
+      const failure = this.#host.explain();
+      this.#finish(pending, err(pending.takenCount > 0 ? undetermined(failure) : failure));
     }
   }
 
   /** Fails everything: the node stops. */
   stop(): void {
     this.#isStopped = true;
-    for (const key of [...this.#pending.keys()]) this.#finish(key, err(STOPPED));
-    for (const key of [...this.#served.keys()]) {
-      this.#answer(key, refuse("not_leader", "this node stops"));
+    for (const pending of this.#pending.values()) {
+      this.#finish(pending, err(pending.takenCount > 0 ? undetermined(STOPPED) : STOPPED));
     }
+    this.#served.stop(refuse("not_leader", "this node stops"));
   }
 
   /**
@@ -243,53 +243,81 @@ export class Proposals {
     return others[this.#guessCount++ % others.length];
   }
 
-  #dispatch(key: string, pending: Pending, guess?: NodeId): void {
+  #retry(pending: Pending): void {
+    pending.phase = WAITING;
+    this.#dispatch(pending);
+  }
+
+  #dispatch(pending: Pending, guess?: NodeId): void {
     const known = this.#host.leadership();
     const { term } = known;
     const leader = known.leader ?? guess;
     if (leader === undefined) return;
-    if (leader === this.#host.nodeId) {
-      pending.phase = { kind: "proposed", term };
-      this.#enqueue(key, stampCommand(pending.payload, this.#host.wallMs()));
+    if (leader !== this.#host.nodeId) {
+      this.#forward(pending, { leader, term });
       return;
     }
-    pending.phase = { kind: "forwarded", leader, term };
-    void this.#forward(key, pending, leader);
+    const data = pending.isLogged ? pending.payload.slice() : pending.payload;
+    stampCommand(data, this.#host.wallMs());
+    pending.isLogged = true;
+    pending.phase = { kind: "proposed", term };
+    this.#enqueue({ write: pending, entry: { kind: "normal", data } });
   }
 
-  async #forward(key: string, pending: Pending, leader: NodeId): Promise<void> {
-    const phase = pending.phase;
-    const timeoutMs = Math.max(1, Math.ceil(pending.deadlineMs - this.#host.nowMs()));
-    const body = { payload: pending.payload, timeoutMs };
-    const mightBefore = pending.mayHappen;
-    pending.mayHappen = true;
-    const result = await this.#host.forward(leader, body, timeoutMs);
-    if (!result.ok && isNotTaken(result.error)) pending.mayHappen = mightBefore;
-    if (this.#pending.get(key) !== pending || pending.phase !== phase) return;
-    if (result.ok) {
-      const index = result.value["index"];
-      const isHere = typeof index === "number" && this.#host.appliedIndex() >= index;
-      const outcome = result.value["outcome"];
-      if (isHere) {
-        this.#finish(key, ok(outcome));
-        return;
-      }
-      // The caller may read here next: wait until its write can be seen, but not for long.
-      pending.phase = { kind: "answered", outcome };
-      pending.deadlineMs = Math.min(
-        pending.deadlineMs,
-        this.#host.nowMs() + READ_YOUR_WRITES_GRACE_MS,
-      );
-    } else if (result.error.kind === "refused" && result.error.reason === "overloaded") {
-      this.#finish(key, err(overloaded(result.error.detail)));
-    } else {
-      pending.phase = { kind: "waiting" }; // The next tick tries again.
+  #forward(pending: Pending, to: { readonly leader: NodeId; readonly term: Term }): void {
+    if (this.#forwards.length === 0) this.#host.soon(() => this.#flushForwards());
+    let batch = this.#forwards.at(-1);
+    if (batch === undefined || batch.leader !== to.leader || batch.term !== to.term) {
+      batch = { kind: "forwarded", ...to, sinceMs: this.#host.nowMs(), writes: [] };
+      this.#forwards.push(batch);
+    }
+    pending.phase = batch;
+    batch.writes.push(pending);
+  }
+
+  #flushForwards(): void {
+    const batches = this.#forwards;
+    this.#forwards = [];
+    for (const batch of batches) {
+      // A write may have been finished, or gone another way, since it was put there.
+      const writes = batch.writes.filter((pending) => pending.phase === batch);
+      for (const part of inParts(writes)) void this.#sendForward(batch, part);
     }
   }
 
-  #enqueue(key: string, data: Uint8Array): void {
+  async #sendForward(batch: Forwarded, writes: readonly Pending[]): Promise<void> {
+    for (const pending of writes) pending.takenCount += 1;
+    const body = { writes: packPayloads(writes.map(({ payload }) => payload)) };
+    const result = await this.#host.forward(batch.leader, body, FORWARD_TIMEOUT_MS);
+    if (!result.ok) this.#failed(batch, writes, result.error); // Else they come back as entries.
+  }
+
+  async #ask(pending: Pending, phase: Asked): Promise<void> {
+    pending.phase = phase;
+    pending.takenCount += 1;
+    const timeoutMs = Math.max(1, Math.ceil(pending.deadlineMs - this.#host.nowMs()));
+    const body = { writes: packPayloads([pending.payload]), outcome: true };
+    const result = await this.#host.forward(phase.leader, body, timeoutMs);
+    if (!result.ok) this.#failed(phase, [pending], result.error);
+    else if (pending.phase === phase) this.#finish(pending, ok(result.value["outcome"]));
+  }
+
+  #failed(phase: Phase, writes: readonly Pending[], error: CallFailure): void {
+    const isOverloaded = error.kind === "refused" && error.reason === "overloaded";
+    for (const pending of writes) {
+      if (isNotTaken(error)) pending.takenCount -= 1;
+      if (pending.phase !== phase) continue;
+      // The next tick tries again. A write that another leader may have has to be found out.
+      pending.phase = WAITING;
+      if (isOverloaded && pending.takenCount === 0) {
+        this.#finish(pending, err(overloaded(error.detail)));
+      }
+    }
+  }
+
+  #enqueue(item: { readonly write: Pending | undefined; readonly entry: ProposedEntry }): void {
     if (this.#outbox.length === 0) this.#host.soon(() => this.#flush());
-    this.#outbox.push({ key, entry: { kind: "normal", data } });
+    this.#outbox.push(item);
   }
 
   #flush(): void {
@@ -297,38 +325,26 @@ export class Proposals {
     this.#outbox = [];
     const result = this.#host.propose(batch.map((item) => item.entry));
     if (result.ok) {
-      for (const { key } of batch) {
-        const pending = this.#pending.get(key);
-        if (pending !== undefined) pending.mayHappen = true;
-      }
+      for (const { write } of batch) if (write !== undefined) write.takenCount += 1;
+      this.#served.settle(ok({}));
       return;
     }
     const isBusy = result.error.kind === "dropped" && result.error.reason === "too_busy";
-    for (const { key } of batch) {
-      const pending = this.#pending.get(key);
-      if (isBusy) {
-        const detail = "the leader has too many writes under way";
-        this.#finish(key, err(overloaded(detail)));
-        this.#answer(key, refuse("overloaded", detail));
-      } else {
-        if (pending?.phase.kind === "proposed") pending.phase = { kind: "waiting" };
-        this.#answer(key, refuse("not_leader", "leadership is being handed over"));
-      }
+    const busy = "the leader has too many writes under way";
+    for (const { write } of batch) {
+      if (write?.phase.kind !== "proposed") continue;
+      write.phase = WAITING;
+      if (isBusy && write.takenCount === 0) this.#finish(write, err(overloaded(busy)));
     }
+    this.#served.settle(
+      isBusy ? refuse("overloaded", busy) : refuse("not_leader", "leadership is being handed over"),
+    );
   }
 
-  #finish(key: string, result: Result<unknown, ClusterFailure>): void {
-    const pending = this.#pending.get(key);
-    if (pending === undefined) return;
-    this.#pending.delete(key);
+  #finish(pending: Pending, result: Result<unknown, ClusterFailure>): void {
+    pending.phase = WAITING;
+    if (!this.#pending.delete(pending.request)) return;
     for (const waiter of pending.waiters) waiter(result);
-  }
-
-  #answer(key: string, answer: CallAnswer): void {
-    const served = this.#served.get(key);
-    if (served === undefined) return;
-    this.#served.delete(key);
-    for (const waiter of served.waiters) waiter(answer);
   }
 }
 
@@ -345,15 +361,25 @@ function isNotTaken(failure: CallFailure): boolean {
   return failure.kind === "refused" && UNREAD_REASONS.has(failure.reason);
 }
 
-/** `failure` of a write that may have left this node. */
-function undetermined(failure: ClusterFailure): ClusterFailure {
-  const warning = "the write may still happen";
-  if (failure.detail.includes(warning)) return failure;
-  return { ...failure, detail: `${failure.detail}; ${warning}` };
+/** `writes` in order, in parts that one message holds; a larger one travels alone. */
+function inParts(writes: readonly Pending[]): readonly (readonly Pending[])[] {
+  const parts: Pending[][] = [];
+  let sizeBytes = Number.POSITIVE_INFINITY;
+  for (const pending of writes) {
+    sizeBytes += pending.payload.length;
+    if (sizeBytes > MESSAGE_SIZE_MAX_BYTES) {
+      parts.push([]);
+      sizeBytes = pending.payload.length;
+    }
+    parts.at(-1)?.push(pending);
+  }
+  return parts;
 }
 
-function requestKey(request: RequestId): string {
-  return `${request.client}/${request.sequence}`;
+/** `failure` of a write that may have left this node: of a kind that promises nothing. */
+function undetermined({ detail }: ClusterFailure): ClusterFailure {
+  const warning = "the write may still happen";
+  return { kind: "timeout", detail: detail.includes(warning) ? detail : `${detail}; ${warning}` };
 }
 
 function refuse(reason: string, detail: string): CallAnswer {

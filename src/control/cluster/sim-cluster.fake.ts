@@ -24,7 +24,6 @@ import type {
 import type { StateMachine } from "../kv/types.ts";
 import type { PeerMessage, SnapshotRequest } from "../raft/types.ts";
 import { decodeRecord, encodeValue, type PlainRecord } from "./codec.ts";
-import { holdCommits } from "./commit-hold.ts";
 import { Driver } from "./driver.ts";
 import { messageFromRecord, messageToRecord } from "./message-codec.ts";
 import type {
@@ -380,7 +379,7 @@ export class SimCluster {
       machine: node.machine,
       clock: this.clock,
       random: this.random,
-      transport: holdCommits(this.#transport(node), this.clock),
+      transport: this.#transport(node),
       log: this.#log.with({ node: node.id }),
       answer: (from, method) => this.answer(node.id, from, method),
       onFatal: (error) => {
@@ -440,7 +439,9 @@ export class SimCluster {
     const bytes = encodeValue(body);
     await this.#pause(from);
     const receiver = this.nodes.get(target)?.receiver;
-    if (receiver === undefined || this.#isLost(from, target)) return err({ kind: "unreachable" });
+    // A process that is gone refuses connections.
+    if (receiver === undefined) return err({ kind: "not_sent" });
+    if (this.#isLost(from, target)) return err({ kind: "unreachable" });
     const timeout = new Promise<undefined>((resolve) =>
       this.clock.after(timeoutMs, () => resolve(undefined)),
     );
