@@ -18,7 +18,7 @@ import { FieldReader } from "./fields.ts";
 import { confStateFromRecord, confStateToRecord } from "./message-codec.ts";
 
 /** Small enough to leave room for others on a link, large enough to amortize a frame. */
-export const SNAPSHOT_CHUNK_SIZE_BYTES = 256 * 1024;
+export const SNAPSHOT_CHUNK_SIZE_BYTES = 64 * 1024;
 /** A state beyond this is not ours: it must fit in memory twice while it is installed. */
 export const SNAPSHOT_SIZE_MAX_BYTES = 512 * 1024 * 1024;
 /** The state machine promises parts well under 1 MiB. */

@@ -23,14 +23,18 @@ interface Budget {
   deletedCount: number;
 }
 
+const PUT_DONE: OperationResult = { kind: "put" };
+const ONE_PUT_DONE: readonly OperationResult[] = [PUT_DONE];
+
 /** Does `command`, wholly or not at all. */
 export function applyTxn(writer: KvWriter, command: KvCommand): TxnOutcome {
   const refusal = checkTxn(command);
   if (refusal !== undefined) return refusal;
   const succeeded = command.compare.every((compare) => holds(writer, compare));
+  const operations = succeeded ? command.success : command.failure;
   const budget: Budget = { responseBytes: 0, deletedCount: 0 };
   const results: OperationResult[] = [];
-  for (const operation of succeeded ? command.success : command.failure) {
+  for (const operation of operations) {
     results.push(doOperation(writer, operation, budget));
     const exceeded = checkBudget(budget);
     if (exceeded !== undefined) {
@@ -39,7 +43,9 @@ export function applyTxn(writer: KvWriter, command: KvCommand): TxnOutcome {
     }
   }
   const revision = writer.changed ? writer.changeRevision : writer.revision;
-  return { kind: "done", succeeded, revision, results };
+  // Outcomes are kept for retries by the ten thousand, and most are of one put.
+  const shared = results.length === 1 && results[0] === PUT_DONE ? ONE_PUT_DONE : results;
+  return { kind: "done", succeeded, revision, results: shared };
 }
 
 function checkBudget(budget: Budget): TxnRefusal | undefined {
@@ -56,7 +62,7 @@ function doOperation(writer: KvWriter, operation: Operation, budget: Budget): Op
   switch (operation.kind) {
     case "put":
       writer.put(operation.key, operation.value, operation.ttlSeconds);
-      return { kind: "put" };
+      return PUT_DONE;
     case "renew": {
       const ttl = writer.renew(operation.key, operation.ttlSeconds);
       return { kind: "renew", ttlSeconds: ttl?.seconds ?? null };

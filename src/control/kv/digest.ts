@@ -7,6 +7,7 @@
  *
  * @module
  */
+import type { NodeId } from "../../base/ids.ts";
 import type { KeyValue } from "./types.ts";
 
 const TWO_32 = 2 ** 32;
@@ -14,6 +15,10 @@ const LOW_MULTIPLIER = 0xcc9e2d51;
 const HIGH_MULTIPLIER = 0x1b873593;
 const LOW_SEED = 0x9747b28c;
 const HIGH_SEED = 0x3c6ef372;
+
+/** First number of the members that are no pairs. */
+const CLIENT = 0;
+const OUTCOME = 1;
 
 /** Sum of the hashes of a set of members. */
 export class SetDigest {
@@ -42,34 +47,62 @@ export class SetDigest {
       high = mixHigh(high, value[i]!);
     }
     const { createRevision, modRevision, version, ttl } = pair;
-    const numbers = [createRevision, modRevision, version];
-    if (ttl !== undefined) numbers.push(ttl.seconds, ttl.epoch);
-    this.#numbers(low, high, numbers, sign);
+    low = mixLow3(low, createRevision, modRevision, version);
+    high = mixHigh3(high, createRevision, modRevision, version);
+    if (ttl !== undefined) {
+      low = mixLowNumber(mixLowNumber(low, ttl.seconds), ttl.epoch);
+      high = mixHighNumber(mixHighNumber(high, ttl.seconds), ttl.epoch);
+    }
+    this.#add(low, high, sign);
   }
 
-  /** Adds a list of safe integers from 0 as one member, or takes it out (`sign` −1). */
-  numbers(numbers: readonly number[], sign: 1 | -1): void {
-    this.#numbers(LOW_SEED, HIGH_SEED, numbers, sign);
+  /** Adds a client of which everything up to `floor` (from −1) is forgotten, or takes it out. */
+  client(client: NodeId, floor: number, sign: 1 | -1): void {
+    this.#request(CLIENT, client, floor + 1, sign);
+  }
+
+  /** Adds a request of `client` whose outcome is remembered, or takes it out. */
+  outcome(client: NodeId, sequence: number, sign: 1 | -1): void {
+    this.#request(OUTCOME, client, sequence, sign);
   }
 
   /** The digest, with `salt` mixed in, as 16 hexadecimal digits. */
   toHex(salt: readonly number[]): string {
-    const copy = new SetDigest();
-    copy.#numbers(this.#low, this.#high, salt, 1);
-    return hex(copy.#low) + hex(copy.#high);
+    let low = this.#low;
+    let high = this.#high;
+    for (const number of salt) {
+      low = mixLowNumber(low, number);
+      high = mixHighNumber(high, number);
+    }
+    return hex(finish(low)) + hex(finish(high));
   }
 
-  #numbers(lowStart: number, highStart: number, numbers: readonly number[], sign: 1 | -1): void {
-    let low = lowStart;
-    let high = highStart;
-    for (const number of numbers) {
-      const upper = (number / TWO_32) | 0;
-      low = mixLow(mixLow(low, number | 0), upper);
-      high = mixHigh(mixHigh(high, number | 0), upper);
-    }
+  #request(kind: number, client: number, number: number, sign: 1 | -1): void {
+    const low = mixLow3(LOW_SEED, kind, client, number);
+    this.#add(low, mixHigh3(HIGH_SEED, kind, client, number), sign);
+  }
+
+  #add(low: number, high: number, sign: 1 | -1): void {
     this.#low = (this.#low + sign * finish(low)) | 0;
     this.#high = (this.#high + sign * finish(high)) | 0;
   }
+}
+
+function mixLow3(lane: number, a: number, b: number, c: number): number {
+  return mixLowNumber(mixLowNumber(mixLowNumber(lane, a), b), c);
+}
+
+function mixHigh3(lane: number, a: number, b: number, c: number): number {
+  return mixHighNumber(mixHighNumber(mixHighNumber(lane, a), b), c);
+}
+
+/** A safe integer from 0 is two words. */
+function mixLowNumber(lane: number, number: number): number {
+  return mixLow(mixLow(lane, number | 0), (number / TWO_32) | 0);
+}
+
+function mixHighNumber(lane: number, number: number): number {
+  return mixHigh(mixHigh(lane, number | 0), (number / TWO_32) | 0);
 }
 
 function mixLow(lane: number, word: number): number {

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { decodeIndex, decodeRevision, decodeTerm } from "../../base/ids.ts";
 import { kvHandlers } from "./handlers.ts";
 import { eventKey, eventsSize, History } from "./history.ts";
-import { WATCH_STEP_REVISIONS_MAX } from "./limits.ts";
+import { EVENT_OVERHEAD_BYTES, WATCH_STEP_REVISIONS_MAX } from "./limits.ts";
 import { readPast } from "./past.ts";
 import { createStateMachine } from "./state-machine.ts";
 import { type Operation, txn } from "./txn.ts";
@@ -55,11 +55,11 @@ describe("History", () => {
   });
 
   test("is bounded by bytes too, be it by one revision", () => {
-    const history = new History({ revisionsMax: 100, sizeMaxBytes: 50 });
+    const history = new History({ revisionsMax: 100, sizeMaxBytes: 2 * EVENT_OVERHEAD_BYTES + 50 });
     for (let at = 1; at <= 5; at++) history.append(entry(at, "x".repeat(20)));
     expect(revisionsFrom(history, 4)).toEqual([4, 5]);
     expect(history.from(revision(3))).toBeUndefined();
-    history.append(entry(6, "x".repeat(60)));
+    history.append(entry(6, "x".repeat(2 * EVENT_OVERHEAD_BYTES)));
     expect(Number(history.oldestRevision)).toBe(6);
   });
 
@@ -261,5 +261,5 @@ test("eventsSize: what the events keep alive, before and after", () => {
   };
   expect(
     eventsSize([putEvent(1, "1234"), { kind: "delete", key: "/k", revision: mod, previous: pair }]),
-  ).toBe(11);
+  ).toBe(2 * EVENT_OVERHEAD_BYTES + 11);
 });

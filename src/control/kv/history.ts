@@ -9,7 +9,7 @@
  */
 import { assert } from "../../base/assert.ts";
 import { decodeRevision, type Revision } from "../../base/ids.ts";
-import { HISTORY_REVISIONS_MAX, HISTORY_SIZE_MAX_BYTES } from "./limits.ts";
+import { EVENT_OVERHEAD_BYTES, HISTORY_REVISIONS_MAX, HISTORY_SIZE_MAX_BYTES } from "./limits.ts";
 import type { KeyValue, KvEvent, KvHistory, RevisionEvents } from "./types.ts";
 
 /** The limits, for tests with smaller ones. */
@@ -108,9 +108,9 @@ export function eventKey(event: KvEvent): string {
   return event.kind === "put" ? event.current.key : event.key;
 }
 
-/** Bytes of keys and values that `events` keep alive. */
+/** Bytes that `events` keep alive. */
 export function eventsSize(events: readonly KvEvent[]): number {
-  let size = 0;
+  let size = events.length * EVENT_OVERHEAD_BYTES;
   for (const event of events) {
     size += pairSize(event.previous);
     if (event.kind === "put") size += pairSize(event.current);

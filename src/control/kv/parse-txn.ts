@@ -49,13 +49,13 @@ function parseOperation(item: unknown): Operation | undefined {
   if (!isRecord(item)) return undefined;
   const { kind, key, prefix, value, limit, ttlSeconds } = item;
   if (ttlSeconds !== undefined && !isCounter(ttlSeconds)) return undefined;
-  const ttl = ttlSeconds === undefined ? {} : { ttlSeconds };
   switch (kind) {
     case "put":
       if (typeof key !== "string" || !(value instanceof Uint8Array)) return undefined;
-      return { kind, key, value, ...ttl };
+      return ttlSeconds === undefined ? { kind, key, value } : { kind, key, value, ttlSeconds };
     case "renew":
-      return typeof key === "string" ? { kind, key, ...ttl } : undefined;
+      if (typeof key !== "string") return undefined;
+      return ttlSeconds === undefined ? { kind, key } : { kind, key, ttlSeconds };
     case "get":
     case "delete":
       return typeof key === "string" ? { kind, key } : undefined;

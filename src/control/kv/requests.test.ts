@@ -77,11 +77,21 @@ test("RequestTable: a reloaded table forgets the same and has the same digest ev
     table.remember(id(1 + ((i * 5) % 4), i), i % 7 === 0 ? "x".repeat(700) : i);
     const copy = reloaded(table);
     expect(copy.digest([1])).toBe(table.digest([1]));
-    expect(copy.outcomes()).toEqual(table.outcomes());
+    expect([...copy.outcomes()]).toEqual([...table.outcomes()]);
     expect(copy.clients()).toEqual(table.clients());
     copy.remember(id(9, i), "new");
     const other = reloaded(table);
     other.remember(id(9, i), "new");
     expect(copy.digest([1])).toBe(other.digest([1]));
   }
+});
+
+test("RequestTable: the outcomes handed out are those of that moment", () => {
+  const table = new RequestTable(LIMITS);
+  for (let sequence = 0; sequence < 4; sequence++) table.remember(id(1, sequence), sequence);
+  const then = table.outcomes();
+  const sequences = () => [...then].map(({ sequence }) => sequence);
+  expect(sequences()).toEqual([0, 1, 2, 3]);
+  for (let sequence = 4; sequence < 20; sequence++) table.remember(id(1, sequence), sequence);
+  expect(sequences()).toEqual([0, 1, 2, 3]);
 });

@@ -66,10 +66,6 @@ const LIMITS: RequestLimits = {
   clientsMax: CLIENTS_REMEMBERED_MAX,
 };
 
-/** What a member of the digest stands for. */
-const DIGEST_CLIENT = 0;
-const DIGEST_OUTCOME = 1;
-
 /** The table. Invariant: each outcome of a client is in the queue once, and the other way. */
 export class RequestTable {
   readonly #limits: RequestLimits;
@@ -133,11 +129,11 @@ export class RequestTable {
     return Array.from(this.#clients.values(), ({ client, floor }) => ({ client, floor }));
   }
 
-  /** The outcomes in order; a copy. */
-  outcomes(): readonly RememberedOutcome[] {
-    return this.#queue
-      .slice(this.#queueStart)
-      .map(({ record, sequence, outcome }) => ({ client: record.client, sequence, outcome }));
+  /** The outcomes in order, as they are now. Costs next to nothing until it is walked. */
+  outcomes(): Iterable<RememberedOutcome> {
+    return {
+      [Symbol.iterator]: iterateOutcomes.bind(undefined, this.#queue.slice(this.#queueStart)),
+    };
   }
 
   /** Digest of who asked for what; the outcomes follow from the log and are left out. */
@@ -149,7 +145,7 @@ export class RequestTable {
     const record: ClientRecord = { client, floor, outcomes: new Map() };
     this.#clients.set(client, record);
     this.#newest = record;
-    this.#digest.numbers([DIGEST_CLIENT, client, floor + 1], 1);
+    this.#digest.client(client, floor, 1);
     return record;
   }
 
@@ -168,7 +164,7 @@ export class RequestTable {
     record.outcomes.set(sequence, remembered);
     this.#queue.push(remembered);
     this.#sizeBytes += remembered.sizeBytes;
-    this.#digest.numbers([DIGEST_OUTCOME, client, sequence], 1);
+    this.#digest.outcome(client, sequence, 1);
   }
 
   #forgetOutcome(): void {
@@ -179,12 +175,12 @@ export class RequestTable {
       this.#queueStart = 0;
     }
     this.#sizeBytes -= sizeBytes;
-    this.#digest.numbers([DIGEST_OUTCOME, record.client, sequence], -1);
+    this.#digest.outcome(record.client, sequence, -1);
     record.outcomes.delete(sequence);
     if (sequence <= record.floor) return;
-    this.#digest.numbers([DIGEST_CLIENT, record.client, record.floor + 1], -1);
+    this.#digest.client(record.client, record.floor, -1);
     record.floor = sequence;
-    this.#digest.numbers([DIGEST_CLIENT, record.client, record.floor + 1], 1);
+    this.#digest.client(record.client, record.floor, 1);
   }
 
   /** Forgets the client that was silent longest, after all outcomes that are as old as its own. */
@@ -193,6 +189,12 @@ export class RequestTable {
     if (record === undefined) return;
     while (record.outcomes.size > 0) this.#forgetOutcome();
     this.#clients.delete(record.client);
-    this.#digest.numbers([DIGEST_CLIENT, record.client, record.floor + 1], -1);
+    this.#digest.client(record.client, record.floor, -1);
+  }
+}
+
+function* iterateOutcomes(queue: readonly Remembered[]): IterableIterator<RememberedOutcome> {
+  for (const { record, sequence, outcome } of queue) {
+    yield { client: record.client, sequence, outcome };
   }
 }

@@ -26,6 +26,8 @@ import { Store } from "./store.ts";
 import type { KeyTtl, KeyValue, SnapshotPart } from "./types.ts";
 
 const FORMAT = 1;
+/** Numbers and heads of a row of a pair, bytes at most: many small pairs make a part too. */
+const PAIR_ROW_OVERHEAD_BYTES = 64;
 
 /** What a state machine is at one moment; none of it changes any more. */
 export interface FrozenState {
@@ -34,7 +36,7 @@ export interface FrozenState {
   readonly compactRevision: Revision;
   readonly hash: string;
   readonly clients: readonly RememberedClient[];
-  readonly outcomes: readonly RememberedOutcome[];
+  readonly outcomes: Iterable<RememberedOutcome>;
   readonly pairs: FrozenMap<KeyValue>;
 }
 
@@ -85,24 +87,29 @@ function* batches<Item>(
 }
 
 function* writePairs(pairs: FrozenMap<KeyValue>): IterableIterator<SnapshotPart> {
-  let small: KeyValue[] = [];
+  let rows: (readonly unknown[])[] = [];
   let size = 0;
-  const row = (p: KeyValue) => [p.key, p.value, ...aboutPair(p), ...aboutTtl(p)];
   for (const [, pair] of pairs.entries("")) {
-    const pairSize = pair.key.length + pair.value.length;
-    if (small.length > 0 && size + pairSize > SNAPSHOT_PART_SIZE_BYTES) {
-      yield* batches("pairs", small, row);
-      small = [];
+    const rowSize = pair.key.length + pair.value.length + PAIR_ROW_OVERHEAD_BYTES;
+    if (rows.length > 0 && size + rowSize > SNAPSHOT_PART_SIZE_BYTES) {
+      yield { kind: "pairs", rows };
+      rows = [];
       size = 0;
     }
-    if (pairSize > SNAPSHOT_PART_SIZE_BYTES) {
+    if (rowSize > SNAPSHOT_PART_SIZE_BYTES) {
       yield* writePieces(pair);
     } else {
-      small.push(pair);
-      size += pairSize;
+      rows.push(pairRow(pair));
+      size += rowSize;
     }
   }
-  yield* batches("pairs", small, row);
+  if (rows.length > 0) yield { kind: "pairs", rows };
+}
+
+function pairRow(pair: KeyValue): readonly unknown[] {
+  const { key, value, createRevision, modRevision, version, ttl } = pair;
+  if (ttl === undefined) return [key, value, createRevision, modRevision, version];
+  return [key, value, createRevision, modRevision, version, ttl.seconds, ttl.epoch];
 }
 
 function* writePieces(pair: KeyValue): IterableIterator<SnapshotPart> {

@@ -218,6 +218,24 @@ test("snapshot: values larger than a part are cut and joined again", () => {
   expect(copy.reader.get("/large")).toEqual(machine.reader.get("/large")!);
 });
 
+test("snapshot: no part is more than a moment's work, however small its rows are", () => {
+  const machine = createStateMachine(kvHandlers);
+  for (let i = 0; i < 3000; i++) {
+    // One client for each three requests, and renewals, so that all kinds of rows are many.
+    const operation = i % 2 === 0 ? put(`/${i}`, "") : { ...put(`/${i}`, ""), ttlSeconds: 9 };
+    applyNext(machine, txn({ success: [operation] }), id(1 + (i % 1000), i));
+  }
+  const rowCounts = new Map<unknown, number>();
+  for (const part of machine.snapshot()) {
+    expect(plainSize(part)).toBeLessThan(1.1 * SNAPSHOT_PART_SIZE_BYTES);
+    const { kind, rows } = part;
+    if (!Array.isArray(rows)) continue;
+    expect(rows.length).toBeLessThan(2000);
+    rowCounts.set(kind, (rowCounts.get(kind) ?? 0) + rows.length);
+  }
+  expect(Object.fromEntries(rowCounts)).toEqual({ clients: 1000, outcomes: 3000, pairs: 3000 });
+});
+
 test("restore: every part lost or repeated is found, and nothing changes", () => {
   const parts = overTheWire(largeMachine().snapshot());
   expect(parts.length).toBeGreaterThan(6);

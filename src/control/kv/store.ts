@@ -92,15 +92,16 @@ export class Store implements KvWriter {
     const modRevision = this.changeRevision;
     const change = this.#changes.get(key);
     const old = change === undefined ? this.#pairs.get(key) : change.current;
-    const pair: KeyValue = {
+    const lasting = {
       key,
       // The command's bytes may lie in a receive buffer: they are copied, not kept alive with it.
       value: new Uint8Array(value),
       createRevision: old?.createRevision ?? modRevision,
       modRevision,
       version: old === undefined ? 1 : nextVersion(old, modRevision),
-      ...(ttlSeconds === undefined ? undefined : { ttl: this.#newTtl(ttlSeconds) }),
     };
+    const pair: KeyValue =
+      ttlSeconds === undefined ? lasting : { ...lasting, ttl: this.#newTtl(ttlSeconds) };
     if (change === undefined) this.#changes.set(key, { previous: old, current: pair });
     else change.current = pair;
     this.#set(pair);

@@ -1,0 +1,232 @@
+/**
+ * How long saving a snapshot stops the event loop, in a store of 10,000 leases and 50,000 keys.
+ *
+ *     scripts/bench stalls [--saves N] [--folder FOLDER]
+ *
+ * The real state machine, encoding, and snapshot file on a disk, while a probe asks for its turn as
+ * often as it can and puts go on being applied: the longest time between two turns is the stall.
+ * Beside it the pieces that can be seen from outside: taking the state as it is (`freeze`), making
+ * and encoding one chunk. The first save is cold: code that runs for the first time is slow.
+ *
+ * Runs itself once more with the collector's own log, for its pauses: they stop the loop too.
+ *
+ * @module
+ */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { parseAddress } from "../../src/base/address.ts";
+import { decodeIndex, decodeNodeId, decodeTerm } from "../../src/base/ids.ts";
+import { encodeSnapshotBody } from "../../src/control/cluster/snapshot-codec.ts";
+import { kvHandlers } from "../../src/control/kv/handlers.ts";
+import { createStateMachine } from "../../src/control/kv/state-machine.ts";
+import { txn } from "../../src/control/kv/txn.ts";
+import type { Command, StateMachine } from "../../src/control/kv/types.ts";
+import { acquireLease, putConfig } from "../../src/control/network/commands.ts";
+import { networkHandlers } from "../../src/control/network/handlers.ts";
+import { openSystemClock } from "../../src/host/clock/system-clock.ts";
+import { openSystemRandom } from "../../src/host/random/system-random.ts";
+import { openWal } from "../../src/host/wal/wal.ts";
+import { quantile } from "./store/figures.ts";
+import { table } from "./store/report.ts";
+
+const LEASE_COUNT = 10_000;
+const KEY_COUNT = 50_000;
+const VALUE = new Uint8Array(256).fill(120);
+/** What the project wants to keep to. */
+const STALL_TARGET_MS = 10;
+const PUTS_PER_TURN = 2;
+const IDLE_MS = 1000;
+const GC_PAUSE = /p=([0-9.]+)ms/g;
+/** Makes the runtime log each collection. */
+const GC_LOG = "BUN_JSC_logGC";
+
+/** One save. */
+interface SaveFigures {
+  readonly name: string;
+  /** Longest time between two turns of the loop. */
+  readonly stallMs: number;
+  readonly stallP99Ms: number;
+  readonly freezeMs: number;
+  readonly chunkMs: number;
+  readonly totalMs: number;
+}
+
+class Bench {
+  readonly machine: StateMachine = createStateMachine({ ...kvHandlers, ...networkHandlers });
+  #sequence = 0;
+
+  run(command: Command): void {
+    this.machine.apply(command, {
+      index: decodeIndex(this.machine.appliedIndex + 1),
+      term: decodeTerm(1),
+      proposedAtMs: 0,
+      request: { client: decodeNodeId(7), sequence: this.#sequence++ },
+    });
+  }
+
+  put(): void {
+    const key = `/bench/${this.#sequence % KEY_COUNT}`;
+    this.run(txn({ success: [{ kind: "put", key, value: VALUE }] }));
+  }
+
+  fill(): void {
+    const publicIp = parseAddress("192.0.2.1");
+    if (publicIp === undefined) throw new Error("the address must be valid");
+    const backend = { kind: "udp", port: 8285, partialChecksum: true } as const;
+    const attributes = { publicIp, publicIpv6: null, backend };
+    this.run(putConfig({ config: { Network: "10.0.0.0/10" } }));
+    for (let id = 1; id <= LEASE_COUNT; id++) {
+      this.run(acquireLease({ node: decodeNodeId(id * 7919), attributes }));
+    }
+    for (let i = 0; i < KEY_COUNT; i++) this.put();
+  }
+}
+
+/**
+ * A clock that stands still while this thread waits for a processor, which on a machine that does
+ * other things too would be most of every stall. Source: sched-stats in the kernel's documentation.
+ */
+function ownMs(): number {
+  const waitedNs = Number(readFileSync("/proc/self/schedstat", "latin1").split(" ", 2)[1]);
+  return performance.now() - waitedNs / 1e6;
+}
+
+/** Notes the time between turns of the loop; each turn also applies some puts. */
+class LoopProbe {
+  readonly gapsMs: number[] = [];
+  #isOver = false;
+
+  start(turn: () => void): void {
+    let lastMs = ownMs();
+    const next = () => {
+      const nowMs = ownMs();
+      this.gapsMs.push(nowMs - lastMs);
+      lastMs = nowMs;
+      turn();
+      if (!this.#isOver) setImmediate(next);
+    };
+    setImmediate(next);
+  }
+
+  stop(): void {
+    this.#isOver = true;
+  }
+}
+
+/** Times each step of `chunks`. */
+function* timed(chunks: Iterable<Uint8Array>, stepsMs: number[]): Generator<Uint8Array> {
+  const iterator = chunks[Symbol.iterator]();
+  for (;;) {
+    const startMs = ownMs();
+    const { done, value } = iterator.next();
+    stepsMs.push(ownMs() - startMs);
+    if (done) return;
+    yield value;
+  }
+}
+
+async function measure(saveCount: number, folder: string): Promise<SaveFigures[]> {
+  const bench = new Bench();
+  bench.fill();
+  const store = await openWal({
+    dir: join(folder, "wal"),
+    snapshotDir: join(folder, "snapshots"),
+    clusterId: "0".repeat(32),
+    nodeId: 1,
+    clock: openSystemClock(),
+    random: openSystemRandom(),
+  });
+  const puts = () => {
+    for (let i = 0; i < PUTS_PER_TURN; i++) bench.put();
+  };
+  const figures = [await measureIdle(puts)];
+  for (let i = 0; i < saveCount; i++) {
+    const probe = new LoopProbe();
+    probe.start(puts);
+    await Bun.sleep(0);
+    const startMs = ownMs();
+    const index = bench.machine.appliedIndex;
+    const state = bench.machine.snapshot();
+    const freezeMs = ownMs() - startMs;
+    const stepsMs: number[] = [];
+    const chunks = timed(encodeSnapshotBody(state), stepsMs);
+    await store.saveSnapshot({ index, term: decodeTerm(1), header: new Uint8Array(1) }, chunks);
+    probe.stop();
+    figures.push({
+      name: i === 0 ? "save, cold" : `save ${i + 1}`,
+      stallMs: Math.max(...probe.gapsMs),
+      stallP99Ms: quantile(probe.gapsMs, 0.99),
+      freezeMs,
+      chunkMs: Math.max(...stepsMs),
+      totalMs: ownMs() - startMs,
+    });
+  }
+  await store.close();
+  return figures;
+}
+
+/** The same probe without a snapshot: what the machine and the puts do by themselves. */
+async function measureIdle(puts: () => void): Promise<SaveFigures> {
+  const probe = new LoopProbe();
+  probe.start(puts);
+  await Bun.sleep(IDLE_MS);
+  probe.stop();
+  return {
+    name: "puts alone, no save",
+    stallMs: Math.max(...probe.gapsMs),
+    stallP99Ms: quantile(probe.gapsMs, 0.99),
+    freezeMs: Number.NaN,
+    chunkMs: Number.NaN,
+    totalMs: IDLE_MS,
+  };
+}
+
+function describe(figures: readonly SaveFigures[]): string {
+  const ms = (value: number) => (Number.isNaN(value) ? "" : `${value.toFixed(2)} ms`);
+  const rows = figures.map((each) => [
+    each.name,
+    ...[each.stallMs, each.stallP99Ms, each.freezeMs, each.chunkMs, each.totalMs].map(ms),
+  ]);
+  const head = ["", "longest stall", "p99", "freeze", "longest chunk", "whole"];
+  const saves = figures.filter(({ freezeMs }) => !Number.isNaN(freezeMs));
+  const worst = Math.max(...saves.map(({ stallMs }) => stallMs));
+  const verdict = `longest stall while saving: ${ms(worst)} (target ${STALL_TARGET_MS} ms)`;
+  return [...table([head, ...rows]), "", verdict].join("\n");
+}
+
+/** Pauses of the collector in a second run, from its own log. */
+async function describeCollector(): Promise<string> {
+  const child = Bun.spawn({
+    cmd: [process.execPath, import.meta.path, ...process.argv.slice(2)],
+    env: { ...process.env, [GC_LOG]: "1" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const [out, log] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
+  await child.exited;
+  const pausesMs = Array.from(`${out}${log}`.matchAll(GC_PAUSE), ([, ms]) => Number(ms));
+  if (pausesMs.length === 0) return "pauses of the collector: the runtime does not tell";
+  const [p50, p99] = [0.5, 0.99].map((share) => quantile(pausesMs, share).toFixed(2));
+  const longest = Math.max(...pausesMs).toFixed(2);
+  const count = pausesMs.length.toLocaleString("en");
+  return `pauses of the collector: ${count}, p50 ${p50} ms, p99 ${p99} ms, longest ${longest} ms`;
+}
+
+const { values } = parseArgs({
+  args: process.argv.slice(2),
+  options: {
+    saves: { type: "string", default: "5" },
+    folder: { type: "string", default: tmpdir() },
+  },
+});
+const folder = mkdtempSync(join(values.folder, "overlay-bench-stalls-"));
+try {
+  console.log(describe(await measure(Number(values.saves), folder)));
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+if (process.env[GC_LOG] === undefined) console.log(await describeCollector());
