@@ -19,6 +19,7 @@ import {
 import { PacketLoop, TURN } from "../../src/dataplane/forward/packet-loop.ts";
 import { createMailMemory, MailRing } from "../../src/dataplane/probe/mail-ring.ts";
 import { encodePeerTable } from "../../src/dataplane/probe/peer-table.ts";
+import { SealNode } from "../../src/dataplane/seal/seal-pair.fake.ts";
 import { MemoryTun, MemoryUdp, MemoryWire } from "./memory-ports.ts";
 
 export const RIG_PORT = 8285;
@@ -33,6 +34,8 @@ export interface RigPeer {
   readonly port?: number;
   readonly node?: number;
   readonly partialChecksum?: boolean;
+  readonly seals?: boolean;
+  readonly refusesPlain?: boolean;
   /** Node id by which it goes in probes; as in the table when absent. */
   readonly id?: number;
 }
@@ -141,6 +144,17 @@ export class PacketRig {
   }
 }
 
+export const SIDE_A = {
+  prefixes: ["10.0.1.0/24", "fd00:0:0:1::/64"],
+  address: "192.0.2.1",
+  id: 101,
+};
+export const SIDE_B = {
+  prefixes: ["10.0.2.0/24", "fd00:0:0:2::/64"],
+  address: "192.0.2.2",
+  id: 202,
+};
+
 /** Two nodes on one wire: `a` holds 10.0.1.0/24 and fd00:…:1::/64, `b` the ones with 2. */
 export function openRigPair(partialChecksum = true): {
   wire: MemoryWire;
@@ -148,8 +162,7 @@ export function openRigPair(partialChecksum = true): {
   b: PacketRig;
 } {
   const wire = new MemoryWire();
-  const sideA = { prefixes: ["10.0.1.0/24", "fd00:0:0:1::/64"], address: "192.0.2.1", id: 101 };
-  const sideB = { prefixes: ["10.0.2.0/24", "fd00:0:0:2::/64"], address: "192.0.2.2", id: 202 };
+  const [sideA, sideB] = [SIDE_A, SIDE_B];
   const a = new PacketRig({
     wire,
     address: sideA.address,
@@ -167,12 +180,32 @@ export function openRigPair(partialChecksum = true): {
   return { wire, a, b };
 }
 
+/** The same two nodes with keys for each other: all is sealed, and plain packets are refused. */
+export function openSealedPair(options: { readonly partialChecksum?: boolean } = {}): {
+  wire: MemoryWire;
+  a: PacketRig;
+  b: PacketRig;
+} {
+  const { wire, a, b } = openRigPair();
+  const nodes = [new SealNode(101), new SealNode(202)] as const;
+  const sealed = { seals: true, refusesPlain: true, ...options };
+  a.publish([{ ...SIDE_B, ...sealed }]);
+  b.publish([{ ...SIDE_A, ...sealed }]);
+  nodes[0].peers = [nodes[1].asPeer(0)];
+  nodes[1].peers = [nodes[0].asPeer(0)];
+  a.loop.useKeys(nodes[0].keys);
+  b.loop.useKeys(nodes[1].keys);
+  return { wire, a, b };
+}
+
 function rowOf(peer: RigPeer, prefix: string, position: number): FibRow {
   return {
     prefix: parsePrefix(prefix)!,
     peer: decodeNodeId(peer.node ?? position + 1),
     endpoint: { address: parseAddress(peer.address)!, port: peer.port ?? RIG_PORT },
     partialChecksum: peer.partialChecksum ?? true,
+    seals: peer.seals ?? false,
+    refusesPlain: peer.refusesPlain ?? false,
   };
 }
 

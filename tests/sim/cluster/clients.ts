@@ -202,8 +202,8 @@ export class Clients {
   /** A value that begins with its number. */
   #encode(value: number): Uint8Array {
     const { random, scenario } = this.#world;
-    const isLarge = random.chance(0.05);
-    const size = isLarge ? random.below(scenario.clients.valueSizeMaxBytes) : random.below(24);
+    const { largeShare, valueSizeMaxBytes } = scenario.clients;
+    const size = random.chance(largeShare) ? random.below(valueSizeMaxBytes) : random.below(24);
     if (size > 100_000) this.#world.coverage.hit("load.huge-values");
     const bytes = new Uint8Array(8 + size).fill(value & 0xff);
     new DataView(bytes.buffer).setFloat64(0, value);

@@ -27,6 +27,17 @@ export const DISK_FAULTS: readonly Fault[] = [
     storage.weather.stuckUntilMs = world.scheduler.nowMs + random.between(200, 5_000);
     return true;
   }),
+  // In the middle of a write of several sectors, which may survive in any part.
+  {
+    name: "disk.power-loss-amid-write",
+    isPatient: true,
+    start(nemesis) {
+      const nodes = nemesis.world.upNodes().filter(({ storage }) => storage.disk?.isWriting);
+      const node = nemesis.target(nodes);
+      node?.losePower();
+      return node !== undefined;
+    },
+  },
   failing("disk.write-error-planned", "write"),
   failing("disk.sync-error-planned", "sync"),
   failing("disk.read-error-planned", "read"),
@@ -83,6 +94,7 @@ export const DISK_FAULTS: readonly Fault[] = [
   }),
   {
     name: "disk.old-copy",
+    isPatient: true,
     start(nemesis) {
       const node = nemesis.random.maybePick(losable(nemesis));
       if (node === undefined) return false;
@@ -137,6 +149,7 @@ function failing(name: string, operation: DiskOperation): Fault {
 function losing(name: string, strike: (nemesis: Nemesis, node: SimNode) => boolean): Fault {
   return {
     name,
+    isPatient: true,
     start(nemesis) {
       const node = nemesis.random.maybePick(losable(nemesis));
       if (node === undefined) return false;

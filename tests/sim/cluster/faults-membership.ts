@@ -30,6 +30,7 @@ export function membershipFaults(admin: Admin): readonly Fault[] {
     },
     ...TABLE_FAULTS.map((fault) => ({
       name: fault.name,
+      isPatient: fault.isPatient ?? false,
       start: (nemesis: Nemesis) =>
         nemesis.world.scenario.isAutopilot && fault.start(nemesis, admin) && noted(nemesis),
     })),
@@ -49,6 +50,7 @@ export function membershipFaults(admin: Admin): readonly Fault[] {
 
 interface TableFault {
   readonly name: string;
+  readonly isPatient?: boolean;
   start(nemesis: Nemesis, admin: Admin): boolean;
 }
 
@@ -64,6 +66,7 @@ const TABLE_FAULTS: readonly TableFault[] = [
   },
   {
     name: "member.leave",
+    isPatient: true,
     start(nemesis, admin) {
       const { world, random } = nemesis;
       const spareable = losable(nemesis).filter((node) => node !== world.leader());

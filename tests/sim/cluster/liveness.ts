@@ -64,6 +64,8 @@ export function heal({ world, nemesis, admin }: Ending): void {
     node.restartMeanMs = 100;
     node.start();
   }
+  const isReplaced = world.scenario.profile === "damage"; // All the time, not only from now on.
+  if (isReplaced) return;
   if (world.scenario.isAutopilot) replaceLost(world, admin);
   else leaveJoint(world, admin);
 }
@@ -159,8 +161,11 @@ function membersOf(world: World): SimNode[] {
     .filter((node) => node.state !== "lost");
 }
 
-/** Again and again: damage may show only when a node is started again. */
-function replaceLost(world: World, admin: Admin, replaced = new Set<SimNode>()): void {
+/**
+ * Has the operator replace members that are lost, again and again: damage may show only when a
+ * node is started again.
+ */
+export function replaceLost(world: World, admin: Admin, replaced = new Set<SimNode>()): void {
   for (const node of [...world.nodes.values()]) {
     const isMissed = node.state === "lost" && isKnown(world.safety.config, node);
     if (!isMissed || replaced.has(node)) continue;

@@ -353,7 +353,7 @@ const DISK_MUTANTS: readonly Mutant[] = [
     file: `${WAL}/segment-scan.ts`,
     find: 'if (found.view.getUint32(found.offset, true) !== crc) return this.#halt({ kind: "checksum" });',
     replace: "",
-    profile: "disk",
+    profile: "damage",
     seedsMax: 100,
   },
   {
@@ -362,7 +362,7 @@ const DISK_MUTANTS: readonly Mutant[] = [
     file: `${WAL}/recovery.ts`,
     find: "if (latestBatch !== undefined && latestBatch !== expected) {",
     replace: "if (latestBatch !== undefined && latestBatch < 0) {",
-    profile: "disk",
+    profile: "damage",
     seedsMax: 200,
   },
   {

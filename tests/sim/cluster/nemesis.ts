@@ -10,10 +10,15 @@ import type { SimRandom } from "./sim-random.ts";
 import type { World } from "./world.ts";
 
 const LEADER_CHANCE = 0.4;
+/** How often, and after how many steps, a patient fault is tried again. */
+const PATIENCE_TRIES = 40;
+const PATIENCE_STEPS = 10;
 
 /** One kind of fault. */
 export interface Fault {
   readonly name: string;
+  /** Whether it waits for a moment at which it makes sense: such are rare. */
+  readonly isPatient?: boolean;
   /** Begins it, and plans its end. False: it makes no sense now. */
   start(nemesis: Nemesis): boolean;
 }
@@ -89,8 +94,15 @@ export class Nemesis {
 
   #strike(): void {
     if (this.#isStopped) return;
-    const fault = this.random.pick(this.#faults);
-    if (fault.start(this)) this.fired(fault.name);
+    this.#try(this.random.pick(this.#faults), PATIENCE_TRIES);
     this.#plan();
+  }
+
+  #try(fault: Fault, triesLeft: number): void {
+    if (this.#isStopped) return;
+    if (fault.start(this)) this.fired(fault.name);
+    else if (fault.isPatient && triesLeft > 0) {
+      this.world.laterSteps(PATIENCE_STEPS, () => this.#try(fault, triesLeft - 1));
+    }
   }
 }

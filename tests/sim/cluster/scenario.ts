@@ -19,6 +19,7 @@ export const PROFILES = [
   "elections",
   "membership",
   "disk",
+  "damage",
   "leases",
   "schedules",
   "calm",
@@ -38,6 +39,8 @@ export interface ClientPlan {
   /** Mean pause between two operations of one client. */
   readonly thinkMeanMs: number;
   readonly valueSizeMaxBytes: number;
+  /** Share of the values that may be so large; the others have some bytes. */
+  readonly largeShare: number;
   /** Weights of the operations. */
   readonly mix: Readonly<Record<OperationKind, number>>;
 }
@@ -111,6 +114,11 @@ const PROFILE_FAULTS: Readonly<Record<Profile, readonly string[]>> = {
     ...["machine.power-loss", "machine.power-loss-all", "process.crash-loop"],
     "machine.quorum-loss",
   ],
+  damage: [
+    ...["disk.bit-flip", "disk.zeroed-sector", "disk.truncated-file", "disk.misdirected-write"],
+    ...["disk.missing-file", "disk.wipe", "disk.old-copy", "member.leave", "member.return"],
+    ...["process.crash", "machine.power-loss", "net.isolate"],
+  ],
   leases: [
     ...["process.crash", "process.pause", "process.down-long", "machine.power-loss"],
     ...["clock.freeze", "clock.drift", "clock.wall-jump", "net.isolate", "net.split"],
@@ -126,18 +134,19 @@ const PROFILE_FAULTS: Readonly<Record<Profile, readonly string[]>> = {
 export function drawScenario(seed: number, profile: Profile): Scenario {
   const random = new SimRandom(seed, 2);
   const isLeases = profile === "leases" || (profile === "mixed" && random.chance(0.15));
-  const isDisk = profile === "disk";
+  const isDamage = profile === "damage";
+  const isDisk = profile === "disk" || isDamage;
   const pool = PROFILE_FAULTS[profile];
   const share = random.pick([0.15, 0.4, 1]);
   return {
     seed,
     profile,
-    voterCount: random.pick(isLeases ? [3, 5] : [1, 2, 3, 3, 3, 3, 4, 5]),
+    voterCount: random.pick(isLeases || isDamage ? [3, 5] : [1, 2, 3, 3, 3, 3, 4, 5]),
     store: isDisk || random.chance(0.25) ? "wal" : "log",
     syncMeanMs: random.pick([0.2, 1, 5, 20]),
     segmentSizeBytes: random.pick([4096, 16_384, 65_536]),
     snapshotEntries: random.pick([10, 10, 40, 200, undefined]),
-    isAutopilot: random.chance(isDisk ? 0.8 : 0.4),
+    isAutopilot: isDamage || random.chance(isDisk ? 0.8 : 0.4),
     clockDriftMax: random.pick([0, 0.001, 0.02]),
     oldVersionShare: random.pick([0, 0, 0.5, 1]),
     hasTurns: random.chance(0.3),
@@ -145,8 +154,8 @@ export function drawScenario(seed: number, profile: Profile): Scenario {
     compactMeanMs: random.chance(0.3) ? random.pick([100, 1_000, 5_000]) : undefined,
     leaseNetwork: isLeases ? random.pick(["10.9.0.0/26", "10.9.0.0/25", "10.9.0.0/24"]) : undefined,
     network: drawNetwork(random),
-    clients: isLeases ? drawQuietClients(random) : drawClients(random),
-    chaosMs: isLeases ? random.between(20_000, 60_000) : random.between(5_000, 40_000),
+    clients: drawClientsFor(profile, isLeases, random),
+    chaosMs: isLeases || isDamage ? random.between(20_000, 60_000) : random.between(5_000, 40_000),
     chaosSteps: isLeases ? 12_000 : random.integer(500, 5_000),
     faults: pool.filter(() => random.chance(share)),
     faultMeanMs: random.chance(0.4) ? random.pick([100, 300, 1_000]) : undefined,
@@ -170,10 +179,15 @@ function drawNetwork(random: SimRandom): NetworkWeather {
   };
 }
 
-/** Leases are long: their clients leave the steps to them. */
-function drawQuietClients(random: SimRandom): ClientPlan {
+function drawClientsFor(profile: Profile, isLeases: boolean, random: SimRandom): ClientPlan {
   const plan = drawClients(random);
-  return { ...plan, count: random.integer(1, 2), thinkMeanMs: 1_000, valueSizeMaxBytes: 200 };
+  // Leases are long: their clients leave the steps to them.
+  if (isLeases) {
+    return { ...plan, count: random.integer(1, 2), thinkMeanMs: 1_000, valueSizeMaxBytes: 200 };
+  }
+  // What fills several sectors can be torn.
+  if (profile === "disk") return { ...plan, valueSizeMaxBytes: 5_000, largeShare: 0.4 };
+  return plan;
 }
 
 function drawClients(random: SimRandom): ClientPlan {
@@ -183,6 +197,7 @@ function drawClients(random: SimRandom): ClientPlan {
     keyCount: isHot ? 1 : random.integer(2, 12),
     thinkMeanMs: random.pick([5, 20, 60, 200]),
     valueSizeMaxBytes: random.pick([200, 200, 5_000, 5_000, 5_000, 300_000]),
+    largeShare: 0.05,
     mix: isHot
       ? { put: 1, get: 2, log_get: 1, cas: 8, delete: 0.5, local_get: 1 }
       : { put: 3, get: 4, log_get: 1, cas: 2, delete: 1, local_get: 2 },

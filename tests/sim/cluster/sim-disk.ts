@@ -120,6 +120,11 @@ export class SimDisk {
     return paths.map((path) => path.slice(prefix.length)).sort();
   }
 
+  /** Whether a write of several sectors is under way. */
+  get isWriting(): boolean {
+    return [...this.#inFlight].some(({ bytes }) => bytes.length > SECTOR_SIZE);
+  }
+
   /** The run ended; the machine goes on. What was under way may have reached the page cache. */
   processEnded(process: SimProcess): void {
     for (const write of this.#inFlight) {

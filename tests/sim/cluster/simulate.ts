@@ -12,7 +12,7 @@ import { membershipFaults } from "./faults-membership.ts";
 import { NETWORK_FAULTS } from "./faults-network.ts";
 import { PROCESS_FAULTS } from "./faults-process.ts";
 import { LeaseHolders } from "./lease-holders.ts";
-import { type Ending, ending, heal, missed } from "./liveness.ts";
+import { type Ending, ending, heal, missed, replaceLost } from "./liveness.ts";
 import { type Fault, Nemesis } from "./nemesis.ts";
 import { QuorumWatch } from "./quorum-watch.ts";
 import type { Scenario } from "./scenario.ts";
@@ -116,6 +116,7 @@ async function run(
   const clients = new Clients(world);
   const nemesis = new Nemesis(world, chooseFaults(scenario, { admin, clients, ttlKeys }));
   coverage.hit("clock.skew");
+  if (scenario.profile === "damage") replaceLost(world, admin);
   await go({ limitMs: scenario.chaosMs, limitSteps: scenario.chaosSteps });
 
   const parts: Ending = { world, nemesis, clients, watchers, admin, leases, ttlKeys };
