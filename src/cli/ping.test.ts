@@ -27,7 +27,7 @@ async function run(argv: string[], ping: AdminService["ping"]) {
   const server = await openAdminServer({
     service: createFakeService({ ping }),
     socketPath,
-    listen: undefined,
+    listen: { host: "127.0.0.1", port: 0 },
     adminToken: "t",
     log: createSilentLog(),
   });
