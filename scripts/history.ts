@@ -5,6 +5,7 @@
  *
  *   scripts/history [--minutes M] [--nodes 3|5] [--clients N] [--rate PER_SECOND]
  *                   [--faults kill,pause,…] [--seed S] [--json FILE] [--keep FOLDER]
+ *   scripts/history --check FOLDER              judges a history that was kept, once more
  *
  * Runs dist/overlay, or what OVERLAY_PROGRAM names. The seed decides what is done and when, not how
  * the machine runs it: what it found may need several tries to be seen again. With a finding, or
@@ -13,12 +14,13 @@
  *
  * @module
  */
-import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
+import { checkHistory } from "../tests/history/check.ts";
 import { FAULT_KINDS, type FaultKind } from "../tests/history/faults.ts";
-import type { History } from "../tests/history/history.ts";
+import type { Call, FinalState, Finding, History, WatchSession } from "../tests/history/history.ts";
 import { type RunReport, runHistory } from "../tests/history/run.ts";
 import { clockObstacle } from "../tests/history/wall-clock.ts";
 import { type Lab, openLab } from "../tests/lab/lab.ts";
@@ -39,6 +41,7 @@ interface Options {
   readonly seed: number;
   readonly json: string | undefined;
   readonly keep: string | undefined;
+  readonly check: string | undefined;
 }
 
 class UsageError extends Error {}
@@ -54,6 +57,7 @@ function readOptions(): Options {
       seed: { type: "string" },
       json: { type: "string" },
       keep: { type: "string" },
+      check: { type: "string" },
     },
   });
   return {
@@ -65,6 +69,7 @@ function readOptions(): Options {
     seed: count(values.seed, "seed") ?? Math.floor(Math.random() * SEED_MAX),
     json: values.json,
     keep: values.keep,
+    check: values.check,
   };
 }
 
@@ -90,6 +95,7 @@ function readKinds(text: string): readonly FaultKind[] {
 
 async function main(): Promise<number> {
   const options = readOptions();
+  if (options.check !== undefined) return checkAgain(options.check);
   const obstacle = labObstacle();
   if (obstacle !== undefined) throw new UsageError(`Cannot open a lab here: it ${obstacle}`);
   const { nodes, seed, minutes, kinds } = options;
@@ -135,11 +141,28 @@ function describe(report: RunReport): string {
     `checked: ${verdict.operationCount} operations on ${verdict.groupCount} groups, ` +
       `${verdict.revisionCount} revisions, ${verdict.undecidedCount} groups undecided`,
   ];
-  for (const { check, message } of findings.slice(0, FINDINGS_SHOWN_MAX)) {
-    lines.push(`broken: ${check}: ${message}`);
-  }
+  return [...lines, describeFindings(findings)].join("\n");
+}
+
+function describeFindings(findings: readonly Finding[]): string {
+  const shown = findings.slice(0, FINDINGS_SHOWN_MAX);
+  const lines = shown.map(({ check, message }) => `broken: ${check}: ${message}`);
   lines.push(findings.length === 0 ? "every promise was kept" : `${findings.length} findings`);
   return lines.join("\n");
+}
+
+/** Judges the history in `folder`. */
+function checkAgain(folder: string): number {
+  const lines = (name: string) => readFileSync(join(folder, name), "utf8").split("\n").slice(0, -1);
+  const history: History = {
+    ...(JSON.parse(readFileSync(join(folder, "scope.json"), "utf8")) as History),
+    calls: lines("calls.jsonl").map((line) => JSON.parse(line) as Call),
+    sessions: lines("watches.jsonl").map((line) => JSON.parse(line) as WatchSession),
+    finals: lines("finals.jsonl").map((line) => JSON.parse(line) as FinalState),
+  };
+  const { findings } = checkHistory(history);
+  console.log(describeFindings(findings));
+  return findings.length === 0 ? 0 : 1;
 }
 
 function repeatCommand({ minutes, nodes, clients, rate, kinds, seed }: Options): string {
@@ -157,6 +180,8 @@ function keepHistory(
   const lines = (values: readonly unknown[]) =>
     values.map((value) => `${JSON.stringify(value)}\n`).join("");
   writeFileSync(join(folder, "report.json"), `${JSON.stringify(report, null, 2)}\n`);
+  const { startRevision, prefix } = history;
+  writeFileSync(join(folder, "scope.json"), JSON.stringify({ startRevision, prefix }));
   writeFileSync(join(folder, "calls.jsonl"), lines(history.calls));
   writeFileSync(join(folder, "watches.jsonl"), lines(history.sessions));
   writeFileSync(join(folder, "finals.jsonl"), lines(history.finals));

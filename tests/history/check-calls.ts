@@ -5,7 +5,7 @@
  */
 import type { Call, Finding, History } from "./history.ts";
 import { putKeys } from "./settle.ts";
-import { contradiction, execute, isChange, type Told } from "./transaction.ts";
+import { canChange, contradiction, execute, isChange, type Told } from "./transaction.ts";
 import type { Truth } from "./truth.ts";
 
 type ToldCall = Call & { readonly outcome: { readonly kind: "told"; readonly told: Told } };
@@ -124,8 +124,8 @@ export function checkOrder(history: History, truth: Truth): Finding[] {
       findings.push({ check, message: `${what}, after ${known}` });
     }
     seen = Math.max(seen, revision);
-    // A write may be acknowledged before the node that passed it on has it itself.
-    if (!isWrite) nodes.set(place, Math.max(nodes.get(place) ?? 0, revision));
+    // What was passed on may be answered before this node has it itself.
+    if (!canChange(call.transaction)) nodes.set(place, Math.max(nodes.get(place) ?? 0, revision));
   }
   return findings;
 }

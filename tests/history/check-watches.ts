@@ -15,6 +15,7 @@ export function checkWatches(history: History, truth: Truth): Finding[] {
       ...checkComplete(session, history, truth),
       ...checkBookmarks(session),
       ...checkCounters(session, history),
+      ...checkPrevious(session, truth),
     ];
     const { watcher, node, prefix, after } = session;
     const name = `${watcher} on ${node}, "${prefix}" after ${after}`;
@@ -126,6 +127,20 @@ function checkCounters({ events, prefix }: WatchSession, history: History): Find
     findings.push({ check: "watches: counters", message });
   }
   return findings;
+}
+
+/** What a watch tells of the time before a change is what stood there. */
+function checkPrevious({ events }: WatchSession, truth: Truth): Finding[] {
+  return events.flatMap(({ key, revision, previous }) => {
+    const known = truth.changeAt(key, revision - 1);
+    // What was before the history began nobody knows.
+    if (previous === undefined || (known === undefined && previous !== null)) return [];
+    const wanted = known?.value === undefined ? "nothing" : `${known.value} at ${known.revision}`;
+    const got = previous === null ? "nothing" : `${previous.value} at ${previous.revision}`;
+    if (wanted === got) return [];
+    const message = `before ${revision} ${key} was ${wanted}; told was ${got}`;
+    return [{ check: "watches: what was before", message }];
+  });
 }
 
 function isSame(wanted: readonly Change[], got: readonly WatchedEvent[]): boolean {

@@ -316,6 +316,16 @@ const SPOILED: readonly Spoiled[] = [
     },
   },
   {
+    name: "a watch that tells of another past",
+    checks: ["watches: what was before"],
+    spoil: (history) => {
+      return withEvents(history, (events) => {
+        const at = events.findLastIndex(({ previous }) => previous !== null);
+        return events.map((each, i) => (i === at ? { ...each, previous: null } : each));
+      });
+    },
+  },
+  {
     name: "a key that expires early",
     checks: ["no key expires early"],
     spoil: (history) => {

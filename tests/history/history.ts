@@ -41,6 +41,8 @@ export interface WatchedEvent {
   /** Undefined: deleted. */
   readonly value: string | undefined;
   readonly revision: number;
+  /** What the key was before, when the watch asked for it; null: it was not there. */
+  readonly previous?: { readonly value: string; readonly revision: number } | null;
   /** Of a put. */
   readonly version?: number;
   readonly createRevision?: number;

@@ -144,7 +144,14 @@ function startWatchers(lab: Lab, since: number, random: SimRandom): Watcher[] {
   const prefixes = ["", "", "", `${PREFIX}0-`, `${PREFIX}counter-`];
   return prefixes.map((prefix, i) => {
     const own = new SimRandom(random.word(), i);
-    return new Watcher({ name: `watcher ${i + 1}`, hosts: lab.hosts, prefix, since, random: own });
+    return new Watcher({
+      name: `watcher ${i + 1}`,
+      hosts: lab.hosts,
+      prefix,
+      since,
+      wantsPrevious: i % 2 === 1,
+      random: own,
+    });
   });
 }
 

@@ -41,7 +41,11 @@ export function sampleHistory(seed: number): History {
     const time = callTime + CALL_MS / 2;
     for (const [i, { key, value }] of outcome.effects.entries()) {
       const isLast = i === outcome.effects.length - 1;
-      events.push({ ...eventOf(keys, { key, value, revision }), time: time + 1, isLast });
+      const before = state.get(key);
+      const previous =
+        before === undefined ? null : { value: before.value, revision: before.revision ?? 0 };
+      const event = eventOf(keys, { key, value, revision });
+      events.push({ ...event, previous, time: time + 1, isLast });
     }
     const told: Told = { succeeded: outcome.succeeded, revision, results: outcome.results };
     const isLost = outcome.effects.length > 0 && random.chance(0.1);

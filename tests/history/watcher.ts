@@ -22,6 +22,8 @@ export interface WatcherOptions {
   readonly hosts: readonly Host[];
   readonly prefix: string;
   readonly since: number;
+  /** Whether to ask for what each key was before. */
+  readonly wantsPrevious: boolean;
   readonly random: SimRandom;
 }
 
@@ -78,7 +80,7 @@ export class Watcher {
   }
 
   async #follow(host: Host, events: WatchedEvent[], bookmarks: WatchedBookmark[]): Promise<void> {
-    const { prefix, random } = this.#options;
+    const { prefix, random, wantsPrevious } = this.#options;
     const leave = new AbortController();
     const give = () => leave.abort();
     this.#stop.signal.addEventListener("abort", give, { once: true });
@@ -87,7 +89,8 @@ export class Watcher {
     try {
       // Both ways of saying where to begin.
       const isHeader = random.chance(0.5);
-      const query = isHeader ? "" : `&since=${this.#after}`;
+      const since = isHeader ? "" : `&since=${this.#after}`;
+      const query = wantsPrevious ? `${since}&previous=true` : since;
       const response = await fetch(`http://localhost/watch?prefix=${prefix}${query}`, {
         signal: leave.signal,
         headers: isHeader ? { "last-event-id": String(this.#after) } : {},
@@ -148,18 +151,20 @@ export class Watcher {
       return;
     }
     if (name === "delete") {
-      const { key, revision } = JSON.parse(data) as { key: string; revision: number };
+      const view = JSON.parse(data) as { key: string; revision: number } & PreviousView;
+      const { key, revision } = view;
       const isLast = Number(lastId) === revision;
-      events.push({ key, value: undefined, revision, time, isLast });
+      events.push({ key, value: undefined, revision, time, isLast, ...previousOf(view) });
       this.#told(revision, isLast);
       return;
     }
     if (name !== "put") return;
-    const item = JSON.parse(data) as ItemView;
+    const item = JSON.parse(data) as ItemView & PreviousView;
     const { key, modRevision: revision, version, createRevision } = item;
     const isLast = Number(lastId) === revision;
     const value = typeof item.value === "string" ? fromWire(item.value) : "(bytes)";
-    events.push({ key, value, revision, version, createRevision, time, isLast });
+    const counters = { version, createRevision };
+    events.push({ key, value, revision, ...counters, time, isLast, ...previousOf(item) });
     this.#told(revision, isLast);
   }
 
@@ -168,4 +173,14 @@ export class Watcher {
     this.#after = revision;
     this.#reached = Math.max(this.#reached, revision);
   }
+}
+
+interface PreviousView {
+  readonly previous?: ItemView | null;
+}
+
+function previousOf({ previous }: PreviousView): Pick<WatchedEvent, "previous"> {
+  if (previous === undefined) return {};
+  if (previous === null) return { previous };
+  return { previous: { value: fromWire(previous.value), revision: previous.modRevision } };
 }

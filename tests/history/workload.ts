@@ -29,6 +29,9 @@ const SHORT_CHANCE = 0.06;
 const UNKNOWN_PAUSE_MS = 60;
 const VALUE_LONG_MAX_BYTES = 60_000;
 const RECENT_REVISIONS = 2_000;
+const COMPACT_CHANCE = 0.0005;
+/** Revisions that a compaction leaves. */
+const KEPT_REVISIONS = 600;
 
 export interface WorkloadOptions {
   readonly random: SimRandom;
@@ -107,7 +110,8 @@ export class Workload {
       const timeoutMs = random.chance(SHORT_CHANCE)
         ? random.between(TIMEOUT_SHORT_MIN_MS, TIMEOUT_SHORT_MAX_MS)
         : TIMEOUT_LONG_MS;
-      if (random.chance(0.06)) await this.#count(client, host, timeoutMs);
+      if (random.chance(COMPACT_CHANCE)) await this.#compact(host);
+      else if (random.chance(0.06)) await this.#count(client, host, timeoutMs);
       else {
         const outcome = await this.#ask(host, this.#draw(client), timeoutMs);
         if (outcome.kind !== "told") await Bun.sleep(UNKNOWN_PAUSE_MS);
@@ -127,6 +131,15 @@ export class Workload {
     const conditions = [isAt(key, read.item)];
     const next = random.pick(hosts);
     await this.#ask(next, question("put", [{ kind: "put", key, value }], conditions), timeoutMs);
+  }
+
+  /** Forgets the past up to a while ago. Whether that was done shows in what is told of it. */
+  async #compact(host: Host): Promise<void> {
+    const revision = this.#lastRevision - KEPT_REVISIONS;
+    if (revision < 1) return;
+    const body = JSON.stringify({ revision });
+    const signal = AbortSignal.timeout(TIMEOUT_LONG_MS);
+    await host.api("/compact", { method: "POST", body, signal }).catch(() => undefined);
   }
 
   async #ask(host: Host, asked: Question, timeoutMs: number): Promise<CallOutcome> {
