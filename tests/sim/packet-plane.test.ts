@@ -17,7 +17,7 @@ import {
   patternBytes,
   plainFrame,
 } from "./packet-builder.ts";
-import { openRigPair, type PacketRig, RIG_PORT } from "./packet-rig.ts";
+import { openRigPair, openSealedPair, type PacketRig, RIG_PORT } from "./packet-rig.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -28,30 +28,40 @@ function delivered(rig: PacketRig): Bytes[] {
   return rig.takeWritten().flatMap((frame) => expandFrame(frame) ?? []);
 }
 
-runPacketPlaneContract({
-  name: "memory",
-  skipReason: "",
-  open: async (partialChecksum) => {
-    const { wire, a, b } = openRigPair(partialChecksum);
-    const side = (rig: PacketRig, other: PacketRig): PlaneSide => ({
-      send: (packet) => rig.tun.waiting.push(plainFrame(packet)),
-      sendDatagram: (payload, port) => {
-        const { address } = rig.udp.endpoint;
-        wire.deliver({ address, port }, other.udp.endpoint.address, RIG_PORT, payload);
-      },
-      received: () => delivered(rig),
-      drops: (reason) => rig.drops()[reason] ?? 0,
-    });
-    return {
-      a: side(a, b),
-      b: side(b, a),
-      settle: async () => {
-        for (const rig of [a, b, a]) rig.settle();
-      },
-      [Symbol.asyncDispose]: async () => undefined,
-    };
-  },
-});
+function runContract(
+  name: string,
+  openPair: (partialChecksum: boolean) => ReturnType<typeof openRigPair>,
+): void {
+  runPacketPlaneContract({
+    name,
+    skipReason: "",
+    open: async (partialChecksum) => {
+      const { wire, a, b } = openPair(partialChecksum);
+      const side = (rig: PacketRig, other: PacketRig): PlaneSide => ({
+        send: (packet) => rig.tun.waiting.push(plainFrame(packet)),
+        sendDatagram: (payload, port) => {
+          const { address } = rig.udp.endpoint;
+          wire.deliver({ address, port }, other.udp.endpoint.address, RIG_PORT, payload);
+        },
+        received: () => delivered(rig),
+        drops: (reason) => rig.drops()[reason] ?? 0,
+      });
+      return {
+        a: side(a, b),
+        b: side(b, a),
+        settle: async () => {
+          for (const rig of [a, b, a]) rig.settle();
+        },
+        [Symbol.asyncDispose]: async () => undefined,
+      };
+    },
+  });
+}
+
+runContract("memory", openRigPair);
+runContract("memory, sealed, plain still taken", (partialChecksum) =>
+  openSealedPair({ partialChecksum, refusesPlain: false }),
+);
 
 describe("super-packets through two nodes", () => {
   for (const joins of [true, false]) {

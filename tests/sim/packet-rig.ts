@@ -181,10 +181,12 @@ export function openRigPair(partialChecksum = true): {
 }
 
 /** The same two nodes with keys for each other: all is sealed, and plain packets are refused. */
-export function openSealedPair(options: { readonly partialChecksum?: boolean } = {}): {
+export function openSealedPair(options: Partial<RigPeer> = {}): {
   wire: MemoryWire;
   a: PacketRig;
   b: PacketRig;
+  /** What the nodes know of keys. */
+  nodes: readonly [SealNode, SealNode];
 } {
   const { wire, a, b } = openRigPair();
   const nodes = [new SealNode(101), new SealNode(202)] as const;
@@ -195,7 +197,7 @@ export function openSealedPair(options: { readonly partialChecksum?: boolean } =
   nodes[1].peers = [nodes[0].asPeer(0)];
   a.loop.useKeys(nodes[0].keys);
   b.loop.useKeys(nodes[1].keys);
-  return { wire, a, b };
+  return { wire, a, b, nodes };
 }
 
 function rowOf(peer: RigPeer, prefix: string, position: number): FibRow {
