@@ -147,7 +147,7 @@ export function isChange(transaction: Transaction, told: Told): boolean {
   });
 }
 
-/** One group as its clients see it. An output without anything told may or may not have happened. */
+/** One group as its clients see it. What nobody was told about may or may not have happened. */
 export const GROUP_MODEL: Model<GroupState, Transaction, Told> = {
   initial: new Map(),
   step(state, transaction, told) {
