@@ -141,7 +141,8 @@ export function runPacketPlaneContract(options: PlaneContractOptions): void {
     refused("our own source", "rx_own_source", udp({ ...A, source: "10.0.2.9" }));
     refused("a target that is not ours", "rx_foreign_target", udp({ ...A, target: "10.0.9.1" }));
     refused("another port than the endpoint's", "rx_foreign_source", udp(A), PORT + 1);
-    refused("a sealed packet, for now", "rx_sealed", () => new Uint8Array([0x10, 1, 2, 3]));
+    refused("a sealed packet cut short", "rx_short", () => new Uint8Array([0x11, 1, 2, 3]));
+    refused("sealed with unknown keys", "rx_seal_unknown_key", () => new Uint8Array(60).fill(0x11));
     refused("control, for now", "rx_control", () => new Uint8Array([0x20, 1, 2, 3]));
     refused("an unknown kind", "rx_unknown_kind", () => new Uint8Array([0x30, 1, 2, 3]));
     refused("a header cut short", "rx_short", () => udp(A)().slice(0, 12));

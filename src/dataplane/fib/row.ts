@@ -19,6 +19,10 @@ export interface FibRow {
   readonly endpoint: Endpoint;
   /** Whether the peer's lease says that it finishes partial TCP/UDP checksums (nibbles 12, 14). */
   readonly partialChecksum: boolean;
+  /** Nothing goes to the peer but sealed; absent: plain packets. */
+  readonly seals?: boolean;
+  /** Nothing is taken from the peer but sealed. Sealed packets are taken in any case. */
+  readonly refusesPlain?: boolean;
 }
 
 /** The whole table, replaced at once. `local` is this node's own lease. */

@@ -28,7 +28,7 @@ import {
 import { assert } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
 import { buildPrefixIndex, type IndexedPrefix, PrefixIndex } from "./prefix-index.ts";
-import type { FibTable } from "./row.ts";
+import type { FibRow, FibTable } from "./row.ts";
 
 /** What a lookup gives for an address of this node's own leases. */
 export const LOCAL_MATCH = -2;
@@ -37,6 +37,10 @@ export const LOCAL_MATCH = -2;
 export const ROW_PARTIAL_CHECKSUM = 1;
 /** The endpoint's family is not the socket's: nothing can be sent there. */
 export const ROW_UNREACHABLE = 2;
+/** Packets to the peer are sealed, or not sent. */
+export const ROW_SEALS = 4;
+/** Plain packets from the peer are dropped. */
+export const ROW_REFUSES_PLAIN = 8;
 
 const HEADER_WORDS = 16;
 const OWN_V4_AT = 8;
@@ -84,17 +88,26 @@ export function encodeFib(table: FibTable, encoding: FibEncoding): SharedArrayBu
   const { generation, overlayMtu } = encoding;
   words.set([generation, overlayMtu, table.rows.length, 0, rowsAt, v4At, v6At]);
   putOwnAddresses(words, encoding.own);
-  for (const [row, { peer, endpoint, partialChecksum }] of table.rows.entries()) {
-    const isReachable = addressFamily(endpoint.address) === encoding.underlayFamily;
-    const flags =
-      (partialChecksum ? ROW_PARTIAL_CHECKSUM : 0) | (isReachable ? 0 : ROW_UNREACHABLE);
-    const at = rowsAt + row * ROW_WORDS;
+  for (const [number, row] of table.rows.entries()) {
+    const { peer, endpoint } = row;
+    const at = rowsAt + number * ROW_WORDS;
+    const flags = flagsOf(row, encoding.underlayFamily);
     words.set([encoding.slotOf(peer), flags, endpoint.port, 0], at);
     words.set(addressWords(endpoint.address), at + ROW_ENDPOINT_AT);
   }
   words.set(v4Index, v4At);
   words.set(v6Index, v6At);
   return shared;
+}
+
+function flagsOf(row: FibRow, underlayFamily: 4 | 6): number {
+  const isReachable = addressFamily(row.endpoint.address) === underlayFamily;
+  return (
+    (row.partialChecksum ? ROW_PARTIAL_CHECKSUM : 0) |
+    (isReachable ? 0 : ROW_UNREACHABLE) |
+    (row.seals === true ? ROW_SEALS : 0) |
+    (row.refusesPlain === true ? ROW_REFUSES_PLAIN : 0)
+  );
 }
 
 function putOwnAddresses(words: Int32Array, own: readonly IpAddress[]): void {

@@ -6,6 +6,7 @@
  *   2,052 KiB  datagrams received                 (RECEIVE_COUNT × RECEIVE_SLOT_SIZE)
  *       2 KiB  virtio-net headers to write        (WRITE_COUNT × VIRTIO_SLOT_SIZE)
  *       2 KiB  one ICMP error with its virtio-net header
+ *     320 KiB  datagrams sealed and not sent     (SEAL_REGION_SIZE)
  *     192 KiB  a question, an answer, a sealed probe (3 × PROBE_AREA_SIZE)
  *
  * Pages that no packet has touched cost nothing: an idle agent uses a few of them. The read region
@@ -52,6 +53,9 @@ const WRITE_COUNT = 128;
 const WRITE_PIECE_COUNT = 4096;
 const VIRTIO_SLOT_SIZE = 16;
 
+/** Four of the largest super-packets, sealed, and room for one more before it must be sent. */
+const SEAL_REGION_SIZE = 320 * 1024;
+
 /** Room for the largest datagram; a probe that is padded so far is zeros that nobody touches. */
 export const PROBE_AREA_SIZE = 65_536;
 
@@ -90,6 +94,9 @@ export interface Arena {
   readonly probeSend: SendBatch;
   /** Start of three areas of PROBE_AREA_SIZE bytes. */
   readonly probeAt: number;
+  /** The region for sealed datagrams. */
+  readonly sealAt: number;
+  readonly sealEnd: number;
 }
 
 /** Allocates the arena: the only packet memory of one loop. */
@@ -100,8 +107,10 @@ export function createArena(): Arena {
   const virtioAt = receiveAt + RECEIVE_COUNT * RECEIVE_SLOT_SIZE;
   const icmpAt = virtioAt + WRITE_COUNT * VIRTIO_SLOT_SIZE + IP_ALIGNMENT - VIRTIO_HEADER_SIZE;
   const probeAt = Math.ceil((icmpAt + VIRTIO_HEADER_SIZE + ICMP_ERROR_SIZE_MAX) / 64) * 64;
+  const sealAt = probeAt + 3 * PROBE_AREA_SIZE;
+  const sealEnd = sealAt + SEAL_REGION_SIZE;
   return {
-    memory: createWireMemory(probeAt + 3 * PROBE_AREA_SIZE),
+    memory: createWireMemory(sealEnd),
     read: {
       start: readAt,
       end: READ_REGION_SIZE,
@@ -123,6 +132,8 @@ export function createArena(): Arena {
     icmpAt,
     probeSend: createSendBatch(1, 1),
     probeAt,
+    sealAt,
+    sealEnd,
   };
 }
 

@@ -39,7 +39,8 @@ export const DROP = {
   RX_TRUNCATED: 17,
   /** First four bits that mean nothing. */
   RX_UNKNOWN_KIND: 18,
-  RX_SEALED: 19,
+  /** Sealed with keys that this node does not know, or has forgotten. */
+  RX_SEAL_UNKNOWN_KEY: 19,
   /** Nibble 2, and no probe of this version. */
   RX_CONTROL: 20,
   /** Nobody owns the inner source. */
@@ -57,6 +58,18 @@ export const DROP = {
   RX_PROBE_STRANGER: 27,
   /** A peer asks more often than it is answered. */
   RX_PROBE_LIMIT: 28,
+  /** A sealed packet that came before, or far too late. */
+  RX_SEAL_REPLAYED: 29,
+  /** A sealed packet that is not what its sender sealed. */
+  RX_SEAL_FORGED: 30,
+  /** A plain packet of a peer that must be sealing. */
+  RX_PLAIN_REFUSED: 31,
+  /** To a peer that gets nothing but sealed packets, and there is no key for it. */
+  TX_SEAL_NO_KEY: 32,
+  /** Our key pair has sealed all that it may, and no new one could be published. */
+  TX_SEAL_USED_UP: 33,
+  /** The engine failed to seal. */
+  TX_SEAL_FAILED: 34,
 } as const;
 
 /** Names of the reasons in their order, as in `/status` and `/metrics`. */

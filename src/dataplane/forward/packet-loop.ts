@@ -11,12 +11,17 @@ import type { LoopClock, TunPort, UdpPort } from "../../host/packet-ports.ts";
 import { encodeEmptyFib, FibView } from "../fib/table.ts";
 import { createMailMemory, MailRing } from "../probe/mail-ring.ts";
 import { PeerTableView } from "../probe/peer-table.ts";
+import type { AeadEngine } from "../seal/aead.ts";
+import { SEAL_OVERHEAD } from "../seal/limits.ts";
+import { createNodeAead } from "../seal/node-aead.ts";
+import type { SealKeys } from "../seal/session-table.ts";
 import type { Arena } from "./arena.ts";
 import { COUNTER_COUNT, LoopCounters } from "./counters.ts";
 import { ErrorReplier } from "./error-replier.ts";
 import { OFFLOAD_NAMES, OffloadState } from "./offload-state.ts";
-import { PLAIN_PROBES, type ProbeSeal, ProbeStation } from "./probe-station.ts";
+import { type ProbeSeal, ProbeStation } from "./probe-station.ts";
 import { Receiver } from "./receiver.ts";
+import { Sealer } from "./sealer.ts";
 import { SegmentJoiner } from "./segment-joiner.ts";
 import { SendQueue } from "./send-queue.ts";
 import { PUMP, Transmitter } from "./transmitter.ts";
@@ -56,8 +61,8 @@ export interface PacketLoopParts {
   readonly offloads: Int32Array;
   /** Rings to and from the prober; without them nothing is asked, and peers are answered. */
   readonly probes?: { readonly questions: MailRing; readonly reports: MailRing };
-  /** Absent: probes are plain. */
-  readonly probeSeal?: ProbeSeal;
+  /** Seals and opens over the arena; absent: node:crypto does. */
+  readonly aead?: AeadEngine;
 }
 
 /** A ring that nobody writes to or reads from. */
@@ -75,6 +80,7 @@ export class PacketLoop {
   readonly #transmitter: Transmitter;
   readonly #receiver: Receiver;
   readonly #probes: ProbeStation;
+  readonly #sealer: Sealer;
   #fib = new FibView(encodeEmptyFib(0));
 
   constructor(parts: PacketLoopParts) {
@@ -83,7 +89,8 @@ export class PacketLoop {
     assert(parts.offloads.length >= OFFLOAD_NAMES.length, "every offload needs its state");
     const counters = new LoopCounters(parts.totals, parts.peers);
     const offloads = new OffloadState(parts.offloads);
-    const queue = new SendQueue(arena, udp, counters, offloads);
+    const sealer = new Sealer(arena, parts.aead ?? createNodeAead(arena.memory), counters);
+    const queue = new SendQueue({ arena, udp, counters, offloads, sealer });
     const writer = new TunWriter(arena, tun, counters, offloads);
     const joiner = new SegmentJoiner(arena.memory, writer, offloads);
     const replier = new ErrorReplier(arena, tun, clock, counters);
@@ -95,13 +102,14 @@ export class PacketLoop {
       counters,
       questions: parts.probes?.questions ?? noRing(),
       reports: parts.probes?.reports ?? noRing(),
-      seal: parts.probeSeal ?? PLAIN_PROBES,
+      seal: probeSeal(sealer),
     });
     this.#clock = clock;
     this.#counters = counters;
+    this.#sealer = sealer;
     this.#transmitter = new Transmitter({ arena, tun, queue, replier, counters });
     const probes = this.#probes;
-    this.#receiver = new Receiver({ arena, udp, joiner, writer, probes, counters });
+    this.#receiver = new Receiver({ arena, udp, joiner, writer, probes, counters, sealer });
   }
 
   /** Inner bytes moved so far, both ways together. */
@@ -113,7 +121,13 @@ export class PacketLoop {
   useTable(table: SharedArrayBuffer, peers: Float64Array | undefined): void {
     if (peers !== undefined) this.#counters.replacePeers(peers);
     this.#fib = new FibView(table);
+    this.#sealer.useTable(this.#fib);
     this.#transmitter.useTable(this.#fib);
+  }
+
+  /** Seals and opens with `keys` from the next packet on: those of the table that comes with them. */
+  useKeys(keys: SealKeys): void {
+    this.#sealer.useKeys(keys);
   }
 
   /** Knows the peers of `table` (peer-table.ts): who may probe us, and where they are. */
@@ -149,6 +163,15 @@ export class PacketLoop {
     if (received === this.#receiver.countMax) this.unfinished |= SIDE.UDP;
     return received;
   }
+}
+
+/** How probes are sealed: as packets to the same peer. */
+function probeSeal(sealer: Sealer): ProbeSeal {
+  return {
+    overhead: (slot) => (sealer.seals(slot) ? SEAL_OVERHEAD : 0),
+    refusesPlain: (slot) => sealer.refusesPlain(slot),
+    seal: (slot, at, length, to) => sealer.sealTo(to, slot, at, length),
+  };
 }
 
 /** Errors after which a TUN descriptor never works again: its device was removed. */

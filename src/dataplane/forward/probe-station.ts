@@ -33,15 +33,14 @@ const MS_PER_SECOND = 1000;
 export interface ProbeSeal {
   /** Bytes that sealing adds for the peer with `slot`; 0: its probes are plain. */
   overhead(slot: number): number;
+  /** Whether plain probes of the peer with `slot` are not taken. */
+  refusesPlain(slot: number): boolean;
   /**
    * Seals the frame of `length` bytes at `at` for the peer with `slot` into `to`. Bytes written:
    * `length` and the overhead; 0 when there is no key, and then nothing is sent.
    */
   seal(slot: number, at: number, length: number, to: number): number;
 }
-
-/** Probes as they are. */
-export const PLAIN_PROBES: ProbeSeal = { overhead: () => 0, seal: () => 0 };
 
 export interface ProbeStationParts {
   readonly arena: Arena;
@@ -116,7 +115,7 @@ export class ProbeStation {
       return;
     }
     const slot = this.#table.slotOf(address, first, port);
-    if (slot < 0 || this.#seal.overhead(slot) !== 0) {
+    if (slot < 0 || this.#seal.refusesPlain(slot)) {
       this.#counters.drop(DROP.RX_PROBE_STRANGER, 1);
       return;
     }

@@ -2,13 +2,18 @@
  * From the underlay to the TUN: receive a batch, check every datagram, join, write the batch.
  *
  * A packet passes only if the datagram came from the endpoint of the node that owns its inner
- * source, and its inner target is in our own lease. Everything else is dropped and counted.
+ * source, or was sealed with that node's key, and its inner target is in our own lease. Everything
+ * else is dropped and counted.
+ *
+ * Where a datagram came from is its origin: the number of the message that brought it, whose
+ * endpoint counts; or, sealed, a negative number for the peer whose key it was sealed with.
  *
  * @module
  */
 import type { PacketMemory, ReceiveBatch, UdpPort } from "../../host/packet-ports.ts";
 import { NO_MATCH } from "../fib/prefix-index.ts";
-import { type FibView, LOCAL_MATCH } from "../fib/table.ts";
+import { type FibView, LOCAL_MATCH, ROW_REFUSES_PLAIN } from "../fib/table.ts";
+import { SEAL_HEADER_SIZE, SEAL_OVERHEAD } from "../seal/limits.ts";
 import {
   FRAME_CONTROL,
   FRAME_IPV4,
@@ -31,7 +36,9 @@ import { TCP_HEADER_SIZE } from "../wire/transport.ts";
 import type { Arena } from "./arena.ts";
 import { DROP, type LoopCounters, TOTAL } from "./counters.ts";
 import { INNER_FAULT, InnerPacket } from "./inner-packet.ts";
+import { pathMtu } from "./path-mtu.ts";
 import type { ProbeStation } from "./probe-station.ts";
+import type { Sealer } from "./sealer.ts";
 import type { SegmentJoiner } from "./segment-joiner.ts";
 import type { TunWriter } from "./tun-writer.ts";
 
@@ -42,6 +49,7 @@ export interface ReceiverParts {
   readonly writer: TunWriter;
   readonly probes: ProbeStation;
   readonly counters: LoopCounters;
+  readonly sealer: Sealer;
 }
 
 /** One loop's receive direction. */
@@ -54,11 +62,13 @@ export class Receiver {
   readonly #writer: TunWriter;
   readonly #probes: ProbeStation;
   readonly #counters: LoopCounters;
+  readonly #sealer: Sealer;
   readonly #packet = new InnerPacket();
   /** IP header of the last packet that passed in this burst, or -1, and what it passed with. */
   #passedIp = -1;
   #passedVersion = 0;
-  #passedMessage = 0;
+  #passedOrigin = 0;
+  #passedRow = 0;
   #passedSlot = 0;
   /** Packets of one peer that are not in the counters yet. */
   #runSlot = 0;
@@ -75,6 +85,7 @@ export class Receiver {
     this.#writer = parts.writer;
     this.#probes = parts.probes;
     this.#counters = parts.counters;
+    this.#sealer = parts.sealer;
   }
 
   /** How many messages fill a batch, so that more may wait in the socket. */
@@ -124,7 +135,7 @@ export class Receiver {
         this.#accept(fib, at, length, message, true);
         return;
       case FRAME_SEALED:
-        this.#counters.drop(DROP.RX_SEALED, 1);
+        this.#open(fib, at, length);
         return;
       case FRAME_CONTROL: {
         const { sourceAddress, sourcePort } = this.#batch;
@@ -136,11 +147,35 @@ export class Receiver {
     }
   }
 
-  #accept(fib: FibView, ip: number, length: number, message: number, isPartial: boolean): void {
+  /** Opens a sealed datagram; what was sealed passes as its kind does, but for its origin. */
+  #open(fib: FibView, at: number, length: number): void {
+    const slot = this.#sealer.open(at, length);
+    if (slot < 0) return;
+    const inner = at + SEAL_HEADER_SIZE;
+    const innerLength = length - SEAL_OVERHEAD;
+    const kind = this.#view.getUint8(inner) >>> 4;
+    switch (kind) {
+      case FRAME_IPV4:
+      case FRAME_IPV6:
+      case FRAME_IPV4_PARTIAL:
+      case FRAME_IPV6_PARTIAL: {
+        const isPartial = kind === FRAME_IPV4_PARTIAL || kind === FRAME_IPV6_PARTIAL;
+        this.#accept(fib, inner, innerLength, originOf(slot), isPartial);
+        return;
+      }
+      case FRAME_CONTROL:
+        this.#probes.receiveOpened(inner, innerLength, slot);
+        return;
+      default:
+        this.#counters.drop(DROP.RX_UNKNOWN_KIND, 1);
+    }
+  }
+
+  #accept(fib: FibView, ip: number, length: number, origin: number, isPartial: boolean): void {
     const joiner = this.#joiner;
     const recent = joiner.recentMessage;
     if (
-      (message === recent || this.#isSameSource(message, recent)) &&
+      (origin === recent || this.#isSameSource(origin, recent)) &&
       joiner.extendRecent(ip, length, isPartial)
     ) {
       this.#count(joiner.recentSlot, length);
@@ -160,7 +195,7 @@ export class Receiver {
       this.#counters.drop(DROP.RX_BAD_CHECKSUM, 1);
       return;
     }
-    const reason = this.#hasPassed(packet, message) ? -1 : this.#judge(fib, packet, message);
+    const reason = this.#hasPassed(packet, origin) ? -1 : this.#judge(fib, packet, origin);
     if (reason >= 0) {
       this.#counters.drop(reason, 1);
       return;
@@ -169,15 +204,14 @@ export class Receiver {
       this.#clampMss(fib, packet, isPartial);
     }
     this.#count(this.#passedSlot, length);
-    joiner.add(packet, isPartial, message, this.#passedSlot);
+    joiner.add(packet, isPartial, origin, this.#passedSlot);
   }
 
   /** A connection that is being opened: what we send on it must fit the way to the peer. */
   #clampMss(fib: FibView, packet: InnerPacket, isPartial: boolean): void {
     const tcp = packet.ip + packet.headerLength;
     if (!isSyn(this.#view, tcp)) return;
-    const payloadMax = this.#counters.payloadMax(this.#passedSlot);
-    const mtu = payloadMax === 0 ? fib.overlayMtu : Math.min(fib.overlayMtu, payloadMax);
+    const mtu = pathMtu(fib, this.#passedRow, this.#counters);
     const place = { tcp, headerLength: packet.transportHeaderLength, isPartial };
     clampMss(this.#view, place, mssFor(mtu, packet.version));
   }
@@ -203,11 +237,11 @@ export class Receiver {
     return isIpv4ChecksumRight(this.#memory, packet.ip, packet.headerLength);
   }
 
-  /** Whether a packet with the same addresses from the same endpoint has just passed. */
-  #hasPassed(packet: InnerPacket, message: number): boolean {
+  /** Whether a packet with the same addresses from the same source has just passed. */
+  #hasPassed(packet: InnerPacket, origin: number): boolean {
     const last = this.#passedIp;
     if (last < 0 || packet.version !== this.#passedVersion) return false;
-    if (message !== this.#passedMessage && !this.#isSameSource(message, this.#passedMessage)) {
+    if (origin !== this.#passedOrigin && !this.#isSameSource(origin, this.#passedOrigin)) {
       return false;
     }
     const isV4 = packet.version === 4;
@@ -218,7 +252,9 @@ export class Receiver {
     return true;
   }
 
+  /** Whether two origins that are not equal are one endpoint. */
   #isSameSource(a: number, b: number): boolean {
+    if (a < 0 || b < 0) return false;
     const { sourceAddress, sourcePort } = this.#batch;
     return (
       sourcePort[a] === sourcePort[b] &&
@@ -230,7 +266,7 @@ export class Receiver {
   }
 
   /** Looks both addresses up: -1 and the packet is remembered as passed, or why it must drop. */
-  #judge(fib: FibView, packet: InnerPacket, message: number): number {
+  #judge(fib: FibView, packet: InnerPacket, origin: number): number {
     const view = this.#view;
     const { ip, version } = packet;
     const row =
@@ -239,10 +275,8 @@ export class Receiver {
         : fib.lookupV6(view, ip + IPV6_SOURCE_AT);
     if (row === NO_MATCH) return DROP.RX_UNKNOWN_SOURCE;
     if (row === LOCAL_MATCH) return DROP.RX_OWN_SOURCE;
-    const { sourceAddress, sourcePort } = this.#batch;
-    if (!fib.isEndpoint(row, sourceAddress, 4 * message, sourcePort[message]!)) {
-      return DROP.RX_FOREIGN_SOURCE;
-    }
+    if (!this.#isOwner(fib, row, origin)) return DROP.RX_FOREIGN_SOURCE;
+    if (origin >= 0 && (fib.flags(row) & ROW_REFUSES_PLAIN) !== 0) return DROP.RX_PLAIN_REFUSED;
     const target =
       version === 4
         ? fib.lookupV4(view.getInt32(ip + IPV4_TARGET_AT))
@@ -250,8 +284,21 @@ export class Receiver {
     if (target !== LOCAL_MATCH) return DROP.RX_FOREIGN_TARGET;
     this.#passedIp = ip;
     this.#passedVersion = version;
-    this.#passedMessage = message;
+    this.#passedOrigin = origin;
+    this.#passedRow = row;
     this.#passedSlot = fib.slot(row);
     return -1;
   }
+
+  /** Whether the node that owns `row` is where the packet came from. */
+  #isOwner(fib: FibView, row: number, origin: number): boolean {
+    if (origin < 0) return origin === originOf(fib.slot(row));
+    const { sourceAddress, sourcePort } = this.#batch;
+    return fib.isEndpoint(row, sourceAddress, 4 * origin, sourcePort[origin]!);
+  }
+}
+
+/** The origin of what was sealed with a key of the peer with `slot`. */
+function originOf(slot: number): number {
+  return -1 - slot;
 }

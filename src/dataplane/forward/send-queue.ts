@@ -8,10 +8,12 @@
  * @module
  */
 import type { SendBatch, UdpPort } from "../../host/packet-ports.ts";
-import type { FibView } from "../fib/table.ts";
+import { type FibView, ROW_SEALS } from "../fib/table.ts";
+import { SEAL_OVERHEAD } from "../seal/limits.ts";
 import type { Arena } from "./arena.ts";
 import { DROP, type LoopCounters, TOTAL } from "./counters.ts";
 import { OFFLOAD, type OffloadState } from "./offload-state.ts";
+import type { Sealer } from "./sealer.ts";
 
 /** UDP_MAX_SEGMENTS of Linux before 6.9 (include/linux/udp.h); 128 since. */
 const SEGMENTS_PER_MESSAGE_MAX = 64;
@@ -28,11 +30,20 @@ const ENETDOWN = 100;
 const ENETUNREACH = 101;
 const EHOSTUNREACH = 113;
 
+export interface SendQueueParts {
+  readonly arena: Arena;
+  readonly udp: UdpPort;
+  readonly counters: LoopCounters;
+  readonly offloads: OffloadState;
+  readonly sealer: Sealer;
+}
+
 /** Collects datagrams as positions in the arena; sends, and sends again what GSO broke. */
 export class SendQueue {
   readonly #udp: UdpPort;
   readonly #counters: LoopCounters;
   readonly #offloads: OffloadState;
+  readonly #sealer: Sealer;
   readonly #batch: SendBatch;
   readonly #resend: SendBatch;
   readonly #messageMax: number;
@@ -40,15 +51,18 @@ export class SendQueue {
   readonly #slot: Int32Array;
   readonly #segments: Int32Array;
   readonly #bytes: Int32Array;
+  /** Bytes of each message that sealing added. */
+  readonly #overhead: Int32Array;
   #pieceCount = 0;
   #sent = 0;
   /** Row of the last message while more may join it, else -1. */
   #openRow = -1;
 
-  constructor(arena: Arena, udp: UdpPort, counters: LoopCounters, offloads: OffloadState) {
+  constructor({ arena, udp, counters, offloads, sealer }: SendQueueParts) {
     this.#udp = udp;
     this.#counters = counters;
     this.#offloads = offloads;
+    this.#sealer = sealer;
     this.#batch = arena.send;
     this.#resend = arena.resend;
     this.#messageMax = arena.send.segmentSize.length;
@@ -56,6 +70,7 @@ export class SendQueue {
     this.#slot = new Int32Array(this.#messageMax);
     this.#segments = new Int32Array(this.#messageMax);
     this.#bytes = new Int32Array(this.#messageMax);
+    this.#overhead = new Int32Array(this.#messageMax);
   }
 
   /** Whether something waits to be sent. */
@@ -65,14 +80,15 @@ export class SendQueue {
 
   /** Whether `append` would find room. */
   get hasRoom(): boolean {
-    return this.#batch.count < this.#messageMax && this.#pieceCount + 2 <= this.#pieceMax;
+    return this.hasRoomFor(1);
   }
 
   /** Whether `append` would find room `count` times. */
   hasRoomFor(count: number): boolean {
     return (
       this.#batch.count + count <= this.#messageMax &&
-      this.#pieceCount + 2 * count <= this.#pieceMax
+      this.#pieceCount + 2 * count <= this.#pieceMax &&
+      this.#sealer.hasRoomFor(count)
     );
   }
 
@@ -83,9 +99,29 @@ export class SendQueue {
 
   /**
    * Queues one datagram for `row`: `headLength` bytes at `head`, then `tailLength` at `tail` (none
-   * when 0). The bytes are borrowed until `flush` has sent all. The caller asked `hasRoom`.
+   * when 0), sealed when the row says so. The bytes are borrowed until `flush` has sent all. The
+   * caller asked `hasRoom`.
    */
   append(
+    fib: FibView,
+    row: number,
+    head: number,
+    headLength: number,
+    tail: number,
+    tailLength: number,
+  ): void {
+    if ((fib.flags(row) & ROW_SEALS) === 0) {
+      this.#append(fib, row, head, headLength, tail, tailLength);
+      return;
+    }
+    const length = this.#sealer.seal(fib.slot(row), head, headLength, tail, tailLength);
+    if (length === 0) return;
+    this.#append(fib, row, this.#sealer.sealedAt, length, 0, 0);
+    const message = this.#batch.count - 1;
+    this.#overhead[message] = this.#overhead[message]! + SEAL_OVERHEAD;
+  }
+
+  #append(
     fib: FibView,
     row: number,
     head: number,
@@ -130,6 +166,7 @@ export class SendQueue {
     batch.count = 0;
     this.#sent = 0;
     this.#pieceCount = 0;
+    this.#sealer.reset();
     return true;
   }
 
@@ -153,6 +190,7 @@ export class SendQueue {
     this.#slot[message] = fib.slot(row);
     this.#segments[message] = 0;
     this.#bytes[message] = 0;
+    this.#overhead[message] = 0;
     this.#openRow = this.#offloads.isOn(OFFLOAD.GSO) ? row : -1;
     return message;
   }
@@ -171,7 +209,8 @@ export class SendQueue {
   }
 
   #countSent(message: number): void {
-    this.#counters.sent(this.#slot[message]!, this.#segments[message]!, this.#bytes[message]!);
+    const bytes = this.#bytes[message]! - this.#overhead[message]!;
+    this.#counters.sent(this.#slot[message]!, this.#segments[message]!, bytes);
     this.#counters.add(TOTAL.TX_MESSAGES, 1);
     if (this.#segments[message]! > 1) this.#offloads.succeeded(OFFLOAD.GSO);
   }
@@ -215,12 +254,15 @@ export class SendQueue {
 
   #flushResend(message: number): boolean {
     const slot = this.#slot[message]!;
+    const overhead = this.#overhead[message] === 0 ? 0 : SEAL_OVERHEAD;
     let hasSent = false;
     let done = 0;
     while (done < this.#resend.count) {
       const result = this.#udp.send(this.#resend, done);
       if (result <= 0) this.#counters.drop(dropReason(-result), 1);
-      for (let i = 0; i < result; i++) this.#counters.sent(slot, 1, this.#resendSize(done + i));
+      for (let i = 0; i < result; i++) {
+        this.#counters.sent(slot, 1, this.#resendSize(done + i) - overhead);
+      }
       if (result > 0) this.#counters.add(TOTAL.TX_MESSAGES, result);
       hasSent = hasSent || result > 0;
       done += result > 0 ? result : 1;

@@ -40,6 +40,7 @@ import { type Arena, HEADER_SIZE } from "./arena.ts";
 import { DROP, type LoopCounters, TOTAL } from "./counters.ts";
 import type { ErrorReplier } from "./error-replier.ts";
 import { INNER_FAULT, InnerPacket } from "./inner-packet.ts";
+import { pathMtu } from "./path-mtu.ts";
 import { finishChecksum, Segmenter } from "./segmenter.ts";
 import type { SendQueue } from "./send-queue.ts";
 
@@ -252,8 +253,7 @@ export class Transmitter {
 
   /** Largest inner packet for the peer of `row`. */
   #mtuOf(fib: FibView, row: number): number {
-    const payloadMax = this.#counters.payloadMax(fib.slot(row));
-    return payloadMax === 0 ? fib.overlayMtu : Math.min(fib.overlayMtu, payloadMax);
+    return pathMtu(fib, row, this.#counters);
   }
 
   /**
