@@ -111,6 +111,16 @@ describe("PathMtu", () => {
     expect([mtu.limit, mtu.isNarrow]).toEqual([1500, false]);
   });
 
+  test("raised in the middle of a search: what was missed before counts no more", () => {
+    const mtu = new PathMtu(1500);
+    mtu.refused(1500);
+    mtu.answered(1280);
+    mtu.refused(mtu.candidate);
+    mtu.raise();
+    expect([mtu.candidate, mtu.limit]).toEqual([1500, 1280]);
+    expect(search(mtu, 1500)).toEqual([1500]);
+  });
+
   test("the link's MTU changes: everything is looked at anew", () => {
     const mtu = new PathMtu(1500);
     search(mtu, 1400);

@@ -108,9 +108,9 @@ export class PathMtu {
     this.#choose();
   }
 
-  /** Looks whether the path carries more by now. */
+  /** Looks whether the path carries more by now; a search in progress begins again at the top. */
   raise(): void {
-    if (this.#candidate !== 0 || this.#low === this.#max) return;
+    if (this.#low === this.#max) return;
     this.#high = this.#max + 1;
     this.#misses = 0;
     this.#candidate = this.#max;

@@ -64,6 +64,8 @@ export interface KnownPath {
 export type PingOutcome =
   | { readonly kind: "answered"; readonly roundTripMs: number }
   | { readonly kind: "refused"; readonly errno: number }
+  /** It could not even be tried. */
+  | { readonly kind: "failed"; readonly reason: string }
   | { readonly kind: "lost" };
 
 interface Ping {
