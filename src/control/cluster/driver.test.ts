@@ -246,6 +246,20 @@ describe("three voters", () => {
     expect(textAt(leader, "/k")).toBeUndefined();
   });
 
+  test("a write that was taken in is never said not to happen", async () => {
+    const sim = await startThree(16);
+    const leader = sim.leader()!;
+    const followers = [A, B, C].filter((id) => id !== leader.nodeId);
+    for (const id of followers) sim.cut(leader.nodeId, id);
+    const atLeader = leader.execute(put("/k", "1"), { timeoutMs: 4_000 });
+    const stopping = leader.execute(put("/s", "1"), { timeoutMs: 60_000 });
+    const result = await sim.wait(atLeader);
+    expect(result.ok ? undefined : result.error.kind).toBe("timeout");
+    void leader.stop();
+    const stopped = await sim.wait(stopping);
+    expect(stopped.ok ? undefined : stopped.error.kind).toBe("timeout");
+  });
+
   test("a retry with the same request id is applied once", async () => {
     const sim = await startThree(15);
     const requestId = { client: decodeNodeId(99), sequence: 1 };
