@@ -127,7 +127,9 @@ const RAFT_FAULTS: readonly RaftFault[] = [
   {
     name: "member.promote",
     plan({ world, random }) {
-      const node = random.maybePick(world.safety.config.learners);
+      // Not one that will never answer: its vote would be missed for good.
+      const isUsable = (id: NodeId) => world.node(id).state !== "lost" && !world.node(id).isDamaged;
+      const node = random.maybePick(world.safety.config.learners.filter(isUsable));
       return node === undefined ? undefined : [{ operation: "add_voter", node }];
     },
   },
