@@ -21,6 +21,7 @@ import { kvRoutes } from "./kv.ts";
 import { leaseRoutes } from "./leases.ts";
 import { memberRoutes } from "./members.ts";
 import { metricsRoutes } from "./metrics.ts";
+import { openApiRoutes } from "./openapi.ts";
 import { pingRoutes } from "./ping.ts";
 import { type Problem, problemResponse } from "./problem.ts";
 import type { AdminService } from "./service.ts";
@@ -72,6 +73,7 @@ function createRouter(service: AdminService, options: RouterOptions): Hono {
     homeRoutes,
     healthRoutes,
     metricsRoutes,
+    openApiRoutes,
     statusRoutes,
     configRoutes,
     leaseRoutes,

@@ -21,7 +21,8 @@ const flag = v.optional(
   "false",
 );
 
-const PutConfigQuery = v.strictObject({
+/** Query of `PUT /config`. */
+export const PutConfigQuery = v.strictObject({
   /** Answer what would happen and change nothing. */
   dryRun: flag,
   /** Accept that leases become invalid. */
@@ -30,7 +31,7 @@ const PutConfigQuery = v.strictObject({
 
 /** `ETag` of a revision: a strong validator (RFC 9110 §8.8.3). */
 const ETAG_PATTERN = /^"(0|[1-9][0-9]{0,15})"$/;
-const IfMatch = v.optional(
+const ifMatch = v.optional(
   v.pipe(
     v.string(),
     v.regex(ETAG_PATTERN, 'Expected one strong ETag such as "12", as GET /config answers it'),
@@ -38,6 +39,9 @@ const IfMatch = v.optional(
     v.safeInteger(),
   ),
 );
+
+/** Header that makes a change conditional on the revision that it was made from. */
+export const IfMatchHeader = v.object({ "If-Match": ifMatch });
 
 /** The routes of the network config. */
 export function configRoutes(service: AdminService): Hono {
@@ -71,8 +75,8 @@ export function configRoutes(service: AdminService): Hono {
 async function parsePutConfig(request: Request): Promise<Result<PutConfigRequest, RequestProblem>> {
   const query = parseQuery(request, PutConfigQuery);
   if (!query.ok) return query;
-  const ifMatch = request.headers.get("if-match") ?? undefined;
-  const expected = parseWith(v.object({ "If-Match": IfMatch }), { "If-Match": ifMatch }, "header");
+  const given = { "If-Match": request.headers.get("if-match") ?? undefined };
+  const expected = parseWith(IfMatchHeader, given, "header");
   if (!expected.ok) return err(expected.error);
   const body = await readJson(request);
   if (!body.ok) return body;

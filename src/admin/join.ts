@@ -13,7 +13,8 @@ import type { AdminService } from "./service.ts";
 
 const PEER_PATTERN = /^[A-Za-z0-9.:[\]_-]+$/;
 
-const Join = v.strictObject({
+/** Body of `POST /join`. */
+export const JoinBody = v.strictObject({
   /** Host, or host and port. */
   peer: v.pipe(
     v.string(),
@@ -29,21 +30,22 @@ const Join = v.strictObject({
   reset: v.optional(v.boolean(), false),
 });
 
-const Leave = v.strictObject({});
+/** Body of `POST /leave`: nothing yet. */
+export const LeaveBody = v.strictObject({});
 
 /** The routes of joining and leaving. */
 export function joinRoutes(service: AdminService): Hono {
   const app = new Hono();
 
   app.post("/join", async (c) => {
-    const body = await readBody(c.req.raw, Join);
+    const body = await readBody(c.req.raw, JoinBody);
     if (!body.ok) return problemResponse(body.error);
     const result = await service.join(body.value);
     return result.ok ? c.json(result.value) : problemResponse(result.error);
   });
 
   app.post("/leave", async (c) => {
-    const body = await readBody(c.req.raw, Leave);
+    const body = await readBody(c.req.raw, LeaveBody);
     if (!body.ok) return problemResponse(body.error);
     const result = await service.leave();
     return result.ok ? c.json(result.value) : problemResponse(result.error);

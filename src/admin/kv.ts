@@ -37,12 +37,14 @@ const wholeNumber = v.pipe(
 const consistency = v.optional(v.picklist(["linearizable", "serializable"]), "linearizable");
 const revision = v.optional(v.pipe(wholeNumber, v.transform(decodeRevision)));
 
-const GetQuery = v.strictObject({
+/** Query of `GET /kv/<key>`. */
+export const GetQuery = v.strictObject({
   consistency,
   /** Read the past. */
   revision,
 });
-const ListQuery = v.strictObject({
+/** Query of `GET /kv`. */
+export const ListQuery = v.strictObject({
   prefix: v.optional(v.string(), ""),
   limit: v.optional(v.pipe(wholeNumber, v.minValue(1)), String(RANGE_KEYS_MAX)),
   /** Go on behind this key. */
@@ -50,16 +52,19 @@ const ListQuery = v.strictObject({
   consistency,
   revision,
 });
-const PutQuery = v.strictObject({
+/** Query of `PUT /kv/<key>`. */
+export const PutQuery = v.strictObject({
   /** Seconds after which the key is deleted unless it is put or renewed again. */
   ttl: v.optional(wholeNumber),
 });
-const DeleteQuery = v.strictObject({});
+/** Query of `DELETE /kv/<key>`: none. */
+export const DeleteQuery = v.strictObject({});
 
 /** Not a dot: a key may have line ends in it. */
 const KEY_ROUTE = "/kv/:key{[\\s\\S]+}";
 const ETAG_PATTERN = /^(?:"(?:0|[1-9][0-9]{0,15})"|\*)$/;
-const Conditions = v.object({
+/** Headers that make a write conditional. */
+export const Conditions = v.object({
   "If-Match": v.optional(
     v.pipe(v.string(), v.regex(ETAG_PATTERN, 'Expected one strong ETag such as "12", or *')),
   ),

@@ -18,7 +18,8 @@ const TIMEOUT_MS_DEFAULT = 1000;
 /** Longest pause before asking. */
 const DELAY_MS_MAX = 60_000;
 
-const Ping = v.strictObject({
+/** Body of `POST /ping`. */
+export const PingBody = v.strictObject({
   /** A peer's name, id, or address (of its endpoint, or any of its subnet); "all" for every one. */
   target: v.pipe(v.string(), v.nonEmpty(), v.maxLength(PEER_TEXT_LENGTH_MAX)),
   /** "underlay": the packet loops ask each other. "overlay": an echo request through the TUNs. */
@@ -37,7 +38,7 @@ const Ping = v.strictObject({
 export function pingRoutes(service: AdminService): Hono {
   const app = new Hono();
   app.post("/ping", async (c) => {
-    const body = await readBody(c.req.raw, Ping);
+    const body = await readBody(c.req.raw, PingBody);
     if (!body.ok) return problemResponse(body.error);
     const result = await service.ping(body.value);
     return result.ok ? c.json(result.value) : problemResponse(result.error);

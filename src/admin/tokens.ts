@@ -17,7 +17,8 @@ import { problemResponse } from "./problem.ts";
 import { parseWith, readBody } from "./request.ts";
 import type { AdminService } from "./service.ts";
 
-const CreateToken = v.strictObject({
+/** Body of `POST /tokens`. */
+export const CreateTokenBody = v.strictObject({
   lifeSeconds: v.optional(
     v.pipe(
       v.number(),
@@ -42,7 +43,7 @@ export function tokenRoutes(service: AdminService): Hono {
   app.get("/tokens", (c) => c.json(service.tokens()));
 
   app.post("/tokens", async (c) => {
-    const body = await readBody(c.req.raw, CreateToken);
+    const body = await readBody(c.req.raw, CreateTokenBody);
     if (!body.ok) return problemResponse(body.error);
     const { lifeSeconds, usesMax } = body.value;
     const result = await service.createToken({ lifeSeconds, usesMax });

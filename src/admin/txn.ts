@@ -68,7 +68,8 @@ const OperationSchema = v.variant("op", [
   v.strictObject({ op: v.literal("deletePrefix"), prefix: key }),
 ]);
 
-const TxnBody = v.strictObject({
+/** Body of `POST /txn`. */
+export const TxnBody = v.strictObject({
   compare: v.optional(v.array(CompareSchema), []),
   /** Done when every comparison holds. */
   success: v.optional(v.array(OperationSchema), []),
@@ -76,7 +77,8 @@ const TxnBody = v.strictObject({
   failure: v.optional(v.array(OperationSchema), []),
 });
 
-const CompactBody = v.strictObject({
+/** Body of `POST /compact`. */
+export const CompactBody = v.strictObject({
   /** The oldest revision that can be read and watched from afterwards. */
   revision: v.pipe(counter, v.transform(decodeRevision)),
 });

@@ -39,7 +39,8 @@ const revision = v.pipe(
   v.transform(decodeRevision),
 );
 
-const WatchQuery = v.strictObject({
+/** Query of `GET /watch`. */
+export const WatchQuery = v.strictObject({
   prefix: v.optional(v.pipe(v.string(), v.transform(normalizeKey)), ""),
   since: v.optional(revision),
   /** Whether events tell what was there before. */
@@ -51,7 +52,8 @@ const WatchQuery = v.strictObject({
     "false",
   ),
 });
-const LastEventId = v.object({ "Last-Event-ID": v.optional(revision) });
+/** Header that a browser sends when it connects again. */
+export const LastEventId = v.object({ "Last-Event-ID": v.optional(revision) });
 
 /** Events last encoded, for other watches that get the same. */
 const CACHE_EVENTS_MAX = 256;

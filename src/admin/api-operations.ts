@@ -1,0 +1,199 @@
+/**
+ * What the API can be asked, as data: each operation with the schemas of its query, its headers,
+ * its body and its answer, which are those that the routes and the client use themselves.
+ *
+ * @module
+ */
+import * as v from "valibot";
+import { IfMatchHeader, PutConfigQuery } from "./config.ts";
+import { EVENT_STREAM_TYPE } from "./event-stream.ts";
+import { JoinBody, LeaveBody } from "./join.ts";
+import { Conditions, DeleteQuery, GetQuery, ListQuery, PutQuery } from "./kv.ts";
+import { ListSchema, TxnSchema, WriteSchema } from "./kv-views.ts";
+import { METRICS_MEDIA_TYPE } from "./metrics-text.ts";
+import { PingBody } from "./ping.ts";
+import { CreateTokenBody } from "./tokens.ts";
+import { CompactBody, TxnBody } from "./txn.ts";
+import {
+  ConfigSchema,
+  CreatedTokenSchema,
+  JoinSchema,
+  LeaseSchema,
+  LeaveSchema,
+  MemberSchema,
+  PingSchema,
+  PutConfigSchema,
+  ReadinessSchema,
+  StatusSchema,
+  TokenSchema,
+} from "./views.ts";
+import { LastEventId, WatchQuery } from "./watch.ts";
+
+/** One question to the API. */
+export interface Operation {
+  readonly method: "get" | "put" | "post" | "delete";
+  /** Parameters in braces: "/leases/{subnet}". */
+  readonly path: string;
+  readonly summary: string;
+  /** An object whose entries are the parameters behind the question mark. */
+  readonly query?: v.GenericSchema;
+  /** An object whose entries are headers. */
+  readonly headers?: v.GenericSchema;
+  /** A schema of JSON, or the media type of anything else. */
+  readonly body?: v.GenericSchema | string;
+  readonly answer: v.GenericSchema | string;
+  /** 200 when absent. */
+  readonly status?: number;
+  /** Over TCP there is no such operation. */
+  readonly socketOnly?: boolean;
+}
+
+const TEXT = "text/plain";
+const BYTES = "application/octet-stream";
+/** What it may hold is the network config's own business, which names each fault. */
+const anyObject = v.record(v.string(), v.unknown());
+
+/** Every operation, in the order of the paths. */
+export const OPERATIONS: readonly Operation[] = [
+  { method: "get", path: "/", summary: "What there is", answer: TEXT },
+  { method: "get", path: "/healthz", summary: "The process answers", answer: TEXT },
+  {
+    method: "get",
+    path: "/readyz",
+    summary: "The node does its job; 503 with the reasons why not",
+    answer: ReadinessSchema,
+  },
+  { method: "get", path: "/metrics", summary: "For Prometheus", answer: METRICS_MEDIA_TYPE },
+  { method: "get", path: "/openapi.json", summary: "This description", answer: anyObject },
+  {
+    method: "get",
+    path: "/status",
+    summary: "This node, its cluster, its peers",
+    answer: StatusSchema,
+  },
+  { method: "get", path: "/config", summary: "The network config", answer: ConfigSchema },
+  {
+    method: "put",
+    path: "/config",
+    summary: "Changes the network config, or tells what a change would do",
+    query: PutConfigQuery,
+    headers: IfMatchHeader,
+    body: anyObject,
+    answer: PutConfigSchema,
+  },
+  {
+    method: "get",
+    path: "/leases",
+    summary: "Who holds which subnet",
+    answer: v.array(LeaseSchema),
+  },
+  {
+    method: "delete",
+    path: "/leases/{subnet}",
+    summary: "Takes a subnet, such as 10.0.53.0-24, from its holder",
+    answer: LeaseSchema,
+  },
+  {
+    method: "get",
+    path: "/members",
+    summary: "The nodes of the cluster",
+    answer: v.array(MemberSchema),
+  },
+  {
+    method: "delete",
+    path: "/members/{id}",
+    summary: "Removes a node from the cluster for good",
+    answer: MemberSchema,
+  },
+  {
+    method: "get",
+    path: "/tokens",
+    summary: "Join tokens, without their secrets",
+    answer: v.array(TokenSchema),
+  },
+  {
+    method: "post",
+    path: "/tokens",
+    summary: "Makes a join token",
+    body: CreateTokenBody,
+    answer: CreatedTokenSchema,
+    status: 201,
+  },
+  { method: "delete", path: "/tokens/{id}", summary: "Revokes a join token", answer: TokenSchema },
+  {
+    method: "post",
+    path: "/join",
+    summary: "Moves this node into the cluster of a peer",
+    body: JoinBody,
+    answer: JoinSchema,
+    socketOnly: true,
+  },
+  {
+    method: "post",
+    path: "/leave",
+    summary: "Takes this node out of its cluster",
+    body: LeaveBody,
+    answer: LeaveSchema,
+    socketOnly: true,
+  },
+  {
+    method: "post",
+    path: "/ping",
+    summary: "Asks peers whether they answer, over the path that packets take",
+    body: PingBody,
+    answer: PingSchema,
+  },
+  {
+    method: "get",
+    path: "/kv",
+    summary: "The keys under a prefix, with their values",
+    query: ListQuery,
+    answer: ListSchema,
+  },
+  {
+    method: "get",
+    path: "/kv/{key}",
+    summary: "The value of a key; its revision is the ETag",
+    query: GetQuery,
+    answer: BYTES,
+  },
+  {
+    method: "put",
+    path: "/kv/{key}",
+    summary: "Sets the value of a key",
+    query: PutQuery,
+    headers: Conditions,
+    body: BYTES,
+    answer: WriteSchema,
+  },
+  {
+    method: "delete",
+    path: "/kv/{key}",
+    summary: "Deletes a key",
+    query: DeleteQuery,
+    headers: Conditions,
+    answer: WriteSchema,
+  },
+  {
+    method: "post",
+    path: "/txn",
+    summary: "Compares, then does the one list or the other, wholly, in one revision",
+    body: TxnBody,
+    answer: TxnSchema,
+  },
+  {
+    method: "post",
+    path: "/compact",
+    summary: "Forgets what was before a revision",
+    body: CompactBody,
+    answer: WriteSchema,
+  },
+  {
+    method: "get",
+    path: "/watch",
+    summary: "The changes under a prefix as they come: put, delete, bookmark",
+    query: WatchQuery,
+    headers: LastEventId,
+    answer: EVENT_STREAM_TYPE,
+  },
+];
