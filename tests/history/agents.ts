@@ -37,6 +37,8 @@ export class Agents {
   readonly unexpectedEnds: string[] = [];
   smallDisk: SmallDisk | undefined;
   clock: WallClock | undefined;
+  /** Members of no cluster of ours at the moment: what they say has nothing to do with it. */
+  readonly #strangers = new Set<Host>();
   readonly #runs = new Map<Host, number>();
   readonly #settings = new Map<Host, AgentOptions>();
   readonly #expected = new WeakSet<LabProcess>();
@@ -63,6 +65,11 @@ export class Agents {
     for (const joiner of lab.hosts.slice(1)) await joinCluster(joiner, first, token);
     await waitSettled(lab.hosts);
     return agents;
+  }
+
+  /** The hosts that clients may ask. */
+  members(): readonly Host[] {
+    return this.lab.hosts.filter((host) => !this.#strangers.has(host));
   }
 
   /** How often the agent of `host` was started. */
@@ -96,6 +103,22 @@ export class Agents {
   async terminate(host: Host): Promise<void> {
     this.#expected.add(host.agent);
     await host.agent.terminate(START_TIMEOUT_MS);
+  }
+
+  /** Makes `host`, whose agent has been killed, a new node of the cluster that `peer` is in. */
+  async replace(host: Host, peer: Host): Promise<void> {
+    await waitFor(async () => (await peer.cli(["member", "remove", host.name])).code === 0, {
+      timeoutMs: START_TIMEOUT_MS,
+      describe: `${peer.name} to remove ${host.name}`,
+    });
+    const { wrap = [] } = this.#settings.get(host) ?? {};
+    // The folder itself may be a mount of its own.
+    const empty = ["find", host.dataDir, "-mindepth", "1", "-delete"];
+    await host.mustRun([...wrap, ...empty]);
+    this.#strangers.add(host);
+    await this.start(host);
+    await joinCluster(host, peer);
+    this.#strangers.delete(host);
   }
 
   /** An end of `host` from now on is no surprise. */

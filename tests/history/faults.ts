@@ -20,6 +20,7 @@ export const FAULT_KINDS = [
   "restart-all",
   "disk-full",
   "clock",
+  "replace",
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -69,8 +70,7 @@ export class Nemesis {
   /** One fault or two, until it is undone and writes are acknowledged again. */
   async episode(): Promise<void> {
     const { random, workload, say } = this.#options;
-    const kinds = [this.#nextKind()];
-    if (random.chance(BOTH_CHANCE)) kinds.push(this.#nextKind());
+    const kinds = this.#nextKinds();
     const undos: Undo[] = [];
     try {
       for (const kind of new Set(kinds)) {
@@ -93,6 +93,17 @@ export class Nemesis {
     }
     say(`  writes again after ${Math.round(performance.now() - startTime)} ms`);
     await Bun.sleep(random.between(CALM_MIN_MS, CALM_MAX_MS));
+  }
+
+  /** One, or two that are done together. */
+  #nextKinds(): readonly FaultKind[] {
+    const first = this.#nextKind();
+    if (first === "replace" || !this.#options.random.chance(BOTH_CHANCE)) return [first];
+    const second = this.#nextKind();
+    if (second !== "replace") return [first, second];
+    // A new node needs a cluster that works: it is done next, by itself.
+    this.#turn.push(second);
+    return [first];
   }
 
   /** Each kind once before any comes again. */
@@ -123,6 +134,8 @@ export class Nemesis {
         return await this.#fillDisk();
       case "clock":
         return await this.#setClock();
+      case "replace":
+        return await this.#replace();
     }
   }
 
@@ -234,6 +247,18 @@ export class Nemesis {
         await agents.start(host);
       }
     };
+  }
+
+  /** A node is lost for good: removed, its files gone, and a new one joins in its place. */
+  async #replace(): Promise<Undo> {
+    const { agents, random, say } = this.#options;
+    const { hosts } = agents.lab;
+    const leader = random.chance(LEADER_CHANCE) ? await agents.leader() : undefined;
+    const victim = leader ?? random.pick(hosts);
+    const peer = random.pick(hosts.filter((host) => host !== victim));
+    say(`replace ${victim.name} by ${peer.name}`);
+    await agents.kill(victim);
+    return async () => await agents.replace(victim, peer);
   }
 
   async #setClock(): Promise<Undo> {

@@ -72,12 +72,12 @@ export async function runHistory(
     random: random(1),
     clientCount,
     ratePerSecond,
-    hosts: lab.hosts,
+    hosts: () => agents.members(),
     runOf: (host) => agents.runOf(host),
   });
   const startRevision = await workload.mustPut(lab.host(0), "/before/x");
   workload.calls.length = 0;
-  const watchers = startWatchers(lab, startRevision, random(2));
+  const watchers = startWatchers(agents, startRevision, random(2));
   workload.start();
   const { holdMaxMs } = options;
   const nemesis = new Nemesis({ agents, workload, random: draw, kinds, say, holdMaxMs });
@@ -140,13 +140,13 @@ export async function runHistory(
 }
 
 /** Three that watch everything, and some that watch a part. */
-function startWatchers(lab: Lab, since: number, random: SimRandom): Watcher[] {
+function startWatchers(agents: Agents, since: number, random: SimRandom): Watcher[] {
   const prefixes = ["", "", "", `${PREFIX}0-`, `${PREFIX}counter-`];
   return prefixes.map((prefix, i) => {
     const own = new SimRandom(random.word(), i);
     return new Watcher({
       name: `watcher ${i + 1}`,
-      hosts: lab.hosts,
+      hosts: () => agents.members(),
       prefix,
       since,
       wantsPrevious: i % 2 === 1,

@@ -19,7 +19,8 @@ const CONNECT_TIMEOUT_MS = 4_000;
 
 export interface WatcherOptions {
   readonly name: string;
-  readonly hosts: readonly Host[];
+  /** Hosts to ask. */
+  hosts(): readonly Host[];
   readonly prefix: string;
   readonly since: number;
   /** Whether to ask for what each key was before. */
@@ -60,8 +61,9 @@ export class Watcher {
 
   async #run(): Promise<void> {
     const { hosts, random } = this.#options;
-    for (let turn = random.below(hosts.length); !this.#stop.signal.aborted; turn++) {
-      const host = hosts[turn % hosts.length];
+    for (let turn = random.below(3); !this.#stop.signal.aborted; turn++) {
+      const all = hosts();
+      const host = all[turn % all.length];
       if (host === undefined) return;
       const events: WatchedEvent[] = [];
       const bookmarks: WatchedBookmark[] = [];
@@ -126,7 +128,7 @@ export class Watcher {
     }
     if (status !== 410) return;
     this.#refusedCount += 1;
-    if (this.#refusedCount < this.#options.hosts.length) return;
+    if (this.#refusedCount < this.#options.hosts().length) return;
     const { oldestRevision } = JSON.parse(text) as { readonly oldestRevision: number };
     this.#after = Math.max(this.#after, oldestRevision);
     this.#reached = this.#after;

@@ -38,8 +38,9 @@ export interface WorkloadOptions {
   readonly clientCount: number;
   /** Requests a second that are aimed at, all clients together. */
   readonly ratePerSecond: number;
-  /** Hosts to ask, and how often each was started. */
-  readonly hosts: readonly Host[];
+  /** Hosts to ask. */
+  hosts(): readonly Host[];
+  /** How often the agent of `host` was started. */
   runOf(host: Host): number;
 }
 
@@ -106,7 +107,7 @@ export class Workload {
     const thinkMeanMs = (1000 * clientCount) / ratePerSecond;
     while (!this.#isStopped) {
       await Bun.sleep(random.exponential(thinkMeanMs));
-      const host = random.pick(hosts);
+      const host = random.pick(hosts());
       const timeoutMs = random.chance(SHORT_CHANCE)
         ? random.between(TIMEOUT_SHORT_MIN_MS, TIMEOUT_SHORT_MAX_MS)
         : TIMEOUT_LONG_MS;
@@ -129,7 +130,7 @@ export class Workload {
     const count = Number(read.item?.value.split("#")[0] ?? 0);
     const value = `${count + 1}#${this.#value(client)}`;
     const conditions = [isAt(key, read.item)];
-    const next = random.pick(hosts);
+    const next = random.pick(hosts());
     await this.#ask(next, question("put", [{ kind: "put", key, value }], conditions), timeoutMs);
   }
 
