@@ -31,6 +31,11 @@ export const OFFLOAD_ON = 0;
 /** Set beside the error number when it failed in use and not when it was asked for. */
 export const OFFLOAD_FAILED_IN_USE = 0x1_0000;
 
+/** Set beside the error number when the test at start found it broken. */
+export const OFFLOAD_FAILED_TEST = 0x2_0000;
+/** The operator switched it off; there is no error number. */
+export const OFFLOAD_FORBIDDEN = 0x4_0000;
+
 /** One success forgives what failed before: a path with a small MTU refuses single messages. */
 const FAILURE_COUNT_MAX = 8;
 

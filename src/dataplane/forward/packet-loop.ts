@@ -107,9 +107,11 @@ export class PacketLoop {
     this.#clock = clock;
     this.#counters = counters;
     this.#sealer = sealer;
-    this.#transmitter = new Transmitter({ arena, tun, queue, replier, counters });
+    this.#transmitter = new Transmitter({ arena, tun, queue, replier, counters, offloads });
     const probes = this.#probes;
-    this.#receiver = new Receiver({ arena, udp, joiner, writer, probes, counters, sealer });
+    this.#receiver = new Receiver({
+      ...{ arena, udp, joiner, writer, probes, counters, offloads, sealer },
+    });
   }
 
   /** Inner bytes moved so far, both ways together. */

@@ -36,11 +36,15 @@ import { TCP_HEADER_SIZE } from "../wire/transport.ts";
 import type { Arena } from "./arena.ts";
 import { DROP, type LoopCounters, TOTAL } from "./counters.ts";
 import { INNER_FAULT, InnerPacket } from "./inner-packet.ts";
+import { OFFLOAD, type OffloadState } from "./offload-state.ts";
 import { pathMtu } from "./path-mtu.ts";
 import type { ProbeStation } from "./probe-station.ts";
 import type { Sealer } from "./sealer.ts";
 import type { SegmentJoiner } from "./segment-joiner.ts";
 import type { TunWriter } from "./tun-writer.ts";
+
+/** What is noted as the error of a joining that went wrong. */
+const EBADMSG = 74;
 
 export interface ReceiverParts {
   readonly arena: Arena;
@@ -49,6 +53,7 @@ export interface ReceiverParts {
   readonly writer: TunWriter;
   readonly probes: ProbeStation;
   readonly counters: LoopCounters;
+  readonly offloads: OffloadState;
   readonly sealer: Sealer;
 }
 
@@ -63,6 +68,7 @@ export class Receiver {
   readonly #probes: ProbeStation;
   readonly #counters: LoopCounters;
   readonly #sealer: Sealer;
+  readonly #offloads: OffloadState;
   readonly #packet = new InnerPacket();
   /** IP header of the last packet that passed in this burst, or -1, and what it passed with. */
   #passedIp = -1;
@@ -74,6 +80,9 @@ export class Receiver {
   #runSlot = 0;
   #runPackets = 0;
   #runBytes = 0;
+  /** Packets that passed, and datagrams that were no packets at all, in the message at hand. */
+  #passedCount = 0;
+  #brokenCount = 0;
   #nowMs = 0;
 
   constructor(parts: ReceiverParts) {
@@ -86,6 +95,7 @@ export class Receiver {
     this.#probes = parts.probes;
     this.#counters = parts.counters;
     this.#sealer = parts.sealer;
+    this.#offloads = parts.offloads;
   }
 
   /** How many messages fill a batch, so that more may wait in the socket. */
@@ -118,9 +128,27 @@ export class Receiver {
       return;
     }
     if (length === 0) this.#counters.drop(DROP.RX_SHORT, 1);
+    this.#passedCount = 0;
+    this.#brokenCount = 0;
     for (let at = 0; at < length; at += size) {
       this.#dispatch(fib, start + at, Math.min(size, length - at), message);
     }
+    if (given > 0) this.#judgeJoining(message);
+  }
+
+  /**
+   * A joined message of which nothing is a packet was cut wrong, or is junk. Only a peer's counts:
+   * a stranger must not be able to switch the joining off.
+   */
+  #judgeJoining(message: number): void {
+    if (this.#passedCount > 0) {
+      this.#offloads.succeeded(OFFLOAD.GRO);
+      return;
+    }
+    if (this.#brokenCount === 0) return;
+    const { sourceAddress, sourcePort } = this.#batch;
+    const slot = this.#probes.slotOf(sourceAddress, 4 * message, sourcePort[message]!);
+    if (slot >= 0) this.#offloads.failed(OFFLOAD.GRO, EBADMSG);
   }
 
   #dispatch(fib: FibView, at: number, length: number, message: number): void {
@@ -150,7 +178,10 @@ export class Receiver {
   /** Opens a sealed datagram; what was sealed passes as its kind does, but for its origin. */
   #open(fib: FibView, at: number, length: number): void {
     const slot = this.#sealer.open(at, length);
-    if (slot < 0) return;
+    if (slot < 0) {
+      this.#brokenCount++;
+      return;
+    }
     const inner = at + SEAL_HEADER_SIZE;
     const innerLength = length - SEAL_OVERHEAD;
     const kind = this.#view.getUint8(inner) >>> 4;
@@ -185,6 +216,7 @@ export class Receiver {
     const fault = packet.parse(this.#memory, ip, length);
     if (fault !== INNER_FAULT.NONE) {
       this.#counters.drop(DROP.RX_SHORT + fault, 1);
+      this.#brokenCount++;
       return;
     }
     if (isPartial && packet.transportHeaderLength === 0) {
@@ -219,6 +251,7 @@ export class Receiver {
   /** Counts a packet of the peer with `slot`, a run of one peer's packets at a time. */
   #count(slot: number, length: number): void {
     if (slot !== this.#runSlot) this.#flushRun();
+    this.#passedCount++;
     this.#runSlot = slot;
     this.#runPackets++;
     this.#runBytes += length;

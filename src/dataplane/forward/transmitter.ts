@@ -40,6 +40,7 @@ import { type Arena, HEADER_SIZE } from "./arena.ts";
 import { DROP, type LoopCounters, TOTAL } from "./counters.ts";
 import type { ErrorReplier } from "./error-replier.ts";
 import { INNER_FAULT, InnerPacket } from "./inner-packet.ts";
+import { OFFLOAD, type OffloadState } from "./offload-state.ts";
 import { pathMtu } from "./path-mtu.ts";
 import { finishChecksum, Segmenter } from "./segmenter.ts";
 import type { SendQueue } from "./send-queue.ts";
@@ -53,6 +54,8 @@ export const PUMP = {
   BLOCKED: 2,
 } as const;
 
+/** What is noted as the error of a super-packet that makes no sense. */
+const EBADMSG = 74;
 /** More fragments of one packet than a jumbo frame has on the narrowest path are no packet. */
 const FRAGMENT_COUNT_MAX = 32;
 
@@ -62,6 +65,7 @@ export interface TransmitterParts {
   readonly queue: SendQueue;
   readonly replier: ErrorReplier;
   readonly counters: LoopCounters;
+  readonly offloads: OffloadState;
 }
 
 /** A packet in two pieces that is to be cut into fragments. */
@@ -86,6 +90,7 @@ export class Transmitter {
   readonly #queue: SendQueue;
   readonly #replier: ErrorReplier;
   readonly #counters: LoopCounters;
+  readonly #offloads: OffloadState;
   readonly #packet = new InnerPacket();
   readonly #segmenter: Segmenter;
   readonly #headersAt: number;
@@ -107,6 +112,7 @@ export class Transmitter {
     this.#queue = parts.queue;
     this.#replier = parts.replier;
     this.#counters = parts.counters;
+    this.#offloads = parts.offloads;
     this.#segmenter = new Segmenter(arena.memory);
     this.#headersAt = arena.headersAt;
     this.#headersEnd = arena.headersAt + arena.headerCount * HEADER_SIZE;
@@ -317,8 +323,12 @@ export class Transmitter {
       this.#replier.tooBig(fib, packet, mtu);
     }
     const isMarked = isPartial && this.#fragmentMtu === 0;
-    if (!this.#segmenter.begin(virtio, packet, isMarked, payloadMax)) {
+    const offload = packet.protocol === IPPROTO_TCP ? OFFLOAD.TSO : OFFLOAD.USO;
+    if (this.#segmenter.begin(virtio, packet, isMarked, payloadMax)) {
+      this.#offloads.succeeded(offload);
+    } else {
       this.#counters.drop(DROP.TX_BAD_OFFLOAD, 1);
+      this.#offloads.failed(offload, EBADMSG);
     }
   }
 

@@ -82,6 +82,8 @@ export interface TunDevice extends Disposable {
   readonly uso: boolean;
   /** Number of the error with which the first refused step failed; 0 when none was. */
   readonly refusedErrno: number;
+  /** Has the kernel hand over super-packets, or no more; 0, or the error number. */
+  setOffloads(wanted: { readonly tso: boolean; readonly uso: boolean }): number;
   /** Whether the device outlives this descriptor. Removing takes effect at `close`. */
   setPersistent(persistent: boolean): void;
   close(): void;
@@ -134,10 +136,22 @@ function attach(name: string, descriptor: Descriptor): TunDevice {
     name,
     fd,
     ...granted,
+    setOffloads: (wanted) => setOffloads(fd, wanted),
     setPersistent,
     close: () => descriptor.close(),
     [Symbol.dispose]: () => descriptor.close(),
   };
+}
+
+/** Asks for exactly what is wanted; TCP with ECN marks only where the kernel takes it. */
+function setOffloads(fd: number, wanted: { readonly tso: boolean; readonly uso: boolean }): number {
+  let errno = 0;
+  for (const { flags, tso, uso } of OFFLOAD_STEPS) {
+    if (tso !== (wanted.tso || wanted.uso) || uso !== wanted.uso) continue;
+    if (libc().ioctl(fd, TUNSETOFFLOAD, flags) === 0) return 0;
+    errno = lastErrno();
+  }
+  return errno;
 }
 
 function negotiateOffloads(fd: number): { tso: boolean; uso: boolean; refusedErrno: number } {

@@ -125,6 +125,11 @@ function growBuffer(fd: number, force: number, polite: number): void {
   }
 }
 
+/** Switches joining on receive (UDP_GRO) of an open socket; 0, or the error number. */
+export function setJoining(fd: number, isOn: boolean): number {
+  return setOption(fd, SOL_UDP, UDP_GRO, isOn ? 1 : 0);
+}
+
 /** Sets an integer option; 0, or the error number. */
 function setOption(fd: number, level: number, name: number, value: number): number {
   const memory = kernelBytes(4);
