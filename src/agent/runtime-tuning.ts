@@ -1,0 +1,32 @@
+/**
+ * Settings of the JavaScript engine and its allocator for a program that runs for months on two
+ * cores, where they are read: in the environment of a process that starts.
+ *
+ * The engine's last compiler takes tens of milliseconds of a core for each function that it deems
+ * hot, and begins after some thousand calls. A node that has just started, or whose work has just
+ * changed, then spends more on compiling than on its work: of 436 us that a write cost three nodes
+ * in the first minute under load, 170 were this compiler (scripts/bench store; Bun 1.4.5). It comes
+ * sixteen times later here: the packet loop gets there in seconds all the same, and what the
+ * compiler before it makes of the rest is as fast. And memory that was freed is given back to
+ * the kernel after a second, not after 10 ms, so that the next batch need not ask for it again:
+ * another 49 us.
+ *
+ * @module
+ */
+import { restartProgram } from "../host/sys/process-image.ts";
+import type { Environment } from "./config.ts";
+
+const SETTINGS: Environment = {
+  BUN_JSC_thresholdForFTLOptimizeAfterWarmUp: "1000000",
+  BUN_JSC_thresholdForFTLOptimizeSoon: "100000",
+  MIMALLOC_PURGE_DELAY: "1000",
+};
+
+/**
+ * Starts the program anew with the settings in its environment, in the same process. Returns when
+ * it has them, when whoever started it has said otherwise, and when it cannot be done.
+ */
+export function tuneRuntime(env: Environment): void {
+  const isTold = Object.keys(SETTINGS).some((name) => env[name] !== undefined);
+  if (!isTold) restartProgram({ ...env, ...SETTINGS });
+}
