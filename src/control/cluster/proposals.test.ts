@@ -6,6 +6,7 @@
 import { describe, expect, test } from "bun:test";
 import { decodeNodeId, decodeTerm, type NodeId } from "../../base/ids.ts";
 import { err, ok, type Result } from "../../base/result.ts";
+import { systemTxn } from "../kv/txn.ts";
 import type { ProposeError } from "../raft/raft.ts";
 import type { ProposedEntry } from "../raft/types.ts";
 import type { PlainRecord } from "./codec.ts";
@@ -17,7 +18,12 @@ import { Proposals } from "./proposals.ts";
 const SELF = decodeNodeId(1);
 const OTHER = decodeNodeId(2);
 const CLIENT = decodeNodeId(77);
-const COMMAND = { kind: "put", key: "/a", value: new Uint8Array([1, 2, 3]) };
+/** A write of so many bytes. */
+function putOf(sizeBytes: number) {
+  return systemTxn({ success: [{ kind: "put", key: "/a", value: new Uint8Array(sizeBytes) }] });
+}
+
+const COMMAND = putOf(3);
 const OPTIONS = { timeoutMs: 5_000, requestId: undefined };
 
 interface Call {
@@ -100,9 +106,7 @@ describe("writes on a follower", () => {
 
   test("that are too large for one message together go in several", async () => {
     const bench = new Bench();
-    const value = new Uint8Array(600_000);
-    for (let i = 0; i < 3; i++)
-      void bench.proposals.execute({ ...COMMAND, value } as never, OPTIONS);
+    for (let i = 0; i < 3; i++) void bench.proposals.execute(putOf(600_000), OPTIONS);
     await bench.turn();
     expect(bench.calls.map(({ body }) => sequencesIn(body))).toEqual([[1], [2], [3]]);
   });
@@ -316,7 +320,7 @@ describe("writes that others pass on", () => {
       body: {
         writes: packPayloads([
           encodeCommand({
-            command: { ...COMMAND, value: new Uint8Array(COMMAND_SIZE_MAX_BYTES) } as never,
+            command: putOf(COMMAND_SIZE_MAX_BYTES),
             request: request(1),
             proposedAtMs: 0,
           }),
