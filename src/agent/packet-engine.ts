@@ -23,16 +23,12 @@ import {
   PEER_STRIDE,
   TOTAL_NAMES,
 } from "../dataplane/forward/counters.ts";
-import {
-  OFFLOAD,
-  OFFLOAD_FAILED_IN_USE,
-  OFFLOAD_NAMES,
-  OFFLOAD_ON,
-} from "../dataplane/forward/offload-state.ts";
 import { type Descriptor, openEventDescriptor, signalEvent } from "../host/sys/descriptor.ts";
-import { errnoName, systemError } from "../host/sys/errno.ts";
+import { systemError } from "../host/sys/errno.ts";
 import { openTunDevice, type TunDevice } from "../host/tun/tun-device.ts";
 import { openUdpSocket, type UdpSocket } from "../host/udp/udp-socket.ts";
+import { OffloadControl, type OffloadName, type PacketOffloads } from "./offload-control.ts";
+import { testSocketOffloads } from "./offload-test.ts";
 import {
   CONTROL,
   CONTROL_WORD_COUNT,
@@ -44,6 +40,8 @@ import { ProbeLink } from "./probe-link.ts";
 
 /** Peers that the first counters have room for; they double when that is not enough. */
 const PEER_SLOT_COUNT_START = 64;
+/** How often offloads that failed are looked after. */
+const OFFLOAD_INTERVAL_MS = 1000;
 
 export interface PacketEngineOptions {
   /** Name of the TUN link. */
@@ -56,6 +54,8 @@ export interface PacketEngineOptions {
   readonly port: number;
   /** Largest inner packet in bytes. */
   readonly overlayMtu: number;
+  /** Offloads that are not to be used. */
+  readonly offloadsOff?: readonly OffloadName[];
   readonly log: Log;
   /** Called once when the TUN is gone (somebody removed the link): stop and open a new engine. */
   readonly onLost?: (error: HostError) => void;
@@ -78,11 +78,6 @@ export interface PacketCounters {
   /** Every reason by its name, zeros too. */
   readonly drops: Readonly<Record<string, number>>;
   readonly peers: readonly PeerCounters[];
-}
-
-export interface PacketOffloads {
-  readonly on: readonly string[];
-  readonly off: readonly { readonly name: string; readonly reason: string }[];
 }
 
 export interface PacketEngine {
@@ -135,7 +130,8 @@ class WorkerEngine implements PacketEngine {
   readonly #slots = new PeerSlots();
   readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORD_COUNT * 4));
   readonly #totals = new Float64Array(new SharedArrayBuffer(COUNTER_COUNT * 8));
-  readonly #offloads = new Int32Array(new SharedArrayBuffer(OFFLOAD_NAMES.length * 4));
+  readonly #offloads: OffloadControl;
+  readonly #offloadTimer: Timer;
   readonly #channel = new MessageChannel();
   readonly #worker: Worker;
   readonly #exited: Promise<void>;
@@ -158,7 +154,15 @@ class WorkerEngine implements PacketEngine {
       wake: () => signalEvent(this.#event.fd),
       arrays: () => [this.#peers, ...(this.#grown === undefined ? [] : [this.#grown.peers])],
     });
-    this.#noteOffloads();
+    this.#offloads = new OffloadControl({
+      tun,
+      socket,
+      test: testSocketOffloads(socket.family),
+      forbidden: options.offloadsOff ?? [],
+      log: options.log,
+    });
+    const tend = () => this.#offloads.tend(performance.now());
+    this.#offloadTimer = setInterval(tend, OFFLOAD_INTERVAL_MS);
     this.#worker = new Worker(workerUrl(), {
       workerData: this.#startMessage(),
       transferList: [this.#channel.port2],
@@ -175,6 +179,7 @@ class WorkerEngine implements PacketEngine {
     try {
       await engine.#ready();
     } catch (error) {
+      clearInterval(engine.#offloadTimer);
       engine.#event.close();
       engine.#channel.port1.close();
       throw error;
@@ -192,6 +197,7 @@ class WorkerEngine implements PacketEngine {
 
   setOverlayMtu(mtu: number): void {
     this.#overlayMtu = mtu;
+    this.#offloads.forgive();
   }
 
   publish(table: FibTable, self?: NodeId): void {
@@ -230,17 +236,11 @@ class WorkerEngine implements PacketEngine {
   }
 
   offloads(): PacketOffloads {
-    const on: string[] = [];
-    const off: { name: string; reason: string }[] = [];
-    for (const [position, name] of OFFLOAD_NAMES.entries()) {
-      const state = Atomics.load(this.#offloads, position);
-      if (state === OFFLOAD_ON) on.push(name);
-      else off.push({ name, reason: offloadReason(state) });
-    }
-    return { on, off };
+    return this.#offloads.report();
   }
 
   async stop({ removeTun }: { readonly removeTun: boolean }): Promise<void> {
+    clearInterval(this.#offloadTimer);
     Atomics.store(this.#control, CONTROL.STOP, 1);
     signalEvent(this.#event.fd);
     await this.#exited;
@@ -260,7 +260,7 @@ class WorkerEngine implements PacketEngine {
       control: sharedBuffer(this.#control),
       totals: sharedBuffer(this.#totals),
       peers: sharedBuffer(this.#peers),
-      offloads: sharedBuffer(this.#offloads),
+      offloads: sharedBuffer(this.#offloads.states),
       questions: this.probes.questionMemory,
       reports: this.probes.reportMemory,
       tables: this.#channel.port2,
@@ -298,16 +298,6 @@ class WorkerEngine implements PacketEngine {
     });
     this.#options.log.error(error.message);
     this.#options.onLost?.(error);
-  }
-
-  #noteOffloads(): void {
-    const { tso, uso, refusedErrno } = this.#tun;
-    this.#offloads[OFFLOAD.TSO] = tso ? OFFLOAD_ON : refusedErrno;
-    this.#offloads[OFFLOAD.USO] = uso ? OFFLOAD_ON : refusedErrno;
-    // A kernel that cannot give UDP super-packets cannot take them either (both Linux 6.2).
-    this.#offloads[OFFLOAD.UDP_JOIN] = uso ? OFFLOAD_ON : refusedErrno;
-    this.#offloads[OFFLOAD.GSO] = this.#socket.gsoErrno;
-    this.#offloads[OFFLOAD.GRO] = this.#socket.groErrno;
   }
 
   /** Goes over to grown counters once the loop has. Returns the generation that it has taken. */
@@ -356,12 +346,6 @@ class WorkerEngine implements PacketEngine {
 function workerUrl(): URL {
   const isSource = import.meta.path.endsWith("/packet-engine.ts");
   return new URL(isSource ? "./packet-worker.ts" : "./agent/packet-worker.js", import.meta.url);
-}
-
-function offloadReason(state: number): string {
-  const errno = errnoName(state & ~OFFLOAD_FAILED_IN_USE);
-  if ((state & OFFLOAD_FAILED_IN_USE) !== 0) return `it failed in use with ${errno}`;
-  return `the kernel does not offer it (${errno})`;
 }
 
 function peerArray(slotCount: number): Float64Array {
