@@ -23,6 +23,7 @@ import { formatSubnetEnv } from "../integrations/flannel/subnet-env.ts";
 import { openPacketEngine, type PacketEngine } from "./packet-engine.ts";
 import { PeerProber } from "./peer-prober.ts";
 import type { Reconciler } from "./reconciler.ts";
+import type { SealPlan } from "./seal-keeper.ts";
 
 const SUBNET_ENV_MODE = 0o644;
 
@@ -36,6 +37,8 @@ export interface Assignment {
   readonly announced: boolean;
   /** This node: the name under which it probes its peers. Without one it does not. */
   readonly self?: NodeId;
+  /** Absent: all packets are plain. */
+  readonly seal?: SealPlan;
 }
 
 export interface DataPlaneOptions {
@@ -58,6 +61,7 @@ export class DataPlane {
   #assigned: Assignment | undefined;
   #prober: PeerProber | undefined;
   #underlayMtu: number;
+  #sealOverhead = 0;
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
@@ -78,7 +82,8 @@ export class DataPlane {
   }
 
   get mtu(): number {
-    return overlayMtu(this.#underlayMtu, addressFamily(this.#options.underlay.address));
+    const family = addressFamily(this.#options.underlay.address);
+    return overlayMtu(this.#underlayMtu, family, this.#sealOverhead);
   }
 
   /** MTU of the underlay link. */
@@ -99,8 +104,12 @@ export class DataPlane {
    * is missing is listed by the reconciler. Throws `HostError` when the engine cannot start.
    */
   async assign(assignment: Assignment): Promise<void> {
+    const { seal } = assignment;
+    this.#sealOverhead = seal?.overhead ?? 0;
     const desired = this.#plan(assignment);
     await this.#openEngine(assignment);
+    this.#engine?.setOverlayMtu(this.mtu);
+    if (seal !== undefined) this.#engine?.setSeal(seal.setting);
     this.#engine?.publish(desired.fib, assignment.self);
     if (assignment.self !== undefined) this.#prober?.follow();
     this.#options.reconciler.setDesired(desired);
@@ -134,7 +143,11 @@ export class DataPlane {
 
   #plan({ network, subnet, port, peers }: Assignment): DesiredState {
     const { underlay, ipMasq } = this.#options;
-    const host = { underlayAddress: underlay.address, underlayMtu: this.#underlayMtu };
+    const host = {
+      underlayAddress: underlay.address,
+      underlayMtu: this.#underlayMtu,
+      sealOverhead: this.#sealOverhead,
+    };
     return planUdp({ lease: { subnet }, network, peers, host, port, ipMasq });
   }
 

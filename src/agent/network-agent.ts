@@ -24,11 +24,13 @@ import type { KvEvent } from "../control/kv/types.ts";
 import { acquireLease, expireLeases, renewLeases } from "../control/network/commands.ts";
 import { LeaseClock } from "../control/network/expiry.ts";
 import type { Lease, LeaseAttributes } from "../control/network/lease.ts";
+import { type SealKey, sameSealKeys } from "../control/network/seal-key.ts";
 import { type NetworkView, readNetwork, type StoredConfig } from "../control/network/view.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import type { Assignment, DataPlane } from "./data-plane.ts";
 import { LeaseHold, type SentAt } from "./lease-hold.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
+import type { SealKeeper, SealPlan } from "./seal-keeper.ts";
 
 /** A failed pass is tried again after this, doubled up to the other, plus jitter. */
 const RETRY_MIN_MS = 250;
@@ -60,6 +62,8 @@ export interface NetworkAgentOptions {
   readonly findConflict: (network: Prefix, lease: Prefix) => string | undefined;
   /** The last confirmation of a lease, over restarts; absent: none is kept. */
   readonly memory?: LeaseMemory;
+  /** This node's keys; absent: it takes and sends plain packets only. */
+  readonly seal?: SealKeeper;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -81,6 +85,7 @@ export class NetworkAgent {
   #cancelRenewal: () => void = () => undefined;
   #cancelExpiry: () => void = () => undefined;
   #cancelSuspicion: () => void = () => undefined;
+  #cancelSealing: () => void = () => undefined;
   /** The lease that a renewal timer runs for. */
   #renewing: { readonly subnet: Prefix; readonly ttlSeconds: number } | undefined;
 
@@ -128,7 +133,9 @@ export class NetworkAgent {
     this.#cancelRenewal();
     this.#cancelExpiry();
     this.#cancelSuspicion();
+    this.#cancelSealing();
     await this.#running;
+    this.#options.seal?.close();
   }
 
   #onApplied(events: readonly KvEvent[]): void {
@@ -191,6 +198,7 @@ export class NetworkAgent {
   async #pass(): Promise<NetworkState> {
     const view = this.view();
     if (view.config === undefined) return { kind: "no_config" };
+    this.#decideSealing(view);
     const lease = view.byNode.get(this.#options.nodeId);
     if (lease === undefined) return this.#acquire(view.config);
     const refusal = await this.#assure(lease);
@@ -262,11 +270,28 @@ export class NetworkAgent {
     return {
       publicIp: this.#options.publicIp,
       publicIpv6: null,
-      backend: { kind: "udp", port, partialChecksum: true },
+      backend: { kind: "udp", port, partialChecksum: true, ...this.#sealKeys() },
     };
   }
 
+  #sealKeys(): { readonly sealKeys?: readonly SealKey[] } {
+    const sealKeys = this.#options.seal?.publish ?? [];
+    return sealKeys.length === 0 ? {} : { sealKeys };
+  }
+
+  /** Which keys there are and who is sealed to, by the store and by the clock. */
+  #decideSealing(view: NetworkView): void {
+    const { seal, clock } = this.#options;
+    if (seal === undefined) return;
+    seal.update(view);
+    this.#cancelSealing();
+    if (seal.nextMs === undefined) return;
+    const delayMs = Math.max(0, seal.nextMs - clock.nowMs());
+    this.#cancelSealing = clock.after(delayMs, () => this.#wake());
+  }
+
   #assignment(view: NetworkView, stored: StoredConfig, mine: Lease): Omit<Assignment, "announced"> {
+    const seal = this.#options.seal?.plan;
     const peers = [];
     for (const lease of view.leases.values()) {
       if (lease.node === mine.node) continue;
@@ -277,11 +302,13 @@ export class NetworkAgent {
         subnet: lease.subnet,
         publicAddress: publicIp,
         partialChecksum,
+        ...sealing(seal, lease.node),
       });
     }
     const { pool, backend } = stored.config;
     const { subnet, node: self } = mine;
-    return { network: pool.network, subnet, port: backend.port, peers, self };
+    const sealed = seal === undefined ? {} : { seal };
+    return { network: pool.network, subnet, port: backend.port, peers, self, ...sealed };
   }
 
   /** One timer for the lease held; at once when what the store says about this node is not so. */
@@ -390,6 +417,17 @@ function sameAttributes(a: LeaseAttributes, b: LeaseAttributes): boolean {
     a.backend.kind === "udp" &&
     b.backend.kind === "udp" &&
     a.backend.port === b.backend.port &&
-    a.backend.partialChecksum === b.backend.partialChecksum
+    a.backend.partialChecksum === b.backend.partialChecksum &&
+    sameSealKeys(a.backend.sealKeys ?? [], b.backend.sealKeys ?? [])
   );
+}
+
+/** How to deal with one peer; nothing to say in a network that was never sealed. */
+function sealing(
+  seal: SealPlan | undefined,
+  node: NodeId,
+): { readonly seals?: boolean; readonly refusesPlain?: boolean } {
+  const peer = seal?.peers.get(node);
+  if (peer === undefined || (!peer.seals && !peer.refusesPlain)) return {};
+  return { seals: peer.seals, refusesPlain: peer.refusesPlain };
 }

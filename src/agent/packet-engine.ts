@@ -37,6 +37,7 @@ import {
   type WorkerStart,
 } from "./packet-messages.ts";
 import { ProbeLink } from "./probe-link.ts";
+import { SealLink, type SealSetting } from "./seal-link.ts";
 
 /** Peers that the first counters have room for; they double when that is not enough. */
 const PEER_SLOT_COUNT_START = 64;
@@ -88,6 +89,10 @@ export interface PacketEngine {
   publish(table: FibTable, self?: NodeId): void;
   /** The largest inner packet from the next `publish` on. */
   setOverlayMtu(mtu: number): void;
+  /** Keys to seal and open with from the next `publish` on. */
+  setSeal(seal: SealSetting): void;
+  /** What seals: the name of the AEAD engine. */
+  readonly aead: string;
   /** The way to the loop for whoever watches the peers. */
   readonly probes: ProbeLink;
   counters(): PacketCounters;
@@ -142,6 +147,8 @@ class WorkerEngine implements PacketEngine {
   readonly #baselines = new Map<number, Float64Array>();
   #loopClockOffsetMs = 0;
   #overlayMtu: number;
+  readonly #seal = new SealLink();
+  aead = "";
 
   private constructor(options: PacketEngineOptions, tun: TunDevice, socket: UdpSocket) {
     this.#options = options;
@@ -191,6 +198,7 @@ class WorkerEngine implements PacketEngine {
       port: socket.port,
       on: on.join(","),
       off: off.map(({ name }) => name).join(","),
+      aead: engine.aead,
     });
     return engine;
   }
@@ -198,6 +206,10 @@ class WorkerEngine implements PacketEngine {
   setOverlayMtu(mtu: number): void {
     this.#overlayMtu = mtu;
     this.#offloads.forgive();
+  }
+
+  setSeal(seal: SealSetting): void {
+    this.#seal.set(seal);
   }
 
   publish(table: FibTable, self?: NodeId): void {
@@ -219,6 +231,7 @@ class WorkerEngine implements PacketEngine {
       }),
       peers: this.#growPeers(generation),
       probed: this.probes.encodeTable(table, self, (peer) => this.#slots.slotOf(peer)),
+      seal: this.#seal.encode((peer) => this.#slots.slotOf(peer)),
     };
     this.#channel.port1.postMessage(message);
     Atomics.store(this.#control, CONTROL.PUBLISHED, generation);
@@ -283,6 +296,7 @@ class WorkerEngine implements PacketEngine {
         }
         isReady = true;
         this.#loopClockOffsetMs = performance.now() - report.nowMs;
+        this.aead = report.aead;
         resolve();
       });
     });

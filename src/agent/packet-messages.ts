@@ -9,6 +9,7 @@
  * @module
  */
 import type { MessagePort } from "node:worker_threads";
+import type { SealKeys } from "../dataplane/seal/session-table.ts";
 
 /** Words of the shared control array. */
 export const CONTROL = {
@@ -46,11 +47,13 @@ export interface TableMessage {
   readonly peers: SharedArrayBuffer | undefined;
   /** Who may probe this node, and where they are (peer-table.ts). */
   readonly probed: SharedArrayBuffer;
+  /** Keys for the peers of this table; absent: those that the loop has. */
+  readonly seal: SealKeys | undefined;
 }
 
 /** What the worker reports; each at most once, in this order. */
 export type WorkerReport =
-  /** The loop runs. `nowMs` is the time of its clock, whose start is its own. */
-  | { readonly kind: "ready"; readonly nowMs: number }
+  /** The loop runs. `nowMs` is the time of its clock, whose start is its own; `aead` what seals. */
+  | { readonly kind: "ready"; readonly nowMs: number; readonly aead: string }
   /** The TUN does not work any more and the loop has ended. */
   | { readonly kind: "lost"; readonly errno: number };

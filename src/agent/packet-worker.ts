@@ -14,11 +14,14 @@ import {
   workerData,
 } from "node:worker_threads";
 import { assert } from "../base/assert.ts";
-import { createArena, PORT_LIMITS } from "../dataplane/forward/arena.ts";
+import { type Arena, createArena, PORT_LIMITS } from "../dataplane/forward/arena.ts";
 import { PacketLoop, SIDE, TURN } from "../dataplane/forward/packet-loop.ts";
 import { MailRing } from "../dataplane/probe/mail-ring.ts";
+import type { AeadEngine } from "../dataplane/seal/aead.ts";
+import { createNodeAead } from "../dataplane/seal/node-aead.ts";
 import type { LoopClock } from "../host/packet-ports.ts";
 import { clearEvent, POLLIN, POLLOUT, PollSet } from "../host/sys/descriptor.ts";
+import { openLibcryptoAead } from "../host/sys/libcrypto.ts";
 import { setThreadRealtime } from "../host/sys/priority.ts";
 import { TunDevicePort } from "../host/tun/tun-port.ts";
 import { UdpSocketPort } from "../host/udp/udp-port.ts";
@@ -45,11 +48,14 @@ const EVENT = 2;
 function run(start: WorkerStart, report: (message: WorkerReport) => void): number {
   const control = new Int32Array(start.control);
   const questions = new MailRing(start.questions);
-  const loop = openLoop(start, questions);
+  const arena = createArena();
+  // The host's own libcrypto where there is one that works.
+  const aead = openLibcryptoAead(arena.memory) ?? createNodeAead(arena.memory);
+  const loop = openLoop(start, { arena, aead, questions });
   const priority = new LoopPriority(CLOCK, setThreadRealtime);
   const poll = new PollSet([start.tunFd, start.udpFd, start.eventFd]);
   let warmup = openPacketWarmup();
-  report({ kind: "ready", nowMs: CLOCK.nowMs() });
+  report({ kind: "ready", nowMs: CLOCK.nowMs(), aead: aead.name });
   let ready: number = SIDE.BOTH;
   while (Atomics.load(control, CONTROL.STOP) === 0) {
     if (Atomics.load(control, CONTROL.PUBLISHED) !== Atomics.load(control, CONTROL.TAKEN)) {
@@ -88,8 +94,13 @@ function wait(poll: PollSet, turn: number, isWarming: boolean): number {
   return (isTunReady ? SIDE.TUN : 0) | ((poll.events(UDP) & ~POLLOUT) === 0 ? 0 : SIDE.UDP);
 }
 
-function openLoop(start: WorkerStart, questions: MailRing): PacketLoop {
-  const arena = createArena();
+interface LoopParts {
+  readonly arena: Arena;
+  readonly aead: AeadEngine;
+  readonly questions: MailRing;
+}
+
+function openLoop(start: WorkerStart, { arena, aead, questions }: LoopParts): PacketLoop {
   const { memory } = arena;
   const { sendCountMax, pieceCountMax, receiveCountMax } = PORT_LIMITS;
   return new PacketLoop({
@@ -107,6 +118,7 @@ function openLoop(start: WorkerStart, questions: MailRing): PacketLoop {
     peers: new Float64Array(start.peers),
     offloads: new Int32Array(start.offloads),
     probes: { questions, reports: new MailRing(start.reports) },
+    aead,
   });
 }
 
@@ -115,7 +127,8 @@ function takeTables(loop: PacketLoop, tables: MessagePort, control: Int32Array):
   for (;;) {
     const received: { message: TableMessage } | undefined = receiveMessageOnPort(tables);
     if (received === undefined) return;
-    const { generation, table, peers, probed } = received.message;
+    const { generation, table, peers, probed, seal } = received.message;
+    if (seal !== undefined) loop.useKeys(seal);
     loop.useTable(table, peers === undefined ? undefined : new Float64Array(peers));
     loop.usePeers(probed);
     Atomics.store(control, CONTROL.TAKEN, generation);

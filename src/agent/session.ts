@@ -22,6 +22,7 @@ import type { DataPlane } from "./data-plane.ts";
 import { KvService } from "./kv-service.ts";
 import { openLeaseMemory } from "./lease-memory.ts";
 import { NetworkAgent } from "./network-agent.ts";
+import { SealKeeper } from "./seal-keeper.ts";
 import { StoreKeeper } from "./store-keeper.ts";
 
 export interface SessionOptions {
@@ -85,6 +86,14 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     wantedSubnet: options.wantedSubnet,
     findConflict: options.findConflict,
     memory,
+    seal: new SealKeeper({
+      nodeId: identity.nodeId,
+      clusterId: identity.clusterId,
+      generation: identity.generation,
+      engine: () => options.dataPlane.engine,
+      clock,
+      random,
+    }),
     clock,
     random,
     log,

@@ -15,6 +15,7 @@ import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { pathView, silentPeerWarnings, type WatchedPeer } from "./path-status.ts";
 import type { Reconciler } from "./reconciler.ts";
+import { encryptionOf, sealWarnings } from "./seal-status.ts";
 import type { Session } from "./session.ts";
 
 export interface StatusSources {
@@ -99,7 +100,7 @@ function dataplaneView({ dataPlane }: StatusSources): StatusView["dataplane"] {
   return {
     backend: "udp",
     engine: "user",
-    encryption: "none",
+    encryption: encryptionOf(dataPlane.assigned),
     mtu: dataPlane.mtu,
     interface: OVERLAY_LINK,
     counters,
@@ -156,6 +157,9 @@ function warnings({ session, dataPlane, reconciler }: StatusSources): readonly s
     list.push(`Packets are slower than they could be: ${name} is off (${reason})`);
   }
   list.push(...silentPeerWarnings(watchedPeers(cluster, dataPlane), Date.now()));
+  const names = new Map(cluster.members().map((member) => [member.id, member.name]));
+  const nameOf = (node: NodeId) => names.get(node) ?? formatNodeId(node);
+  list.push(...sealWarnings(dataPlane.assigned, nameOf));
   list.push(...leaseWarnings(cluster, network.view()));
   const dead = cluster.members().filter((one) => one.live === false && one.id !== identity.nodeId);
   for (const member of dead) {

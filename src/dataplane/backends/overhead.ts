@@ -27,8 +27,11 @@ const OVERLAY_MTU_MIN = 68;
 /** Largest IPv4 packet (RFC 791 §3.1); the loopback's MTU is one byte more. */
 const UNDERLAY_MTU_MAX = 65_535;
 
-/** Largest inner packet in bytes over an underlay of `family` that carries `underlayMtu` bytes. */
-export function overlayMtu(underlayMtu: number, family: Family): number {
-  const carried = Math.min(underlayMtu, UNDERLAY_MTU_MAX) - OVERHEAD[family];
+/**
+ * Largest inner packet in bytes over an underlay of `family` that carries `underlayMtu` bytes, where
+ * sealing adds `sealOverhead`.
+ */
+export function overlayMtu(underlayMtu: number, family: Family, sealOverhead = 0): number {
+  const carried = Math.min(underlayMtu, UNDERLAY_MTU_MAX) - OVERHEAD[family] - sealOverhead;
   return Math.max(carried, OVERLAY_MTU_MIN);
 }

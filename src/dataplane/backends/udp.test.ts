@@ -48,7 +48,7 @@ test("planUdp: peers are rows of the FIB and nothing in the kernel", () => {
   });
   const peers = [
     peer(1, "10.0.7.0/24", "192.168.1.6", true),
-    peer(2, "10.0.8.0/24", "192.168.1.7", false),
+    { ...peer(2, "10.0.8.0/24", "192.168.1.7", false), seals: true, refusesPlain: true },
   ];
   const { fib, ...kernel } = planUdp({ ...INPUT, peers, port: 9000 });
   expect(fib.rows).toEqual([
@@ -57,12 +57,16 @@ test("planUdp: peers are rows of the FIB and nothing in the kernel", () => {
       peer: decodeNodeId(1),
       endpoint: { address: address("192.168.1.6"), port: 9000 },
       partialChecksum: true,
+      seals: false,
+      refusesPlain: false,
     },
     {
       prefix: prefix("10.0.8.0/24"),
       peer: decodeNodeId(2),
       endpoint: { address: address("192.168.1.7"), port: 9000 },
       partialChecksum: false,
+      seals: true,
+      refusesPlain: true,
     },
   ]);
   const { fib: _, ...alone } = planUdp(INPUT);
@@ -84,11 +88,13 @@ describe("planUdp: overlay MTU", () => {
     { underlay: v6, underlayMtu: 1500, mtu: 1452, why: "IPv6 40 + UDP 8" },
     { underlay: v4, underlayMtu: 9001, mtu: 8973, why: "jumbo frames" },
     { underlay: v4, underlayMtu: 65_536, mtu: 65_507, why: "loopback: largest UDP payload" },
+    { underlay: v4, underlayMtu: 1500, sealOverhead: 32, mtu: 1440, why: "sealed: 32 more" },
+    { underlay: v6, underlayMtu: 1500, sealOverhead: 32, mtu: 1420, why: "sealed over IPv6" },
     { underlay: v4, underlayMtu: 70, mtu: 68, why: "the least that IPv4 allows" },
   ];
-  for (const { mtu, underlay, underlayMtu, why } of table) {
+  for (const { mtu, underlay, underlayMtu, sealOverhead = 0, why } of table) {
     test(why, () => {
-      const host = { underlayAddress: address(underlay), underlayMtu };
+      const host = { underlayAddress: address(underlay), underlayMtu, sealOverhead };
       expect(planUdp({ ...INPUT, host }).links[0]?.mtu).toBe(mtu);
     });
   }

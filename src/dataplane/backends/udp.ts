@@ -59,6 +59,10 @@ export interface UdpPeer {
   readonly publicAddress: IpAddress;
   /** Whether it finishes TCP/UDP checksums that we leave partial. */
   readonly partialChecksum: boolean;
+  /** Nothing goes to it but sealed; absent: plain packets. */
+  readonly seals?: boolean;
+  /** Nothing is taken from it but sealed. */
+  readonly refusesPlain?: boolean;
 }
 
 /** What the plan of one node depends on. */
@@ -70,6 +74,8 @@ export interface UdpPlanInput {
     /** Of the chosen underlay link; its family decides how large the outer headers are. */
     readonly underlayAddress: IpAddress;
     readonly underlayMtu: number;
+    /** Bytes that sealing adds to a packet; absent: none is sealed. */
+    readonly sealOverhead?: number;
   };
   /** UDP port of every node: a flannel lease has no field for another. */
   readonly port: number;
@@ -88,7 +94,7 @@ export function planUdp(input: UdpPlanInput): DesiredState {
       {
         kind: "tun",
         name: OVERLAY_LINK,
-        mtu: overlayMtu(host.underlayMtu, underlayFamily),
+        mtu: overlayMtu(host.underlayMtu, underlayFamily, host.sealOverhead),
         txQueueLength: TX_QUEUE_LENGTH_PACKETS,
         gsoMaxSize: GSO_MAX_SIZE_BYTES,
       },
@@ -119,6 +125,8 @@ export function planUdp(input: UdpPlanInput): DesiredState {
         peer: peer.node,
         endpoint: { address: peer.publicAddress, port },
         partialChecksum: peer.partialChecksum,
+        seals: peer.seals ?? false,
+        refusesPlain: peer.refusesPlain ?? false,
       })),
     },
   };

@@ -30,3 +30,8 @@ export interface FibTable {
   readonly local: readonly Prefix[];
   readonly rows: readonly FibRow[];
 }
+
+/** Whether packets from and to the row's peer may go past the loop that seals. */
+export function isPlainRow({ seals, refusesPlain }: FibRow): boolean {
+  return seals !== true && refusesPlain !== true;
+}
