@@ -16,7 +16,9 @@ import type { Cluster, HostPort, MemberInfo } from "../control/cluster/types.ts"
 import { kvHandlers } from "../control/kv/handlers.ts";
 import { createStateMachine } from "../control/kv/state-machine.ts";
 import { networkHandlers } from "../control/network/handlers.ts";
+import { openDisk } from "../host/files/disk.ts";
 import type { Clock, Random } from "../host/ports.ts";
+import { openSnapshotStaging } from "../host/wal/snapshot-staging.ts";
 import { openWal } from "../host/wal/wal.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { KvService } from "./kv-service.ts";
@@ -69,6 +71,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     identity,
     identityStore: options.identityStore,
     logStore,
+    staging: openSnapshotStaging(openDisk(), join(options.dataDir, paths.snapshots)),
     machine,
     clock,
     random,

@@ -102,3 +102,31 @@ export interface LogStore {
   /** Waits for what was appended and closes the files. */
   close(): Promise<void>;
 }
+
+/**
+ * The body of one snapshot on its way in, kept while its transfer is interrupted.
+ *
+ * Nothing here is acknowledged to anybody: what a crash loses is sent again.
+ */
+export interface SnapshotStage {
+  /** Bytes of the body that are here, checked. */
+  readonly sizeBytes: number;
+  /**
+   * Adds `chunk` (at most 1 MiB, borrowed until then) when it begins where the body ends so far;
+   * any other is left out. Resolves to `sizeBytes` after it. Calls take effect in order.
+   */
+  append(offset: number, chunk: Uint8Array): Promise<number>;
+  /** The body so far in chunks, each checked; throws `HostError` when one is damaged. */
+  read(): AsyncIterable<Uint8Array>;
+  /** Gives the room back. Later appends add nothing. */
+  discard(): Promise<void>;
+}
+
+/** Where snapshots on their way in are kept. */
+export interface SnapshotStaging {
+  /**
+   * A stage for the snapshot that `key` names: with what an earlier process left of it, or an empty
+   * one. What was left of any other is discarded. Throws `HostError`, for instance without room.
+   */
+  open(key: string): Promise<SnapshotStage>;
+}

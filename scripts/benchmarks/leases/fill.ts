@@ -17,7 +17,9 @@ import { createStateMachine } from "../../../src/control/kv/state-machine.ts";
 import { acquireLease, putConfig } from "../../../src/control/network/commands.ts";
 import { networkHandlers } from "../../../src/control/network/handlers.ts";
 import { openSystemClock } from "../../../src/host/clock/system-clock.ts";
+import { openDisk } from "../../../src/host/files/disk.ts";
 import { openSystemRandom } from "../../../src/host/random/system-random.ts";
+import { openSnapshotStaging } from "../../../src/host/wal/snapshot-staging.ts";
 import { openWal } from "../../../src/host/wal/wal.ts";
 import { waitFor } from "../../../tests/lab/wait.ts";
 
@@ -55,6 +57,7 @@ export async function fillWithLeases(options: FillOptions): Promise<void> {
       clock,
       random,
     }),
+    staging: openSnapshotStaging(openDisk(), join(dataDir, paths.snapshots)),
     machine: createStateMachine({ ...kvHandlers, ...networkHandlers }),
     clock,
     random,

@@ -18,7 +18,7 @@ import { encodeStored } from "./entry-codec.ts";
 /** What is done around the disk. */
 export interface AppendHost {
   /** The body of `snapshot`, which is to be made durable, in chunks of at most 1 MiB. */
-  snapshotBody(snapshot: Snapshot): readonly Uint8Array[];
+  snapshotBody(snapshot: Snapshot): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
   /** The batch is durable: take it over into memory, then deliver its responses. */
   durable(work: StorageAppend): void;
   /** The disk cannot be trusted any more. */

@@ -10,7 +10,7 @@ import type { HostError } from "../../base/host-error.ts";
 import { formatNodeId, type NodeId } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
 import { err, ok, type Result } from "../../base/result.ts";
-import type { Clock, LogStore, Random } from "../../host/ports.ts";
+import type { Clock, LogStore, Random, SnapshotStaging } from "../../host/ports.ts";
 import type { Command, KvReader, StateMachine } from "../kv/types.ts";
 import { CaKey } from "./ca-key.ts";
 import { parseCertificate, pinOf } from "./certificate.ts";
@@ -58,6 +58,8 @@ export interface ClusterOptions {
   readonly identityStore: IdentityStore;
   /** Opened at `clusterPaths(identity.clusterId)`; closed by `Cluster.close`. */
   readonly logStore: LogStore;
+  /** Where snapshots on their way in are kept. */
+  readonly staging: SnapshotStaging;
   /** Empty; it is filled from snapshot and log. */
   readonly machine: StateMachine;
   readonly clock: Clock;
@@ -144,6 +146,7 @@ class RunningCluster implements Cluster {
     this.#driver = new Driver({
       ...{ nodeId, cluster, recovered, machine, clock, random, log },
       logStore: options.logStore,
+      staging: options.staging,
       transport: this.#transport,
       answer: (from, method, body) => this.#door.answer(from, method, body),
       onFatal: options.onFatal,

@@ -8,7 +8,7 @@
 import type { HostError } from "../../base/host-error.ts";
 import type { NodeId } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
-import type { Clock, LogStore, Random } from "../../host/ports.ts";
+import type { Clock, LogStore, Random, SnapshotStaging } from "../../host/ports.ts";
 import type { StateMachine } from "../kv/types.ts";
 import type { PlainRecord } from "./codec.ts";
 import type { CallAnswer, CallMethod, Transport } from "./peer-port.ts";
@@ -19,6 +19,8 @@ export interface DriverOptions {
   readonly cluster: ClusterRef;
   readonly recovered: Recovered;
   readonly logStore: LogStore;
+  /** Where snapshots on their way in are kept; absent where the transport hands them over whole. */
+  readonly staging?: SnapshotStaging;
   /** Filled by recovery. */
   readonly machine: StateMachine;
   readonly clock: Clock;

@@ -16,6 +16,7 @@
 import { HostError } from "../../base/host-error.ts";
 import { decodeRandomNodeId, type NodeId, type Revision } from "../../base/ids.ts";
 import { err, type Result } from "../../base/result.ts";
+import type { SnapshotStage } from "../../host/ports.ts";
 import type { Command, KvEvent, KvReader } from "../kv/types.ts";
 import { payloadSizeBytes } from "../raft/entry-size.ts";
 import { type ProposeError, Raft, type RaftStatus } from "../raft/raft.ts";
@@ -47,7 +48,7 @@ import {
 } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
 import { Outgoing } from "./outgoing.ts";
-import type { CallAnswer, CallMethod, PeerReceiver } from "./peer-port.ts";
+import type { CallAnswer, CallMethod, PeerReceiver, SnapshotBody } from "./peer-port.ts";
 import { Proposals } from "./proposals.ts";
 import { createRaftConfig } from "./raft-config.ts";
 import { ReadBarriers } from "./read-barrier.ts";
@@ -98,6 +99,8 @@ export class Driver implements PeerReceiver {
       log,
       confState: () => this.#view.confState,
       failed: (cause) => this.#fatal(cause),
+      nowMs: () => clock.nowMs(),
+      ...(options.staging === undefined ? {} : { staging: options.staging }),
       ...(options.snapshotEntries === undefined ? {} : { entriesMax: options.snapshotEntries }),
     });
     this.#raft = new Raft(createRaftConfig(options), this.#snapshots.reader(), random, (event) =>
@@ -259,13 +262,21 @@ export class Driver implements PeerReceiver {
     this.#schedulePump();
   }
 
-  receiveSnapshot(message: SnapshotRequest, body: readonly Uint8Array[]): void {
+  stageSnapshot(message: SnapshotRequest): Promise<SnapshotStage | undefined> {
+    this.#view.heard(message.from);
+    return this.#isStopped ? Promise.resolve(undefined) : this.#snapshots.stage(message);
+  }
+
+  async receiveSnapshot(message: SnapshotRequest, body: SnapshotBody): Promise<void> {
     if (this.#isStopped) return;
-    if (!this.#snapshots.offer(message, body)) {
+    const incoming = await this.#snapshots.read(message, body);
+    if (this.#isStopped) return;
+    if (incoming === undefined) {
       this.refusedCount += 1;
       this.#options.log.warn("snapshot refused", { from: message.from, reason: "not usable" });
       return;
     }
+    this.#snapshots.offer(incoming);
     this.receive(message);
     // At once, so that the core's decision is about this snapshot and no later one.
     this.#pump();
@@ -481,8 +492,8 @@ export class Driver implements PeerReceiver {
 }
 
 /**
- * Our own bug: ends the process, wherever it was caught. As an unhandled rejection, since Bun prints
- * the stack of what is thrown again from where that happens.
+ * Our own bug: ends the process, wherever it was caught. As an unhandled rejection: of what is
+ * thrown again Bun prints the stack from there only.
  */
 function crash(cause: unknown): void {
   void Promise.reject(cause);

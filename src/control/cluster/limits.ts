@@ -31,7 +31,7 @@ export const ELECTION_TIMEOUT_MS = ELECTION_TICKS * TICK_MS;
  * members on one slow disk do not hand leadership around; a good disk takes a thousandth of it.
  */
 export const DISK_STALL_TICKS = 15;
-/** A stalled leader that nobody took over from stops leading: a transfer has a timeout to succeed. */
+/** A stalled leader from which nobody took over stops leading: a transfer has one timeout. */
 export const DISK_RESIGN_TICKS = DISK_STALL_TICKS + ELECTION_TICKS;
 
 /** Entries of one append message; larger single entries travel alone. */
@@ -99,8 +99,11 @@ export const RECONNECT_MIN_MS = 50;
 export const RECONNECT_MAX_MS = 2_000;
 /** Bytes that wait on one connection; beyond, new frames are dropped and the core told so. */
 export const SEND_QUEUE_MAX_BYTES = 16 * MIB;
-/** Snapshot chunks stop at this fill until the peer has read: bulk must not pile up in memory. */
-export const BULK_QUEUE_MAX_BYTES = 1 * MIB;
+/**
+ * Of a snapshot, sent and not yet confirmed: what a broken connection costs, and what waits in
+ * memory. At a round trip of 50 ms it lets 20 MB a second through.
+ */
+export const SNAPSHOT_WINDOW_BYTES = 1 * MIB;
 /** How often connections are looked at for silence. */
 export const LINK_CHECK_MS = 1_000;
 /** What was sent is unanswered for so long: ask whether the peer is there. */
@@ -115,6 +118,10 @@ export const INCOMING_IDLE_MS = 3 * LINK_KEEP_ALIVE_MS;
 export const INCOMING_PER_PEER_MAX = 4;
 /** A snapshot that makes no progress for so long is given up; the core will ask again. */
 export const SNAPSHOT_STALL_MS = 10_000;
+/** After a failed transfer the snapshot stays the newest for so long, so that it can go on. */
+export const SNAPSHOT_RESUME_MS = 5_000;
+/** And no longer than this after the next one was due, however often transfers fail. */
+export const SNAPSHOT_DELAY_MAX_MS = 60_000;
 /** Calls of this node that wait for an answer, for each peer. */
 export const CALLS_PENDING_MAX = 20_000;
 

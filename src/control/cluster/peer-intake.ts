@@ -20,7 +20,7 @@ import { messageFromRecord } from "./message-codec.ts";
 import type { PeerCounters } from "./peer-counters.ts";
 import type { CallAnswer, CallMethod, PeerReceiver } from "./peer-port.ts";
 import type { ClusterRef } from "./recovery.ts";
-import { SnapshotAssembly } from "./snapshot-assembly.ts";
+import { SnapshotIntake } from "./snapshot-intake.ts";
 import { soon } from "./soon.ts";
 
 /** `unknown`: not in the tables as this node has them; it may be a newcomer. */
@@ -45,7 +45,7 @@ interface Connection {
   readonly node: NodeId;
   readonly splitter: FrameSplitter;
   readonly codec: FrameCodec;
-  readonly snapshot: SnapshotAssembly;
+  readonly snapshot: SnapshotIntake;
   /** Answers of this turn: together in one TLS record. */
   outbox: Uint8Array[];
   use: "unknown" | "main" | "bulk";
@@ -84,7 +84,15 @@ export class PeerIntake {
       node,
       splitter: new FrameSplitter(FRAME_SIZE_MAX_BYTES),
       codec: new FrameCodec(cluster, { self: nodeId, peer: node }),
-      snapshot: new SnapshotAssembly(),
+      snapshot: new SnapshotIntake({
+        isExpected: (message) => message.from === node && message.to === nodeId,
+        stage: async (message) => this.#options.receiver()?.stageSnapshot?.(message),
+        whole: async (message, stage) => {
+          counters.receivedSnapshots += 1;
+          await this.#options.receiver()?.receiveSnapshot(message, stage);
+        },
+        answer: (record) => this.#send(connection, record),
+      }),
       outbox: [],
       use: "unknown",
       heardMs: clock.nowMs(),
@@ -159,7 +167,7 @@ export class PeerIntake {
       case "snapshot":
       case "chunk":
       case "done":
-        return this.#assemble(connection, record);
+        return connection.use === "bulk" && connection.snapshot.push(record);
       default:
         // A newer node may say more than we understand.
         return typeof record["k"] === "string";
@@ -212,19 +220,6 @@ export class PeerIntake {
         ? { k: "answer", i: id, b: answer.value }
         : { k: "answer", i: id, r: answer.error.reason, d: answer.error.detail },
     );
-  }
-
-  #assemble(connection: Connection, record: PlainRecord): boolean {
-    if (connection.use !== "bulk") return false;
-    const step = connection.snapshot.push(record);
-    if (step.kind === "wrong") return false;
-    if (step.kind === "more") return true;
-    const { message, body } = step;
-    if (message.from !== connection.node || message.to !== this.#options.nodeId) return false;
-    this.#options.counters.receivedSnapshots += 1;
-    this.#options.receiver()?.receiveSnapshot(message, body);
-    this.#send(connection, { k: "got", i: step.id });
-    return true;
   }
 
   #send(connection: Connection, body: PlainRecord): void {

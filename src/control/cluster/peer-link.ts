@@ -73,7 +73,6 @@ export class PeerLink {
   /** When the first of what was sent since the last sign of life was sent. */
   #unansweredSinceMs: number | undefined;
   #connectedTo: HostPort | undefined;
-  #drainWaiters: (() => void)[] = [];
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -135,18 +134,6 @@ export class PeerLink {
     else if (nowMs - this.#lastSentMs >= LINK_KEEP_ALIVE_MS) this.send(this.#options.ping());
   }
 
-  /** Resolves when less than `sizeBytes` are queued, or the link is down. */
-  async drained(sizeBytes: number): Promise<void> {
-    const isBusy = () =>
-      this.#state.kind === "connecting" ||
-      (this.#state.kind === "open" && this.queuedBytes > sizeBytes);
-    while (isBusy()) {
-      await new Promise<void>((resolve) => {
-        this.#drainWaiters.push(resolve);
-      });
-    }
-  }
-
   /** Closes a connection that is not needed now; the next frame opens another. */
   rest(): void {
     if (this.#state.kind !== "open") return;
@@ -154,7 +141,6 @@ export class PeerLink {
     this.#flush();
     this.#state = { kind: "idle" };
     socket.end();
-    this.#tellDrained();
   }
 
   /** Closes for good. Frames handed in before still leave when the connection is open. */
@@ -190,7 +176,6 @@ export class PeerLink {
     const cancel = clock.after(CONNECT_TIMEOUT_MS, () => this.#down("no answer", socket));
     this.#state = { kind: "connecting", socket, cancel };
     socket.setNoDelay(true);
-    socket.on("drain", () => this.#tellDrained());
     socket.on("secureConnect", () => this.#opened(socket));
     socket.on("error", (error) => this.#down(error.message, socket));
     socket.on("end", () => this.#down("closed by the peer", socket));
@@ -213,7 +198,6 @@ export class PeerLink {
     this.#failedCount = 0;
     this.#outbox.unshift(this.#options.hello());
     this.#flush();
-    this.#tellDrained();
   }
 
   #received(socket: TLSSocket, frames: readonly Uint8Array[] | undefined): void {
@@ -263,12 +247,5 @@ export class PeerLink {
   #dropOutbox(): void {
     this.#outbox = [];
     this.#outboxSizeBytes = 0;
-    this.#tellDrained();
-  }
-
-  #tellDrained(): void {
-    const waiters = this.#drainWaiters;
-    this.#drainWaiters = [];
-    for (const waiter of waiters) waiter();
   }
 }

@@ -9,6 +9,7 @@
  */
 import type { NodeId } from "../../base/ids.ts";
 import type { Result } from "../../base/result.ts";
+import type { SnapshotStage } from "../../host/ports.ts";
 import type { PeerMessage, SnapshotRequest } from "../raft/types.ts";
 import type { PlainRecord } from "./codec.ts";
 
@@ -46,6 +47,9 @@ export interface SnapshotTransfer {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
+/** A body that came in: on the disk, or in memory where a transport has no use for the disk. */
+export type SnapshotBody = SnapshotStage | readonly Uint8Array[];
+
 /** The way out. */
 export interface Transport {
   /** Names the receiver of everything that comes in; called once, before anything is sent. */
@@ -65,8 +69,10 @@ export interface Transport {
 /** The way in. `from` is authenticated: the other side proved to be that node. */
 export interface PeerReceiver {
   receive(message: PeerMessage): void;
-  /** A whole snapshot arrived; `body` is the receiver's to keep. */
-  receiveSnapshot(message: SnapshotRequest, body: readonly Uint8Array[]): void;
+  /** A place for the body of `message`; undefined when it is not wanted, or there is no room. */
+  stageSnapshot?(message: SnapshotRequest): Promise<SnapshotStage | undefined>;
+  /** A whole snapshot arrived; `body` is the receiver's to keep. Resolves when it is decided on. */
+  receiveSnapshot(message: SnapshotRequest, body: SnapshotBody): Promise<void>;
   /** Messages to `node` were lost. */
   unreachable(node: NodeId): void;
   /** The other side closed the connection on which `node` sends: it ended, or restarts. */

@@ -11,7 +11,8 @@ import { createStateMachine } from "../kv/state-machine.ts";
 import { openCluster } from "./cluster.ts";
 import { type Identity, type IdentityFiles, IdentityStore } from "./identity.ts";
 import { type JoinOptions, requestJoin } from "./join.ts";
-import { SimLogStore } from "./sim-cluster.fake.ts";
+import { createMemoryStaging } from "./memory-staging.fake.ts";
+import { SimLogStore } from "./sim-log-store.fake.ts";
 import type { Cluster, MemberInfo } from "./types.ts";
 
 export const realClock: Clock = {
@@ -97,6 +98,7 @@ export class RealNode {
       identity: this.identity,
       identityStore: this.store,
       logStore: this.disk,
+      staging: createMemoryStaging(),
       machine: createStateMachine(kvHandlers),
       clock: realClock,
       random: realRandom,

@@ -4,7 +4,8 @@ import type { StoredEntry } from "../../host/ports.ts";
 import { kvHandlers } from "../kv/handlers.ts";
 import { createStateMachine } from "../kv/state-machine.ts";
 import { bootstrapStore, EMPTY_CONF_STATE, isUnused, recoverStore } from "./recovery.ts";
-import { SIM_CLUSTER, SimClock, SimLogStore } from "./sim-cluster.fake.ts";
+import { SIM_CLUSTER, SimClock } from "./sim-cluster.fake.ts";
+import { SimLogStore } from "./sim-log-store.fake.ts";
 import { encodeSnapshotBody, encodeSnapshotHeader } from "./snapshot-codec.ts";
 
 const nodeId = decodeNodeId(1);

@@ -11,16 +11,7 @@ import { assert } from "../../base/assert.ts";
 import { decodeNodeId, type NodeId, parseClusterId } from "../../base/ids.ts";
 import { createSilentLog, type Log } from "../../base/log.ts";
 import { err, type Result } from "../../base/result.ts";
-import type {
-  Clock,
-  LogBatch,
-  LogStore,
-  Random,
-  RecoveredLog,
-  StoredEntry,
-  StoredHardState,
-  StoredSnapshotMeta,
-} from "../../host/ports.ts";
+import type { Clock, Random } from "../../host/ports.ts";
 import type { StateMachine } from "../kv/types.ts";
 import type { PeerMessage, SnapshotRequest } from "../raft/types.ts";
 import { decodeRecord, encodeValue, type PlainRecord } from "./codec.ts";
@@ -35,13 +26,13 @@ import type {
   Transport,
 } from "./peer-port.ts";
 import { bootstrapStore, recoverStore } from "./recovery.ts";
+import { SimLogStore } from "./sim-log-store.fake.ts";
 
 export const SIM_CLUSTER = {
   clusterId: parseClusterId("0123456789abcdef0123456789abcdef")!,
   generation: 1,
 };
 
-const DISK_SYNC_MS = 2;
 const NETWORK_DELAY_MIN_MS = 1;
 const NETWORK_DELAY_SPREAD_MS = 3;
 
@@ -116,112 +107,6 @@ export function createSimRandom(seed: number): Random {
     below: (limit) => Math.floor(next() * limit),
     bytes: (count) => Uint8Array.from({ length: count }, () => Math.floor(next() * 256)),
   };
-}
-
-interface Durable {
-  hardState: StoredHardState | undefined;
-  snapshot: { meta: StoredSnapshotMeta; chunks: Uint8Array[] } | undefined;
-  entries: StoredEntry[];
-}
-
-/** A log store in memory whose writes become durable a little later, in order. */
-export class SimLogStore implements LogStore {
-  readonly #clock: Clock;
-  readonly #durable: Durable;
-  #isDead = false;
-  /** When set, every write from now on fails with it. */
-  failure: Error | undefined;
-  appendCount = 0;
-  /** Writes that wait for a stalled disk, while it is. */
-  #stalled: (() => void)[] | undefined;
-
-  constructor(clock: Clock, durable?: Durable) {
-    this.#clock = clock;
-    this.#durable = durable ?? { hardState: undefined, snapshot: undefined, entries: [] };
-  }
-
-  get recovered(): RecoveredLog {
-    const { hardState, snapshot, entries } = this.#durable;
-    return { hardState, snapshot: snapshot?.meta, entries: [...entries] };
-  }
-
-  append(batch: LogBatch): Promise<void> {
-    this.appendCount += 1;
-    return this.#write(() => {
-      const first = batch.entries[0];
-      const { entries } = this.#durable;
-      if (first !== undefined) {
-        const last = entries.at(-1)?.index ?? this.#durable.snapshot?.meta.index ?? 0;
-        assert(first.index <= last + 1, "append must not leave a gap");
-        this.#durable.entries = entries.filter((entry) => entry.index < first.index);
-        this.#durable.entries.push(...batch.entries);
-      }
-      if (batch.hardState !== undefined) this.#durable.hardState = batch.hardState;
-    });
-  }
-
-  async saveSnapshot(
-    meta: StoredSnapshotMeta,
-    chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-  ): Promise<void> {
-    const copy: Uint8Array[] = [];
-    if (Symbol.iterator in chunks) copy.push(...chunks);
-    else for await (const chunk of chunks) copy.push(chunk);
-    await this.#write(() => {
-      this.#durable.snapshot = { meta, chunks: copy };
-    });
-  }
-
-  async *readSnapshot(): AsyncGenerator<Uint8Array> {
-    yield* this.#durable.snapshot?.chunks ?? [];
-  }
-
-  compact(index: number): Promise<void> {
-    return this.#write(() => {
-      assert(index <= (this.#durable.snapshot?.meta.index ?? 0), "compaction beyond the snapshot");
-      this.#durable.entries = this.#durable.entries.filter((entry) => entry.index > index);
-    });
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  /** Takes no write until `resume`: nothing fails, nothing becomes durable. */
-  stall(): void {
-    this.#stalled ??= [];
-  }
-
-  resume(): void {
-    const waiting = this.#stalled ?? [];
-    this.#stalled = undefined;
-    for (const write of waiting) write();
-  }
-
-  /** The same disk after a crash: what was not yet durable never will be. */
-  crash(): SimLogStore {
-    this.#isDead = true;
-    return new SimLogStore(this.#clock, this.#durable);
-  }
-
-  #write(apply: () => void): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const write = () => {
-        if (this.#isDead) return;
-        if (this.#stalled !== undefined) {
-          this.#stalled.push(write);
-          return;
-        }
-        if (this.failure !== undefined) {
-          reject(this.failure);
-          return;
-        }
-        apply();
-        resolve();
-      };
-      this.#clock.after(DISK_SYNC_MS, write);
-    });
-  }
 }
 
 /** One node of the simulation. `driver` is undefined while it is down. */
@@ -427,7 +312,7 @@ export class SimCluster {
     const record = decodeRecord(encodeValue(messageToRecord(transfer.message)));
     const message = messageFromRecord(record) as SnapshotRequest;
     const receiver = this.nodes.get(to)?.receiver;
-    receiver?.receiveSnapshot(message, body);
+    await receiver?.receiveSnapshot(message, body);
     return receiver !== undefined;
   }
 

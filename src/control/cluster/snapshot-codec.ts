@@ -85,22 +85,57 @@ export function* encodeSnapshotBody(parts: Iterable<SnapshotPart>): Generator<Ui
 
 /** The parts in the body that `chunks` make up together, or undefined when it is not whole. */
 export function decodeSnapshotBody(chunks: readonly Uint8Array[]): SnapshotPart[] | undefined {
-  const body = concatenate(chunks);
-  const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
-  const parts: SnapshotPart[] = [];
-  let at = 0;
-  while (at + LENGTH_SIZE_BYTES <= body.length) {
-    const length = view.getUint32(at);
-    at += LENGTH_SIZE_BYTES;
-    if (length === 0) return at === body.length ? parts : undefined;
-    if (length > PART_SIZE_MAX_BYTES || at + length > body.length) return undefined;
-    // A copy, so that one small value that stays does not keep the whole body in memory.
-    const part = decodeRecord(body.slice(at, at + length));
-    if (part === undefined) return undefined;
-    parts.push(part);
-    at += length;
+  const decoder = new SnapshotBodyDecoder();
+  for (const chunk of chunks) if (!decoder.push(chunk)) return undefined;
+  return decoder.finish();
+}
+
+/** Takes a body chunk by chunk: no more of it is in memory than one part, and what was decoded. */
+export class SnapshotBodyDecoder {
+  readonly #parts: SnapshotPart[] = [];
+  /** Of the length or part that is coming in, `#filled` bytes are here. */
+  #piece = new Uint8Array(LENGTH_SIZE_BYTES);
+  #filled = 0;
+  #isPart = false;
+  #isEnded = false;
+
+  /** Takes the next chunk; false when the body makes no sense. */
+  push(chunk: Uint8Array): boolean {
+    for (let at = 0; at < chunk.length; ) {
+      if (this.#isEnded) return false;
+      const count = Math.min(chunk.length - at, this.#piece.length - this.#filled);
+      this.#piece.set(chunk.subarray(at, at + count), this.#filled);
+      this.#filled += count;
+      at += count;
+      if (this.#filled === this.#piece.length && !this.#takePiece()) return false;
+    }
+    return true;
   }
-  return undefined;
+
+  /** The parts, once the body was whole; undefined when it was not. */
+  finish(): SnapshotPart[] | undefined {
+    return this.#isEnded ? this.#parts : undefined;
+  }
+
+  #takePiece(): boolean {
+    const piece = this.#piece;
+    this.#filled = 0;
+    if (this.#isPart) {
+      // Its own memory, so that one small value that stays does not keep the whole body.
+      const part = decodeRecord(piece);
+      if (part === undefined) return false;
+      this.#parts.push(part);
+      this.#isPart = false;
+      this.#piece = new Uint8Array(LENGTH_SIZE_BYTES);
+      return true;
+    }
+    const length = new DataView(piece.buffer).getUint32(0);
+    if (length > PART_SIZE_MAX_BYTES) return false;
+    this.#isEnded = length === 0;
+    this.#isPart = !this.#isEnded;
+    this.#piece = new Uint8Array(this.#isEnded ? LENGTH_SIZE_BYTES : length);
+    return true;
+  }
 }
 
 function* bodyPieces(parts: Iterable<SnapshotPart>): Generator<Uint8Array> {
@@ -116,16 +151,4 @@ function lengthBytes(length: number): Uint8Array {
   const bytes = new Uint8Array(LENGTH_SIZE_BYTES);
   new DataView(bytes.buffer).setUint32(0, length);
   return bytes;
-}
-
-function concatenate(chunks: readonly Uint8Array[]): Uint8Array {
-  let size = 0;
-  for (const chunk of chunks) size += chunk.length;
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
 }

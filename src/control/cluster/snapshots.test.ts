@@ -1,12 +1,15 @@
 import { describe, expect, test } from "bun:test";
 import { decodeIndex, decodeNodeId, decodeRevision, decodeTerm } from "../../base/ids.ts";
 import { createSilentLog } from "../../base/log.ts";
+import type { SnapshotStage } from "../../host/ports.ts";
 import { kvHandlers } from "../kv/handlers.ts";
 import { createStateMachine } from "../kv/state-machine.ts";
 import { txn } from "../kv/txn.ts";
 import { MemoryLog } from "../raft/memory-log.ts";
 import type { ConfState, SnapshotRequest } from "../raft/types.ts";
-import { SIM_CLUSTER, SimClock, SimLogStore } from "./sim-cluster.fake.ts";
+import { MemoryStage } from "./memory-staging.fake.ts";
+import { SIM_CLUSTER, SimClock } from "./sim-cluster.fake.ts";
+import { SimLogStore } from "./sim-log-store.fake.ts";
 import { encodeSnapshotBody, encodeSnapshotHeader } from "./snapshot-codec.ts";
 import { Snapshots } from "./snapshots.ts";
 
@@ -35,24 +38,53 @@ function leaderSnapshot(writes: number) {
   return { message, body: [...encodeSnapshotBody(machine.snapshot())] };
 }
 
-describe("Snapshots", () => {
-  test("two on their way to a slow disk are installed each with its own body", () => {
-    const machine = createStateMachine({ ...kvHandlers });
-    const memoryLog = new MemoryLog();
-    const snapshots = new Snapshots({
-      cluster: SIM_CLUSTER,
-      store: new SimLogStore(new SimClock()),
-      memoryLog,
-      machine,
-      log: createSilentLog(),
-      confState: () => confState,
-      failed: (cause) => {
-        throw cause;
+function setUp() {
+  const machine = createStateMachine({ ...kvHandlers });
+  const memoryLog = new MemoryLog();
+  const stages: MemoryStage[] = [];
+  const clock = { nowMs: 0 };
+  const snapshots = new Snapshots({
+    cluster: SIM_CLUSTER,
+    store: new SimLogStore(new SimClock()),
+    memoryLog,
+    machine,
+    log: createSilentLog(),
+    confState: () => confState,
+    failed: (cause) => {
+      throw cause;
+    },
+    nowMs: () => clock.nowMs,
+    staging: {
+      async open() {
+        const stage = new MemoryStage();
+        stages.push(stage);
+        return stage;
       },
-    });
+    },
+    entriesMax: 4,
+  });
+  return { snapshots, machine, memoryLog, stages, clock };
+}
+
+async function collect(
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<Uint8Array[]> {
+  const all: Uint8Array[] = [];
+  for await (const chunk of chunks) all.push(chunk);
+  return all;
+}
+
+/** What came in over a transport, chunk by chunk. */
+async function fill(stage: SnapshotStage, body: readonly Uint8Array[]): Promise<void> {
+  for (const chunk of body) await stage.append(stage.sizeBytes, chunk);
+}
+
+describe("Snapshots", () => {
+  test("two on their way to a slow disk are installed each with its own body", async () => {
+    const { snapshots, machine, memoryLog } = setUp();
     const arrivals = [leaderSnapshot(10), leaderSnapshot(20)];
     for (const { message, body } of arrivals) {
-      expect(snapshots.offer(message, body)).toBe(true);
+      snapshots.offer((await snapshots.read(message, body))!);
       expect(snapshots.bodyOf(message.snapshot)).toBe(body);
       snapshots.withdraw();
     }
@@ -61,5 +93,46 @@ describe("Snapshots", () => {
       expect(machine.appliedIndex).toBe(message.snapshot.index);
       expect(memoryLog.lastIndex()).toBe(message.snapshot.index);
     }
+  });
+
+  test("what came in goes to the log store from its stage, which is given back after", async () => {
+    const { snapshots, machine, stages } = setUp();
+    const { message, body } = leaderSnapshot(10);
+    const stage = (await snapshots.stage(message))!;
+    await fill(stage, body);
+    snapshots.offer((await snapshots.read(message, stage))!);
+    const stored = await collect(snapshots.bodyOf(message.snapshot));
+    expect(Buffer.concat(stored)).toEqual(Buffer.concat(body));
+    snapshots.withdraw();
+    expect(stages[0]!.isDiscarded).toBeFalse();
+    snapshots.install(message.snapshot);
+    expect(stages[0]!.isDiscarded).toBeTrue();
+    expect(machine.appliedIndex).toBe(message.snapshot.index);
+  });
+
+  test("the same snapshot of the same sender goes on in its stage; any other begins anew", async () => {
+    const { snapshots, stages } = setUp();
+    const { message, body } = leaderSnapshot(10);
+    await fill((await snapshots.stage(message))!, body);
+    expect((await snapshots.stage(message))?.sizeBytes).toBe(stages[0]!.sizeBytes);
+    const other = { ...message, from: decodeNodeId(3) };
+    expect((await snapshots.stage(other))?.sizeBytes).toBe(0);
+    expect(stages.map((stage) => stage.isDiscarded)).toEqual([true, false]);
+    const foreign = encodeSnapshotHeader({
+      ...{ ...SIM_CLUSTER, generation: 9 },
+      ...{ confState, revision: decodeRevision(1) },
+    });
+    const wrong = { ...message, snapshot: { ...message.snapshot, data: foreign } };
+    expect(await snapshots.stage(wrong)).toBeUndefined();
+  });
+
+  test("a body that is not whole is refused, and begun anew", async () => {
+    const { snapshots, stages } = setUp();
+    const { message, body } = leaderSnapshot(10);
+    const stage = (await snapshots.stage(message))!;
+    await stage.append(0, body[0]!.subarray(0, -1));
+    expect(await snapshots.read(message, stage)).toBeUndefined();
+    expect(stages[0]!.isDiscarded).toBeTrue();
+    expect((await snapshots.stage(message))?.sizeBytes).toBe(0);
   });
 });

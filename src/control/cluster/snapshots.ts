@@ -3,31 +3,35 @@
  *
  * One is made every so many entries or bytes of log, and whenever a member joined that the newest
  * one does not know: a node takes no snapshot whose membership lacks it. While one is being sent
- * none is made, since the store reads the newest only.
+ * none is made, since the store reads the newest only, and for a while after a transfer has failed,
+ * so that it can go on where it stopped.
  *
  * @module
  */
+import { crc32c } from "../../base/crc32c.ts";
 import { HostError } from "../../base/host-error.ts";
 import { decodeIndex, decodeTerm } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
-import type { LogStore } from "../../host/ports.ts";
+import type { LogStore, SnapshotStage, SnapshotStaging } from "../../host/ports.ts";
 import type { SnapshotPart, StateMachine } from "../kv/types.ts";
 import type { MemoryLog } from "../raft/memory-log.ts";
 import type { ConfState, LogReader, Snapshot, SnapshotRequest } from "../raft/types.ts";
 import { isMember, memberIds } from "./conf-state.ts";
 import {
+  SNAPSHOT_DELAY_MAX_MS,
   SNAPSHOT_ENTRIES,
   SNAPSHOT_LOG_SIZE_BYTES,
+  SNAPSHOT_RESUME_MS,
   TRAILING_ENTRIES,
   TRAILING_SIZE_MAX_BYTES,
 } from "./limits.ts";
-import type { Transport } from "./peer-port.ts";
+import type { SnapshotBody, Transport } from "./peer-port.ts";
 import type { ClusterRef } from "./recovery.ts";
 import {
-  decodeSnapshotBody,
   decodeSnapshotHeader,
   encodeSnapshotBody,
   encodeSnapshotHeader,
+  SnapshotBodyDecoder,
 } from "./snapshot-codec.ts";
 
 export interface SnapshotsOptions {
@@ -39,13 +43,17 @@ export interface SnapshotsOptions {
   /** Membership at the applied index. */
   readonly confState: () => ConfState;
   readonly failed: (cause: unknown) => void;
+  readonly nowMs: () => number;
+  /** Where snapshots on their way in are kept; absent: none is taken in that way. */
+  readonly staging?: SnapshotStaging;
   /** Entries between snapshots; smaller in tests. */
   readonly entriesMax?: number;
 }
 
-interface Incoming {
+/** A snapshot that came in whole. */
+export interface Incoming {
   readonly snapshot: Snapshot;
-  readonly body: readonly Uint8Array[];
+  readonly body: SnapshotBody;
   readonly parts: readonly SnapshotPart[];
 }
 
@@ -59,6 +67,11 @@ export class Snapshots {
   #entrySizeBytes = 0;
   #saving: Promise<void> | undefined;
   #sendingCount = 0;
+  /** A transfer failed: until then it may go on. */
+  #resumableUntilMs = Number.NEGATIVE_INFINITY;
+  #dueSinceMs: number | undefined;
+  /** What is on its way in, by the names of the snapshot and of the sender. */
+  #staged: { readonly key: string; readonly stage: Promise<SnapshotStage> } | undefined;
   #incoming: Incoming | undefined;
   /** On their way to the disk, in order: a slow one may be followed by a newer. */
   #installing: readonly Incoming[] = [];
@@ -96,9 +109,10 @@ export class Snapshots {
     const isDue =
       this.#entryCount >= this.#entriesMax || this.#entrySizeBytes >= SNAPSHOT_LOG_SIZE_BYTES;
     if (!isDue && this.#knowsAll()) return;
-    if (this.#saving !== undefined || this.#sendingCount > 0) return;
+    if (this.#saving !== undefined || this.#sendingCount > 0 || this.#isResumable()) return;
     const { memoryLog, machine } = this.#options;
     if (machine.appliedIndex <= (memoryLog.snapshot()?.index ?? 0)) return;
+    this.#dueSinceMs = undefined;
     this.#saving = this.#make().then(
       () => {
         this.#saving = undefined;
@@ -121,7 +135,9 @@ export class Snapshots {
     if (memoryLog.snapshot()?.index !== message.snapshot.index) return false;
     this.#sendingCount += 1;
     try {
-      return await transport.sendSnapshot({ message, body: store.readSnapshot() });
+      const hasArrived = await transport.sendSnapshot({ message, body: store.readSnapshot() });
+      if (!hasArrived) this.#resumableUntilMs = this.#options.nowMs() + SNAPSHOT_RESUME_MS;
+      return hasArrived;
     } catch (cause) {
       log.error("snapshot could not be read", { reason: String(cause) });
       return false;
@@ -131,25 +147,54 @@ export class Snapshots {
     }
   }
 
-  /** Keeps what arrived until the core decides; false when it is not usable. */
-  offer(message: SnapshotRequest, body: readonly Uint8Array[]): boolean {
-    const { cluster } = this.#options;
-    const header = decodeSnapshotHeader(message.snapshot.data);
-    const isOurs =
-      header?.clusterId === cluster.clusterId && header.generation === cluster.generation;
-    const parts = isOurs ? decodeSnapshotBody(body) : undefined;
-    if (parts === undefined) return false;
-    this.#incoming = { snapshot: message.snapshot, body, parts };
-    return true;
+  /** A place for the body of `message`: what it has of it already is not sent again. */
+  async stage(message: SnapshotRequest): Promise<SnapshotStage | undefined> {
+    const { staging, log } = this.#options;
+    if (staging === undefined || !this.#isOurs(message)) return undefined;
+    const { index, term, data } = message.snapshot;
+    const key = [message.from, index, term, crc32c(data, 0, data.length)].join(" ");
+    try {
+      if (this.#staged?.key !== key) {
+        const former = this.#staged;
+        const open = async () => {
+          await former?.stage.then((stage) => stage.discard());
+          return staging.open(key);
+        };
+        this.#staged = { key, stage: open() };
+      }
+      return await this.#staged.stage;
+    } catch (cause) {
+      this.#staged = undefined;
+      if (!(cause instanceof HostError)) throw cause;
+      log.warn("cannot take in a snapshot", { reason: cause.message });
+      return undefined;
+    }
+  }
+
+  /** Reads what arrived; undefined when it is not usable. */
+  async read(message: SnapshotRequest, body: SnapshotBody): Promise<Incoming | undefined> {
+    this.#staged = undefined;
+    const parts = this.#isOurs(message) ? await this.#decode(body) : undefined;
+    if (parts !== undefined) return { snapshot: message.snapshot, body, parts };
+    await this.#discard(body);
+    return undefined;
+  }
+
+  /** Keeps what arrived until the core decides. */
+  offer(incoming: Incoming): void {
+    this.#incoming = incoming;
   }
 
   /** The core decided against what was offered, or has taken it. */
   withdraw(): void {
+    const incoming = this.#incoming;
     this.#incoming = undefined;
+    if (incoming === undefined || this.#installing.includes(incoming)) return;
+    void this.#discard(incoming.body);
   }
 
   /** The body of `snapshot`, which the core wants durable. It was offered just before. */
-  bodyOf(snapshot: Snapshot): readonly Uint8Array[] {
+  bodyOf(snapshot: Snapshot): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
     const incoming = this.#incoming;
     if (incoming?.snapshot.index !== snapshot.index || incoming.snapshot.term !== snapshot.term) {
       throw new HostError({
@@ -160,7 +205,7 @@ export class Snapshots {
       });
     }
     this.#installing = [...this.#installing, incoming];
-    return incoming.body;
+    return "read" in incoming.body ? incoming.body.read() : incoming.body;
   }
 
   /** `snapshot` is durable: it replaces log and state. */
@@ -178,9 +223,48 @@ export class Snapshots {
       });
     }
     this.#installing = later;
+    void this.#discard(incoming.body);
     memoryLog.applySnapshot(snapshot);
     this.#entryCount = 0;
     this.#entrySizeBytes = 0;
+  }
+
+  #isOurs({ snapshot }: SnapshotRequest): boolean {
+    const { clusterId, generation } = this.#options.cluster;
+    const header = decodeSnapshotHeader(snapshot.data);
+    return header?.clusterId === clusterId && header.generation === generation;
+  }
+
+  async #decode(body: SnapshotBody): Promise<readonly SnapshotPart[] | undefined> {
+    const decoder = new SnapshotBodyDecoder();
+    try {
+      for await (const chunk of "read" in body ? body.read() : body) {
+        if (!decoder.push(chunk)) return undefined;
+      }
+    } catch (cause) {
+      if (!(cause instanceof HostError)) throw cause;
+      this.#options.log.warn("cannot read a snapshot that came in", { reason: cause.message });
+      return undefined;
+    }
+    return decoder.finish();
+  }
+
+  /** What cannot be given back now is at the next start. */
+  async #discard(body: SnapshotBody): Promise<void> {
+    if (!("read" in body)) return;
+    try {
+      await body.discard();
+    } catch (cause) {
+      if (!(cause instanceof HostError)) throw cause;
+      this.#options.log.warn("cannot remove a snapshot that came in", { reason: cause.message });
+    }
+  }
+
+  /** Whether a transfer that failed may go on: a snapshot that is due waits, not for ever. */
+  #isResumable(): boolean {
+    const nowMs = this.#options.nowMs();
+    this.#dueSinceMs ??= nowMs;
+    return nowMs < this.#resumableUntilMs && nowMs - this.#dueSinceMs < SNAPSHOT_DELAY_MAX_MS;
   }
 
   async #make(): Promise<void> {

@@ -15,19 +15,14 @@ import type { Clock, Random } from "../../host/ports.ts";
 import type { PeerMessage } from "../raft/types.ts";
 import { isRecord, type PlainRecord } from "./codec.ts";
 import { FrameCodec } from "./frame.ts";
-import {
-  BULK_QUEUE_MAX_BYTES,
-  CALLS_PENDING_MAX,
-  LINK_CHECK_MS,
-  SNAPSHOT_STALL_MS,
-} from "./limits.ts";
+import { CALLS_PENDING_MAX, LINK_CHECK_MS } from "./limits.ts";
 import { messageToRecord } from "./message-codec.ts";
 import type { PeerCounters } from "./peer-counters.ts";
 import { PeerIntake, type Standing } from "./peer-intake.ts";
 import { type LinkKeys, PeerLink } from "./peer-link.ts";
 import type { CallFailure, PeerReceiver, SnapshotTransfer, Transport } from "./peer-port.ts";
 import type { ClusterRef } from "./recovery.ts";
-import { SNAPSHOT_CHUNK_SIZE_BYTES } from "./snapshot-codec.ts";
+import { SnapshotSender } from "./snapshot-sender.ts";
 import type { HostPort } from "./types.ts";
 
 export interface PeerTransportOptions {
@@ -52,8 +47,8 @@ interface Peer {
   readonly bulk: PeerLink;
   /** Calls that wait for their answer, by id. */
   readonly calls: Map<number, PendingCall>;
-  /** The snapshot under way: told whether it arrived. */
-  snapshot: { readonly id: number; readonly settle: (arrived: boolean) => void } | undefined;
+  /** The snapshot under way. */
+  snapshot: SnapshotSender | undefined;
 }
 
 /** Of a refusal's reason and sentence. */
@@ -145,25 +140,15 @@ export class PeerTransport implements Transport {
     if (this.#isClosed) return false;
     const peer = this.#peer(node);
     if (peer.snapshot !== undefined) return false;
-    const id = ++this.#lastId;
-    const { promise, resolve: settle } = Promise.withResolvers<boolean>();
-    peer.snapshot = { id, settle };
-    let cancelStall = () => {};
-    const progressed = () => {
-      cancelStall();
-      cancelStall = this.#options.clock.after(SNAPSHOT_STALL_MS, () => settle(false));
-    };
-    progressed();
+    const send = (record: PlainRecord) => peer.bulk.send(this.#codec(node).encode(record));
+    const { clock } = this.#options;
+    const sender = new SnapshotSender({ id: ++this.#lastId, transfer, send, clock });
+    peer.snapshot = sender;
     try {
-      const sent = this.#sendBody({ transfer, peer, id, progressed });
-      // Whichever is first: the answer (or the link's end), or a body that cannot be sent.
-      const failed = sent.then((isSent) => (isSent ? promise : false));
-      const arrived = await Promise.race([promise, failed]);
-      if (arrived) this.#options.counters.sentSnapshots += 1;
-      return arrived;
+      const hasArrived = await sender.run();
+      if (hasArrived) this.#options.counters.sentSnapshots += 1;
+      return hasArrived;
     } finally {
-      cancelStall();
-      settle(false);
       peer.snapshot = undefined;
       peer.bulk.rest();
     }
@@ -177,30 +162,6 @@ export class PeerTransport implements Transport {
     this.#intake.close();
     for (const peer of this.#peers.values()) this.#closePeer(peer);
     this.#peers.clear();
-  }
-
-  async #sendBody(work: {
-    readonly transfer: SnapshotTransfer;
-    readonly peer: Peer;
-    readonly id: number;
-    readonly progressed: () => void;
-  }): Promise<boolean> {
-    const { transfer, peer, id, progressed } = work;
-    const { message, body } = transfer;
-    const send = (record: PlainRecord) => peer.bulk.send(this.#codec(message.to).encode(record));
-    if (!send({ k: "snapshot", i: id, m: messageToRecord(message) })) return false;
-    let offset = 0;
-    for await (const part of body) {
-      for (let at = 0; at < part.length; at += SNAPSHOT_CHUNK_SIZE_BYTES) {
-        if (peer.snapshot?.id !== id) return false;
-        const chunk = part.subarray(at, at + SNAPSHOT_CHUNK_SIZE_BYTES);
-        if (!send({ k: "chunk", i: id, o: offset, d: chunk })) return false;
-        offset += chunk.length;
-        await peer.bulk.drained(BULK_QUEUE_MAX_BYTES);
-        progressed();
-      }
-    }
-    return send({ k: "done", i: id, z: offset });
   }
 
   #peer(node: NodeId): Peer {
@@ -238,7 +199,7 @@ export class PeerTransport implements Transport {
     const peer = this.#peers.get(node);
     if (peer === undefined) return;
     if (link.use === "bulk") {
-      peer.snapshot?.settle(false);
+      peer.snapshot?.end(false);
       return;
     }
     // What waited for a connection that never came about has not left this node.
@@ -258,8 +219,7 @@ export class PeerTransport implements Transport {
     const { record } = frame;
     if (record["k"] === "answer") this.#answered(peer, record);
     else if (record["k"] === "expelled") this.#receiver?.expelled();
-    else if (record["k"] === "got" && peer.snapshot?.id === record["i"])
-      peer.snapshot?.settle(true);
+    else peer.snapshot?.received(record);
   }
 
   #answered(peer: Peer, record: PlainRecord): void {
@@ -292,7 +252,7 @@ export class PeerTransport implements Transport {
     peer.main.close();
     peer.bulk.close();
     this.#failCalls(peer, "unreachable");
-    peer.snapshot?.settle(false);
+    peer.snapshot?.end(false);
   }
 
   #failCalls(peer: Peer, kind: "unreachable" | "not_sent"): void {
