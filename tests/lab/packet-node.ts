@@ -10,6 +10,7 @@
  * @module
  */
 import { readFileSync } from "node:fs";
+import { parseOffloadNames } from "../../src/agent/offload-control.ts";
 import { openPacketEngine } from "../../src/agent/packet-engine.ts";
 import { parseAddress, parsePrefix } from "../../src/base/address.ts";
 import { HostError } from "../../src/base/host-error.ts";
@@ -24,6 +25,8 @@ export interface PacketNodeConfig {
   readonly port: number;
   readonly overlayMtu: number;
   readonly local: string;
+  /** As of --offloads-off. */
+  readonly offloadsOff?: string;
   readonly peers: readonly {
     readonly node: number;
     readonly prefix: string;
@@ -73,6 +76,7 @@ async function main(path: string): Promise<void> {
     address: parseAddress(config.address)!,
     port: config.port,
     overlayMtu: config.overlayMtu,
+    offloadsOff: parseOffloadNames(config.offloadsOff ?? "") ?? [],
     log: createSilentLog(),
     onLost: (error) => {
       state = `lost: ${error.message}`;
