@@ -353,6 +353,21 @@ describe("three voters", () => {
     expect(sim.clock.nowMs() - startMs).toBeLessThan(100);
   });
 
+  test("a candidate asks for votes only after its own vote is durable", async () => {
+    const sim = await startThree(20);
+    const old = sim.leader()!;
+    const target = [A, B, C].find((id) => id !== old.nodeId)!;
+    const { store } = sim.nodes.get(target)!;
+    await sim.run(500); // Until it has everything.
+    store.stall();
+    old.transferLeadership(target);
+    // The others would elect it at once; after a crash it could be elected in this term again.
+    await sim.run(200);
+    expect(sim.driver(target).role.role).toBe("candidate");
+    store.resume();
+    await sim.until(() => sim.leader()?.nodeId === target);
+  });
+
   test("a member that is removed says so", async () => {
     const sim = await startThree(23);
     await sim.add(4, "joiner");

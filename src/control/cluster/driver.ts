@@ -33,6 +33,7 @@ import type {
 import { AppendQueue } from "./append-queue.ts";
 import { applyEntries } from "./applier.ts";
 import { ApplyQueue } from "./apply-queue.ts";
+import { isCandidacy } from "./candidacy.ts";
 import type { PlainRecord } from "./codec.ts";
 import { isOnlyVoter } from "./conf-state.ts";
 import { DiskWatch } from "./disk-watch.ts";
@@ -344,11 +345,14 @@ export class Driver implements PeerReceiver {
     try {
       while (!this.#isStopped && this.#raft.hasReady()) {
         const ready = this.#raft.ready();
-        for (const message of ready.messages) {
+        const { messages } = ready;
+        for (const message of messages) {
           if (message.kind === "storage_append") this.#appends.push(message);
           else if (message.kind === "storage_apply") this.#applies.push(message);
-          else this.#send(message);
+          else if (!isCandidacy(message)) this.#send(message);
         }
+        const requests = messages.filter(isCandidacy);
+        if (requests.length > 0) void this.#stand(requests);
         this.#view.update(ready);
         for (const read of ready.readStates) this.#reads.confirmed(read.context, read.index);
       }
@@ -357,6 +361,13 @@ export class Driver implements PeerReceiver {
     } finally {
       this.#isPumping = false;
     }
+  }
+
+  /** Asks for votes, once our own is durable (candidacy.ts). */
+  async #stand(requests: readonly PeerMessage[]): Promise<void> {
+    await this.#appends.settled();
+    if (this.#isStopped) return;
+    for (const request of requests) this.#send(request);
   }
 
   #send(message: PeerMessage): void {
