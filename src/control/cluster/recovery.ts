@@ -16,10 +16,10 @@ import { MemoryLog } from "../raft/memory-log.ts";
 import type { ConfState, Entry, HardState, Snapshot } from "../raft/types.ts";
 import { decodeStored } from "./entry-codec.ts";
 import {
-  decodeSnapshotBody,
   decodeSnapshotHeader,
   encodeSnapshotBody,
   encodeSnapshotHeader,
+  SnapshotBodyDecoder,
   type SnapshotHeader,
 } from "./snapshot-codec.ts";
 
@@ -104,10 +104,7 @@ async function restoreSnapshot(
 ): Promise<Snapshot> {
   const header = decodeSnapshotHeader(meta.header);
   if (header === undefined) throw unusable("snapshot", "its header has an unknown format");
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of store.readSnapshot()) chunks.push(chunk);
-  const parts = decodeSnapshotBody(chunks);
-  const problem = parts === undefined ? "its body is not whole" : machine.restore(parts);
+  const problem = await restoreBody(store, machine);
   if (problem !== undefined) throw unusable("snapshot", problem);
   if (machine.appliedIndex !== meta.index) {
     throw unusable("snapshot", `its state is at ${machine.appliedIndex}, not ${meta.index}`);
@@ -118,6 +115,20 @@ async function restoreSnapshot(
     confState: header.confState,
     data: meta.header,
   };
+}
+
+/** Chunk by chunk: all of it at once would be several times the state in memory. */
+async function restoreBody(store: LogStore, machine: StateMachine): Promise<string | undefined> {
+  const decoder = new SnapshotBodyDecoder();
+  const restoration = machine.restoration();
+  for await (const chunk of store.readSnapshot()) {
+    if (!decoder.push(chunk)) return "its body is not whole";
+    for (const part of decoder.drain()) {
+      const problem = restoration.take(part);
+      if (problem !== undefined) return problem;
+    }
+  }
+  return decoder.finish() === undefined ? "its body is not whole" : restoration.end();
 }
 
 function buildLog(snapshot: Snapshot | undefined, entries: readonly Entry[]): MemoryLog {

@@ -7,6 +7,7 @@ import {
   encodeSnapshotBody,
   encodeSnapshotHeader,
   SNAPSHOT_CHUNK_SIZE_BYTES,
+  SnapshotBodyDecoder,
 } from "./snapshot-codec.ts";
 
 const clusterId = parseClusterId("0123456789abcdef0123456789abcdef")!;
@@ -41,6 +42,19 @@ describe("snapshot body", () => {
       for (let at = 0; at < whole!.length; at += size) cut.push(whole!.subarray(at, at + size));
       expect(decodeSnapshotBody(cut)).toEqual(parts);
     }
+  });
+
+  test("comes part by part, and what was drained is not kept", () => {
+    const parts = [{ a: "x".repeat(100) }, { b: [1, 2, 3] }, { c: "" }];
+    const [whole] = [...encodeSnapshotBody(parts)];
+    const decoder = new SnapshotBodyDecoder();
+    const drained: unknown[] = [];
+    for (const byte of whole!) {
+      expect(decoder.push(new Uint8Array([byte]))).toBeTrue();
+      drained.push(...decoder.drain());
+    }
+    expect(drained).toEqual(parts);
+    expect(decoder.finish()).toEqual([]);
   });
 
   test("is refused when cut off anywhere, or followed by more", () => {

@@ -90,9 +90,12 @@ export function decodeSnapshotBody(chunks: readonly Uint8Array[]): SnapshotPart[
   return decoder.finish();
 }
 
-/** Takes a body chunk by chunk: no more of it is in memory than one part, and what was decoded. */
+/**
+ * Takes a body chunk by chunk: no more of it is in memory than one part, and the parts that nobody
+ * has taken yet.
+ */
 export class SnapshotBodyDecoder {
-  readonly #parts: SnapshotPart[] = [];
+  #parts: SnapshotPart[] = [];
   /** Of the length or part that is coming in, `#filled` bytes are here. */
   #piece = new Uint8Array(LENGTH_SIZE_BYTES);
   #filled = 0;
@@ -112,7 +115,14 @@ export class SnapshotBodyDecoder {
     return true;
   }
 
-  /** The parts, once the body was whole; undefined when it was not. */
+  /** The parts that came since the last call; they are not kept here. */
+  drain(): readonly SnapshotPart[] {
+    const parts = this.#parts;
+    this.#parts = [];
+    return parts;
+  }
+
+  /** The parts that were not drained, once the body was whole; undefined when it was not. */
   finish(): SnapshotPart[] | undefined {
     return this.#isEnded ? this.#parts : undefined;
   }

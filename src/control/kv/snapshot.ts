@@ -40,7 +40,7 @@ export interface FrozenState {
   readonly pairs: FrozenMap<KeyValue>;
 }
 
-/** What `readSnapshot` found; `hash` is still to be compared by the caller. */
+/** What `SnapshotReader` found; `hash` is still to be compared by the caller. */
 export interface RestoredState {
   readonly index: Index;
   readonly hash: string;
@@ -129,40 +129,60 @@ function aboutTtl({ ttl }: KeyValue): readonly number[] {
   return ttl === undefined ? [] : [ttl.seconds, ttl.epoch];
 }
 
-/** The state that `parts` hold, or why they hold none. */
-export function readSnapshot(parts: readonly SnapshotPart[]): RestoredState | string {
-  const header = parts[0];
-  if (header === undefined) return "there are no parts";
-  if (!parts.every(isRecord)) return "a part is not a record";
-  if (header["kind"] !== "header") return "the first part is not a header";
-  if (header["format"] !== FORMAT) {
-    return `format ${String(header["format"])} is not known, only ${FORMAT}`;
+/**
+ * Reads a snapshot part by part, so that nobody needs to hold all of it at once. What it has read
+ * is of use only when `end` gives it out.
+ */
+export class SnapshotReader {
+  #content: ContentReader | undefined;
+  #hash = "";
+  #partCount = 0;
+
+  /** Takes the next part; undefined, or why there is no use in going on. */
+  take(part: SnapshotPart): string | undefined {
+    this.#partCount += 1;
+    if (!isRecord(part)) return "a part is not a record";
+    if (this.#content === undefined) return this.#readHeader(part);
+    const problem = this.#content.read(part);
+    return problem && `part ${this.#partCount} ${problem}`;
   }
-  const index = header["index"];
-  const revision = parseRevision(header["revision"]);
-  const compactRevision = parseRevision(header["compactRevision"]);
-  const hash = header["hash"];
-  if (!isCounter(index) || revision === undefined || typeof hash !== "string") {
-    return "the header is not complete";
+
+  /** The state that the parts hold, or why they hold none. */
+  end(): RestoredState | string {
+    const content = this.#content;
+    if (content === undefined) return "there are no parts";
+    if (!content.ended) return "the last part is missing";
+    const { index, store, requests } = content;
+    return { index: decodeIndex(index), hash: this.#hash, store, requests };
   }
-  if (compactRevision === undefined || compactRevision > revision) {
-    return "the header names a compaction of what has not happened";
+
+  #readHeader(header: SnapshotPart): string | undefined {
+    if (header["kind"] !== "header") return "the first part is not a header";
+    if (header["format"] !== FORMAT) {
+      return `format ${String(header["format"])} is not known, only ${FORMAT}`;
+    }
+    const index = header["index"];
+    const revision = parseRevision(header["revision"]);
+    const compactRevision = parseRevision(header["compactRevision"]);
+    const hash = header["hash"];
+    if (!isCounter(index) || revision === undefined || typeof hash !== "string") {
+      return "the header is not complete";
+    }
+    if (compactRevision === undefined || compactRevision > revision) {
+      return "the header names a compaction of what has not happened";
+    }
+    this.#hash = hash;
+    this.#content = new ContentReader({ index, store: new Store(revision, compactRevision) });
+    return undefined;
   }
-  const reader = new SnapshotReader({ index, store: new Store(revision, compactRevision) });
-  for (let i = 1; i < parts.length; i++) {
-    const problem = reader.read(parts[i]!);
-    if (problem !== undefined) return `part ${i + 1} of ${parts.length} ${problem}`;
-  }
-  if (!reader.ended) return "the last part is missing";
-  return { index: decodeIndex(index), hash, store: reader.store, requests: reader.requests };
 }
 
 /** Takes the parts after the header, in order. */
-class SnapshotReader {
+class ContentReader {
+  readonly index: number;
   readonly store: Store;
   readonly requests = new RequestTable();
   ended = false;
-  readonly #index: number;
   #lastKey = "";
   #clientCount = 0;
   #outcomeCount = 0;
@@ -170,7 +190,7 @@ class SnapshotReader {
   #large: { readonly pair: KeyValue; received: number } | undefined;
 
   constructor({ index, store }: { readonly index: number; readonly store: Store }) {
-    this.#index = index;
+    this.index = index;
     this.store = store;
   }
 
@@ -267,7 +287,7 @@ class SnapshotReader {
   }
 
   #parseTtl([seconds, epoch]: readonly unknown[]): KeyTtl | undefined {
-    if (!isCounter(seconds) || !isCounter(epoch) || epoch > this.#index) return undefined;
+    if (!isCounter(seconds) || !isCounter(epoch) || epoch > this.index) return undefined;
     if (seconds < KEY_TTL_SECONDS_MIN || seconds > KEY_TTL_SECONDS_MAX) return undefined;
     return { seconds, epoch: decodeIndex(epoch) };
   }

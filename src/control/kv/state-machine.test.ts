@@ -236,6 +236,21 @@ test("snapshot: no part is more than a moment's work, however small its rows are
   expect(Object.fromEntries(rowCounts)).toEqual({ clients: 1000, outcomes: 3000, pairs: 3000 });
 });
 
+test("restoration: part by part, and nothing is replaced before the end", () => {
+  const source = largeMachine();
+  const target = createStateMachine(kvHandlers);
+  applyNext(target, txn({ success: [put("/mine", "1")] }));
+  const before = target.hash();
+  const restoration = target.restoration();
+  for (const part of overTheWire(source.snapshot())) {
+    expect(restoration.take(part)).toBeUndefined();
+    expect(target.hash()).toBe(before);
+  }
+  expect(restoration.end()).toBeUndefined();
+  expect(target.hash()).toBe(source.hash());
+  expect(createStateMachine(kvHandlers).restoration().end()).toBe("there are no parts");
+});
+
 test("restore: every part lost or repeated is found, and nothing changes", () => {
   const parts = overTheWire(largeMachine().snapshot());
   expect(parts.length).toBeGreaterThan(6);

@@ -17,7 +17,7 @@ import { decodeIndex, decodeRevision, type Index } from "../../base/ids.ts";
 import { type CheckOutcome, type Divergence, parseCheckState, StateChecks } from "./check.ts";
 import { History } from "./history.ts";
 import { RequestTable } from "./requests.ts";
-import { type FrozenState, readSnapshot, writeSnapshot } from "./snapshot.ts";
+import { type FrozenState, type RestoredState, SnapshotReader, writeSnapshot } from "./snapshot.ts";
 import { Store } from "./store.ts";
 import type {
   Applied,
@@ -29,6 +29,7 @@ import type {
   KeyValue,
   KvMachine,
   KvReader,
+  Restoration,
   SnapshotPart,
 } from "./types.ts";
 
@@ -111,8 +112,21 @@ class KvStateMachine implements KvMachine {
     return { [Symbol.iterator]: () => writeSnapshot(state) };
   }
 
-  restore(parts: readonly SnapshotPart[]): string | undefined {
-    const restored = readSnapshot(parts);
+  restore(parts: Iterable<SnapshotPart>): string | undefined {
+    const restoration = this.restoration();
+    for (const part of parts) {
+      const problem = restoration.take(part);
+      if (problem !== undefined) return problem;
+    }
+    return restoration.end();
+  }
+
+  restoration(): Restoration {
+    const reader = new SnapshotReader();
+    return { take: (part) => reader.take(part), end: () => this.#replace(reader.end()) };
+  }
+
+  #replace(restored: RestoredState | string): string | undefined {
     if (typeof restored === "string") return restored;
     const { index, store, requests } = restored;
     if (digest(index, store, requests) !== restored.hash) {

@@ -164,9 +164,19 @@ export interface StateMachine {
    */
   snapshot(): Iterable<SnapshotPart>;
   /** Replaces the whole state. Returns undefined when done, or why the parts are not usable. */
-  restore(parts: readonly SnapshotPart[]): string | undefined;
+  restore(parts: Iterable<SnapshotPart>): string | undefined;
+  /** The same part by part: nothing is replaced before its `end`. */
+  restoration(): Restoration;
   /** Hexadecimal digest of the state, equal on all replicas at the same index. */
   hash(): string;
+}
+
+/** Takes a snapshot's parts in order. After a problem it is of no more use. */
+export interface Restoration {
+  /** Undefined, or why the parts are not usable. */
+  take(part: SnapshotPart): string | undefined;
+  /** Replaces the whole state. Undefined when done, or why the parts are not usable. */
+  end(): string | undefined;
 }
 
 /** The state machine as the one sees it who keeps the store in order (expiry, checks). */
