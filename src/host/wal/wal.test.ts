@@ -188,6 +188,45 @@ describe("a process that is killed", () => {
   }, 60_000);
 });
 
+describe("a snapshot of many chunks", () => {
+  test("gives the loop its turn between any two of them, written and read", async () => {
+    const root = await fs.mkdtemp(`${tmpdir()}/overlay-wal-turns-`);
+    const places = { dir: `${root}/wal`, snapshotDir: `${root}/snap` };
+    const store = await openWal({ ...places, ...IDENTITY, clock: quiet, random });
+    let made = 0;
+    function* chunks() {
+      for (; made < 100; made++) yield new Uint8Array(64 * 1024).fill(made);
+    }
+    const meta = { index: 3, term: 1, header: new Uint8Array(0) };
+    expect(await longestRun(() => made, store.saveSnapshot(meta, chunks()))).toBeLessThan(3);
+    let read = 0;
+    const reading = (async () => {
+      for await (const chunk of store.readSnapshot()) read += chunk.length / (64 * 1024);
+    })();
+    expect(await longestRun(() => read, reading)).toBeLessThan(3);
+    expect([made, read]).toEqual([100, 100]);
+    await store.close();
+    await fs.rm(root, { recursive: true });
+  });
+});
+
+/** By how much `count` rose at most between two turns of the loop until `work` was done. */
+async function longestRun(count: () => number, work: Promise<void>): Promise<number> {
+  let longest = 0;
+  let before = count();
+  let isDone = false;
+  const done = work.finally(() => {
+    isDone = true;
+  });
+  while (!isDone) {
+    await new Promise((resolve) => setImmediate(resolve));
+    longest = Math.max(longest, count() - before);
+    before = count();
+  }
+  await done;
+  return longest;
+}
+
 describe("group commit", () => {
   test("appends that arrive during a sync share the next batch", async () => {
     const disk = new MemoryDisk();
