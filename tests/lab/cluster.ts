@@ -23,6 +23,7 @@ export interface Status {
   readonly network: Readonly<Record<string, unknown>> | null;
   readonly lease: { readonly subnet: string; readonly gateway: string } | null;
   readonly dataplane: {
+    readonly encryption: string;
     readonly mtu: number;
     readonly interface: string;
     readonly counters: Readonly<Record<string, number>>;
