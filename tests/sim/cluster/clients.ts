@@ -30,7 +30,7 @@ const KEY_PREFIX = "/sim/";
 /** Writes of a burst have keys of their own: many at once on one key are hard to check. */
 const BURST_KEYS = 40;
 /** Reads of the past are long. */
-const PAST_CHANCE = 0.05;
+const PAST_CHANCE = 0.15;
 const CHECK_STEPS_MAX = 500_000;
 
 interface Client {

@@ -120,6 +120,8 @@ export function losable({ world }: Nemesis): SimNode[] {
     !Bun.deepEquals(driver?.confState, config) ||
     (ledger.durable.hardState?.commit ?? 0) < world.safety.configIndex;
   if (nodes.some((node) => !isHarmed(node) && isBehind(node))) return [];
+  // Nor while a change of the membership is on its way: who will be needed then?
+  if (nodes.some(({ ledger }) => ledger.lastConfIndex > world.safety.committedIndex)) return [];
   if (harmedCount + 1 > Math.floor((voters.length - 1) / 2)) return [];
   return nodes.filter((node) => !isHarmed(node) && node.driver !== undefined && !node.isPaused);
 }

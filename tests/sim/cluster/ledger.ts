@@ -18,6 +18,9 @@ import type {
 import type { SimProcess } from "./sim-process.ts";
 import { must } from "./violation.ts";
 
+/** How the log marks a membership change (control/cluster/entry-codec.ts). */
+const ENTRY_CONF_CHANGE = 1;
+
 /** One node's log, as hashes by index from 1 on. */
 export class Chain {
   readonly #hashes: number[] = [0];
@@ -80,6 +83,8 @@ export class NodeLedger {
   readonly node: NodeId;
   /** As handed to the store. */
   handed = new LoggedState();
+  /** Index of the last membership change among those entries. */
+  lastConfIndex = 0;
   /** As acknowledged by the store. */
   durable = new LoggedState();
   /**
@@ -185,6 +190,7 @@ export class NodeLedger {
       const hash = chainHash(before, entry);
       this.#host.handed(this, entry, hash);
       this.handed.chain.set(entry.index, hash);
+      if (entry.kind === ENTRY_CONF_CHANGE) this.lastConfIndex = entry.index;
       this.handed.terms.length = entry.index;
       this.handed.terms[entry.index] = entry.term;
     }

@@ -79,6 +79,15 @@ const ELECTION_MUTANTS: readonly Mutant[] = [
     seedsMax: 100,
   },
   {
+    name: "stand-before-own-vote",
+    breaks: "a candidate asks before its own vote is durable, and may forget that it led (§3.8)",
+    file: `${CLUSTER}/candidacy.ts`,
+    find: 'message.round === "vote"',
+    replace: 'message.round === "vote" && message.term < 0',
+    profile: "elections",
+    seedsMax: 5,
+  },
+  {
     name: "no-check-quorum",
     breaks: "a leader that hears nobody goes on leading (§6.2)",
     file: `${CLUSTER}/raft-config.ts`,

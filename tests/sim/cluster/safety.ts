@@ -143,6 +143,9 @@ export class Safety implements LedgerHost {
       case "append_response":
         if (message.rejected === undefined) this.#vouchedFor(from, term, message.index);
         return;
+      case "vote_request":
+        if (message.round === "vote") this.#stands(from, term);
+        return;
       case "vote_response":
         if (!message.rejected && message.round === "vote") this.#votedFor(from, term, message.to);
         return;
@@ -265,6 +268,17 @@ export class Safety implements LedgerHost {
       () =>
         `node ${node} acknowledged ${index} in term ${term} ` +
         `with ${chain?.lastIndex} and ${hardState?.term} on its disk`,
+    );
+  }
+
+  /** A candidate that forgot its term could be elected in it twice, with two logs (§3.8). */
+  #stands(node: NodeId, term: number): void {
+    const hardState = this.#ledgers.get(node)?.durable.hardState;
+    const isLate = (hardState?.term ?? 0) > term;
+    must(
+      isLate || this.#votes.get(term)?.get(node) === node,
+      "candidates have voted for themselves",
+      () => `node ${node} asks for votes of term ${term}, on its disk is ${hardState?.term}`,
     );
   }
 

@@ -17,7 +17,7 @@ import { type Fault, Nemesis } from "./nemesis.ts";
 import { QuorumWatch } from "./quorum-watch.ts";
 import type { Scenario } from "./scenario.ts";
 import { TtlKeys } from "./ttl-keys.ts";
-import { onViolation, Violation } from "./violation.ts";
+import { must, onViolation, Violation } from "./violation.ts";
 import { Watchers } from "./watchers.ts";
 import { World } from "./world.ts";
 
@@ -128,19 +128,28 @@ async function run(
     const isReached = await go({ limitMs: wait.limitMs, holds: wait.holds });
     if (!isReached && world.failure === undefined) world.uncaught(missed(world, wait));
   }
-  if (world.failure === undefined) {
-    const verdict = clients.check();
-    coverage.hit(`history.${verdict.kind}`);
-    if (verdict.kind === "violation") {
-      world.uncaught(new Violation("linearizability", `${verdict.longest.length} in order`));
-    }
-  }
+  if (world.failure === undefined) judge(world, clients);
   const { failure } = world;
   const violation =
     failure === undefined || failure instanceof Violation
       ? failure
       : new Violation("nothing fails", failure.message);
   return { violation, operationCount: clients.history.length };
+}
+
+/** Holds everything that clients were told against everything that happened. */
+function judge(world: World, clients: Clients): void {
+  try {
+    const verdict = clients.check();
+    world.coverage.hit(`history.${verdict.kind}`);
+    must(
+      verdict.kind !== "violation",
+      "linearizability",
+      () => `${verdict.kind === "violation" ? verdict.longest.length : 0} operations in order`,
+    );
+  } catch (cause) {
+    world.uncaught(cause);
+  }
 }
 
 async function advance(

@@ -72,6 +72,12 @@ export class Watchers {
     if (machine === undefined) return;
     const step = stepWatch(machine.history, watcher.cursor);
     if (step.kind === "compacted") {
+      const { oldestRevision } = step;
+      must(
+        oldestRevision > watcher.cursor.after,
+        "watch: resumable while nothing is forgotten",
+        () => `${watcher.name}: ${watcher.cursor.after} is not before ${oldestRevision}`,
+      );
       this.#world.coverage.hit("sometimes.watch-compacted");
       this.#list(watcher, machine);
       return;
