@@ -132,6 +132,7 @@ class Agent {
       underlay,
       subnetFiles: this.#subnetFiles(),
       ipMasq: config.ipMasq,
+      offloadsOff: config.offloadsOff,
       clock,
       random: this.#options.random,
       log,

@@ -32,6 +32,7 @@ test("parseAgentConfig: nothing given is the table of defaults", () => {
     adminListen: { host: "127.0.0.1", port: 8287 },
     subnetFile: "/run/flannel/subnet.env",
     ipMasq: true,
+    offloadsOff: [],
     logLevel: "info",
     logFormat: "text",
   });
@@ -48,6 +49,11 @@ const VALUES: readonly {
     env: { OVERLAY_DATA_DIR: "/b" },
     want: { dataDir: "/a" },
     why: "a flag wins over its variable",
+  },
+  {
+    flags: { "offloads-off": "gso,gro" },
+    want: { offloadsOff: ["gso", "gro"] },
+    why: "a list",
   },
   {
     env: { OVERLAY_DATA_DIR: "/b" },

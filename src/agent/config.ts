@@ -21,6 +21,7 @@ import {
 import type { LogFormat, LogLevel } from "../base/log.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { AGENT_FLAGS, type AgentFlagName, environmentName } from "./flags.ts";
+import { type OffloadName, parseOffloadNames } from "./offload-names.ts";
 
 /** Environment variables by name. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -65,6 +66,7 @@ export interface AgentConfig {
   /** Undefined: only the one in `runDir` is written. */
   readonly subnetFile: string | undefined;
   readonly ipMasq: boolean;
+  readonly offloadsOff: readonly OffloadName[];
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
@@ -133,11 +135,13 @@ function readConfig(from: Sources, hostName: string): AgentConfig {
     adminListen: readOne(from, "admin-listen", parseListen, LISTEN),
     subnetFile: subnetFile === "none" ? undefined : subnetFile,
     ipMasq: readOne(from, "ip-masq", oneOf(["true", "false"]), "true or false") === "true",
+    offloadsOff: readOne(from, "offloads-off", parseOffloadNames, OFFLOAD_LIST),
     logLevel: readOne(from, "log-level", oneOf(LOG_LEVELS), `one of ${LOG_LEVELS.join(", ")}`),
     logFormat: readOne(from, "log-format", oneOf(LOG_FORMATS), `one of ${LOG_FORMATS.join(", ")}`),
   };
 }
 
+const OFFLOAD_LIST = '"none", "all", or some of tso,uso,gso,gro,tcp_join,udp_join';
 const ABSOLUTE_PATH = "an absolute path";
 const LISTEN = "an address with a port, such as 127.0.0.1:8287 or [::1]:8287";
 const LABEL = "a label (1 to 63 letters, digits and inner hyphens)";

@@ -20,6 +20,7 @@ import { planUdp, type UdpPeer } from "../dataplane/backends/udp.ts";
 import { writeFileAtomic } from "../host/files/atomic-file.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import { formatSubnetEnv } from "../integrations/flannel/subnet-env.ts";
+import type { OffloadName } from "./offload-names.ts";
 import { openPacketEngine, type PacketEngine } from "./packet-engine.ts";
 import { PeerProber } from "./peer-prober.ts";
 import type { Reconciler } from "./reconciler.ts";
@@ -47,6 +48,8 @@ export interface DataPlaneOptions {
   /** Files in flannel's format to keep; may be empty. */
   readonly subnetFiles: readonly string[];
   readonly ipMasq: boolean;
+  /** Offloads that are not to be used. */
+  readonly offloadsOff: readonly OffloadName[];
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -160,6 +163,7 @@ export class DataPlane {
       tunName: OVERLAY_LINK,
       tunAddress: prefixAddress(subnet),
       overlayMtu: this.mtu,
+      offloadsOff: this.#options.offloadsOff,
       address: this.#options.underlay.address,
       port,
       log: this.#options.log,

@@ -19,6 +19,7 @@ export type AgentFlagName =
   | "admin-listen"
   | "subnet-file"
   | "ip-masq"
+  | "offloads-off"
   | "log-level"
   | "log-format";
 
@@ -102,6 +103,11 @@ export const AGENT_FLAGS: Readonly<Record<AgentFlagName, AgentFlag>> = {
     help: "masquerade what leaves the overlay network",
     fallback: "true",
     boolean: true,
+  },
+  "offloads-off": {
+    placeholder: "list",
+    help: 'offloads not to use: "all", or some of tso,uso,gso,gro,tcp_join,udp_join',
+    fallback: "none",
   },
   "log-level": {
     placeholder: "level",

@@ -21,9 +21,8 @@ import {
 import { errnoName } from "../host/sys/errno.ts";
 import type { TunDevice } from "../host/tun/tun-device.ts";
 import { setJoining, type UdpSocket } from "../host/udp/udp-socket.ts";
+import type { OffloadName } from "./offload-names.ts";
 import type { OffloadTest } from "./offload-test.ts";
-
-export type OffloadName = (typeof OFFLOAD_NAMES)[number];
 
 /** How long a failed offload rests; doubled each time up to the other. */
 const REST_MIN_MS = 60_000;
@@ -134,14 +133,6 @@ export class OffloadControl {
   #isOn(position: number): boolean {
     return Atomics.load(this.states, position) === OFFLOAD_ON;
   }
-}
-
-/** What `names` ("gso,gro" or "all") means; undefined when one of them is no offload. */
-export function parseOffloadNames(names: string): readonly OffloadName[] | undefined {
-  if (names === "") return [];
-  if (names === "all") return OFFLOAD_NAMES;
-  const known = names.split(",").map((name) => OFFLOAD_NAMES.find((each) => each === name.trim()));
-  return known.every((name) => name !== undefined) ? known : undefined;
 }
 
 function testedState(offered: number, tested: number): number {

@@ -27,7 +27,8 @@ import { type Descriptor, openEventDescriptor, signalEvent } from "../host/sys/d
 import { systemError } from "../host/sys/errno.ts";
 import { openTunDevice, type TunDevice } from "../host/tun/tun-device.ts";
 import { openUdpSocket, type UdpSocket } from "../host/udp/udp-socket.ts";
-import { OffloadControl, type OffloadName, type PacketOffloads } from "./offload-control.ts";
+import { OffloadControl, type PacketOffloads } from "./offload-control.ts";
+import type { OffloadName } from "./offload-names.ts";
 import { testSocketOffloads } from "./offload-test.ts";
 import {
   CONTROL,

@@ -10,7 +10,7 @@
  * @module
  */
 import { readFileSync } from "node:fs";
-import { parseOffloadNames } from "../../src/agent/offload-control.ts";
+import { parseOffloadNames } from "../../src/agent/offload-names.ts";
 import { openPacketEngine } from "../../src/agent/packet-engine.ts";
 import { parseAddress, parsePrefix } from "../../src/base/address.ts";
 import { HostError } from "../../src/base/host-error.ts";
@@ -76,7 +76,7 @@ async function main(path: string): Promise<void> {
     address: parseAddress(config.address)!,
     port: config.port,
     overlayMtu: config.overlayMtu,
-    offloadsOff: parseOffloadNames(config.offloadsOff ?? "") ?? [],
+    offloadsOff: parseOffloadNames(config.offloadsOff ?? "none") ?? [],
     log: createSilentLog(),
     onLost: (error) => {
       state = `lost: ${error.message}`;
