@@ -41,7 +41,8 @@ export const FAKE_STATUS: StatusView = {
   lease: { subnet: "10.0.53.0/24", gateway: "10.0.53.1", expiresInSeconds: 86_340 },
   dataplane: {
     backend: "udp",
-    engine: "user",
+    engine: "ebpf+user",
+    engineReason: null,
     encryption: "none",
     mtu: 1472,
     interface: "overlay0",

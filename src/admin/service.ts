@@ -93,7 +93,10 @@ export interface StatusView {
   } | null;
   readonly dataplane: {
     readonly backend: string;
+    /** "ebpf+user": the kernel carries lone packets; "user": the packet loop carries all. */
     readonly engine: string;
+    /** Why the kernel carries none; null while it does. */
+    readonly engineReason: string | null;
     readonly encryption: string;
     readonly mtu: number;
     readonly interface: string;

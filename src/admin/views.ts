@@ -78,6 +78,7 @@ export const StatusSchema: Schema<StatusView> = v.looseObject({
     v.looseObject({
       backend: v.string(),
       engine: v.string(),
+      engineReason: v.optional(v.nullable(v.string()), null),
       encryption: v.string(),
       mtu: v.number(),
       interface: v.string(),

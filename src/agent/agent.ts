@@ -133,6 +133,8 @@ class Agent {
       subnetFiles: this.#subnetFiles(),
       ipMasq: config.ipMasq,
       offloadsOff: config.offloadsOff,
+      engine: config.engine,
+      kernel,
       clock,
       random: this.#options.random,
       log,

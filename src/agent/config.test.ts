@@ -33,6 +33,7 @@ test("parseAgentConfig: nothing given is the table of defaults", () => {
     subnetFile: "/run/flannel/subnet.env",
     ipMasq: true,
     offloadsOff: [],
+    engine: "auto",
     logLevel: "info",
     logFormat: "text",
   });
@@ -127,6 +128,7 @@ const VALUES: readonly {
     why: "loopback in IPv6",
   },
   { flags: { "subnet-file": "none" }, want: { subnetFile: undefined }, why: "none turns it off" },
+  { flags: { engine: "user" }, want: { engine: "user" }, why: "no packets in the kernel" },
   { flags: { "ip-masq": "false" }, want: { ipMasq: false }, why: "false is false" },
   {
     env: { OVERLAY_LOG_LEVEL: "debug", OVERLAY_LOG_FORMAT: "json" },
@@ -176,6 +178,7 @@ const FAULTS: readonly { flags?: AgentFlags; env?: Environment; host?: string; s
   { flags: { "admin-listen": "127.0.0.1:8286" }, says: "both have port 8286; change one" },
   { flags: { "data-dir": "/x", "run-dir": "/x/" }, says: '--data-dir and --run-dir are both "/x"' },
   { flags: { "run-dir": `/${"x".repeat(100)}` }, says: "choose a shorter --run-dir" },
+  { flags: { engine: "kernel" }, says: '--engine "kernel" is not one of auto, user' },
   { flags: { "ip-masq": "yes" }, says: '--ip-masq "yes" is not true or false' },
   {
     env: { OVERLAY_LOG_LEVEL: "loud" },

@@ -67,6 +67,8 @@ export interface AgentConfig {
   readonly subnetFile: string | undefined;
   readonly ipMasq: boolean;
   readonly offloadsOff: readonly OffloadName[];
+  /** Whether the kernel may carry packets (eBPF) where it can. */
+  readonly engine: "auto" | "user";
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
@@ -76,6 +78,7 @@ const LINK_NAME_LENGTH_MAX = 15;
 const LABEL_PATTERN = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const LISTEN_PATTERN = /^(?:\[([^\]]+)\]|([^:]+)):([0-9]{1,5})$/;
 const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
+const ENGINES: readonly ("auto" | "user")[] = ["auto", "user"];
 const LOG_FORMATS: readonly LogFormat[] = ["text", "json"];
 const LOOPBACK = ["127.0.0.0/8", "::1/128"].map((text) => parsePrefix(text)!);
 /** Not the address of one node: unspecified, multicast, reserved with broadcast. */
@@ -136,6 +139,7 @@ function readConfig(from: Sources, hostName: string): AgentConfig {
     subnetFile: subnetFile === "none" ? undefined : subnetFile,
     ipMasq: readOne(from, "ip-masq", oneOf(["true", "false"]), "true or false") === "true",
     offloadsOff: readOne(from, "offloads-off", parseOffloadNames, OFFLOAD_LIST),
+    engine: readOne(from, "engine", oneOf(ENGINES), `one of ${ENGINES.join(", ")}`),
     logLevel: readOne(from, "log-level", oneOf(LOG_LEVELS), `one of ${LOG_LEVELS.join(", ")}`),
     logFormat: readOne(from, "log-format", oneOf(LOG_FORMATS), `one of ${LOG_FORMATS.join(", ")}`),
   };

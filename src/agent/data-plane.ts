@@ -18,10 +18,13 @@ import { overlayMtu } from "../dataplane/backends/overhead.ts";
 import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
 import { planUdp, type UdpPeer } from "../dataplane/backends/udp.ts";
 import { writeFileAtomic } from "../host/files/atomic-file.ts";
+import type { Kernel } from "../host/kernel-ports.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import { formatSubnetEnv } from "../integrations/flannel/subnet-env.ts";
+import { FastPath, type FastPathState, type PeerWay, removeFastPath } from "./fast-path.ts";
+import { addKernelCounters } from "./fast-path-counters.ts";
 import type { OffloadName } from "./offload-names.ts";
-import { openPacketEngine, type PacketEngine } from "./packet-engine.ts";
+import { openPacketEngine, type PacketCounters, type PacketEngine } from "./packet-engine.ts";
 import { PeerProber } from "./peer-prober.ts";
 import type { Reconciler } from "./reconciler.ts";
 import type { SealPlan } from "./seal-keeper.ts";
@@ -50,6 +53,9 @@ export interface DataPlaneOptions {
   readonly ipMasq: boolean;
   /** Offloads that are not to be used. */
   readonly offloadsOff: readonly OffloadName[];
+  /** Whether the kernel may carry packets where it can, or user mode carries all. */
+  readonly engine: "auto" | "user";
+  readonly kernel: Kernel;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -63,6 +69,7 @@ export class DataPlane {
   #engine: PacketEngine | undefined;
   #assigned: Assignment | undefined;
   #prober: PeerProber | undefined;
+  #fastPath: FastPath | undefined;
   #underlayMtu: number;
   #sealOverhead = 0;
 
@@ -78,6 +85,18 @@ export class DataPlane {
 
   get engine(): PacketEngine | undefined {
     return this.#engine;
+  }
+
+  /** Whether the kernel carries packets beside the engine; if not, why. */
+  get fastPath(): FastPathState {
+    return this.#fastPath?.state ?? { kind: "off", reason: "the agent runs with --engine user" };
+  }
+
+  /** Packets of the engine and of the kernel together; undefined while no engine runs. */
+  counters(): PacketCounters | undefined {
+    const user = this.#engine?.counters();
+    if (user === undefined || this.#fastPath === undefined) return user;
+    return addKernelCounters(user, this.#fastPath.counters());
   }
 
   get assigned(): Assignment | undefined {
@@ -113,7 +132,9 @@ export class DataPlane {
     await this.#openEngine(assignment);
     this.#engine?.setOverlayMtu(this.mtu);
     if (seal !== undefined) this.#engine?.setSeal(seal.setting);
+    // The engine first: it must know whatever the kernel leaves to it.
     this.#engine?.publish(desired.fib, assignment.self);
+    this.#fastPath?.publish(desired.fib);
     if (assignment.self !== undefined) this.#prober?.follow();
     this.#options.reconciler.setDesired(desired);
     this.#assigned = assignment;
@@ -138,10 +159,17 @@ export class DataPlane {
 
   async #stopEngine(options: { readonly removeTun: boolean }): Promise<void> {
     const engine = this.#engine;
-    this.#prober?.close();
-    this.#prober = undefined;
+    if (options.removeTun) this.#fastPath?.remove();
+    this.#closeHelpers();
     await engine?.stop(options);
     this.#engine = undefined;
+  }
+
+  #closeHelpers(): void {
+    this.#prober?.close();
+    this.#prober = undefined;
+    this.#fastPath?.close();
+    this.#fastPath = undefined;
   }
 
   #plan({ network, subnet, port, peers }: Assignment): DesiredState {
@@ -169,17 +197,38 @@ export class DataPlane {
       log: this.#options.log,
       onLost: (error) => this.#lose(error),
     });
+    this.#fastPath = this.#openFastPath(this.#engine, port);
     const { clock, random } = this.#options;
     const link = this.#engine.probes;
     this.#prober = new PeerProber({ link, linkMtu: this.#underlayMtu, clock, random });
+  }
+
+  #openFastPath(engine: PacketEngine, port: number): FastPath | undefined {
+    const { clock, kernel, log, underlay } = this.#options;
+    if (this.#options.engine === "auto") {
+      const fastPath = new FastPath({
+        ...{ kernel, clock, log, port, overlayLink: OVERLAY_LINK, address: underlay.address },
+        overlayMtu: () => this.mtu,
+        wayOf: (peer): PeerWay | undefined => this.#prober?.path(peer),
+      });
+      engine.probes.trafficElsewhere = (peer) => fastPath.recentPackets(peer);
+      return fastPath;
+    }
+    try {
+      // What an agent with other flags left here would go on.
+      removeFastPath(kernel);
+    } catch (error) {
+      if (!(error instanceof HostError)) throw error;
+      log.warn("cannot remove the fast path", { reason: error.message });
+    }
+    return undefined;
   }
 
   /** Somebody removed the link under the engine. */
   #lose(error: HostError): void {
     const engine = this.#engine;
     this.#engine = undefined;
-    this.#prober?.close();
-    this.#prober = undefined;
+    this.#closeHelpers();
     this.#options.log.warn("packet engine lost its link; opening it again", {
       reason: error.message,
     });

@@ -20,6 +20,7 @@ export type AgentFlagName =
   | "subnet-file"
   | "ip-masq"
   | "offloads-off"
+  | "engine"
   | "log-level"
   | "log-format";
 
@@ -108,6 +109,11 @@ export const AGENT_FLAGS: Readonly<Record<AgentFlagName, AgentFlag>> = {
     placeholder: "list",
     help: 'offloads not to use: "all", or some of tso,uso,gso,gro,tcp_join,udp_join',
     fallback: "none",
+  },
+  engine: {
+    placeholder: "auto|user",
+    help: "auto: the kernel carries lone packets where it can (eBPF); user: it never does",
+    fallback: "auto",
   },
   "log-level": {
     placeholder: "level",

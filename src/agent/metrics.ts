@@ -57,7 +57,7 @@ function networkMetrics(sources: StatusSources): Metric[] {
 function packetMetrics({ dataPlane }: StatusSources): Metric[] {
   const { engine } = dataPlane;
   if (engine === undefined) return [];
-  const { totals, drops, peers } = engine.counters();
+  const { totals, drops, peers } = dataPlane.counters() ?? engine.counters();
   const metrics = Object.entries(totals).map(([name, value]) =>
     counter(
       `${snakeCase(name)}_total`,

@@ -38,6 +38,9 @@ export class ProbeLink {
   readonly #reports = new MailRing(this.reportMemory);
   readonly #message = new Float64Array(MAIL_WIDTH);
   #peers: readonly ProbePeer[] = [];
+  #peerOf = new Map<number, NodeId>();
+  /** Inner packets to and from a peer that the loop does not see, so far. */
+  trafficElsewhere: (peer: NodeId) => number = () => 0;
 
   constructor(options: ProbeLinkOptions) {
     this.#options = options;
@@ -62,6 +65,7 @@ export class ProbeLink {
       if (!peers.has(peer)) peers.set(peer, { peer, slot, endpoint });
     }
     this.#peers = [...peers.values()];
+    this.#peerOf = new Map(this.#peers.map(({ peer, slot }) => [slot, peer]));
     return encodePeerTable(self, this.#peers);
   }
 
@@ -91,7 +95,9 @@ export class ProbeLink {
   traffic(slot: number): number {
     const peers = this.#options.arrays()[0]!;
     const at = slot * PEER_STRIDE;
-    return (peers[at + PEER.TX_PACKETS] ?? 0) + (peers[at + PEER.RX_PACKETS] ?? 0);
+    const peer = this.#peerOf.get(slot);
+    const elsewhere = peer === undefined ? 0 : this.trafficElsewhere(peer);
+    return (peers[at + PEER.TX_PACKETS] ?? 0) + (peers[at + PEER.RX_PACKETS] ?? 0) + elsewhere;
   }
 
   /** Tells the loop what is known of the path to the peer with `slot`. */

@@ -92,14 +92,15 @@ export function agentReadiness(sources: StatusSources): Readiness {
 function dataplaneView({ dataPlane }: StatusSources): StatusView["dataplane"] {
   const { engine } = dataPlane;
   if (engine === undefined) return null;
-  const { totals, drops } = engine.counters();
+  const { totals, drops } = dataPlane.counters() ?? engine.counters();
   const counters: Record<string, number> = { ...totals };
   for (const [reason, count] of Object.entries(drops)) {
     if (count > 0) counters[`drop_${reason}`] = count;
   }
   return {
     backend: "udp",
-    engine: "user",
+    engine: dataPlane.fastPath.kind === "on" ? "ebpf+user" : "user",
+    engineReason: dataPlane.fastPath.kind === "on" ? null : dataPlane.fastPath.reason,
     encryption: encryptionOf(dataPlane.assigned),
     mtu: dataPlane.mtu,
     interface: OVERLAY_LINK,
@@ -114,9 +115,7 @@ function peerViews(
 ): readonly PeerView[] {
   const assigned = dataPlane.assigned;
   if (assigned === undefined) return [];
-  const counters = new Map(
-    (dataPlane.engine?.counters().peers ?? []).map((peer) => [peer.peer, peer]),
-  );
+  const counters = new Map((dataPlane.counters()?.peers ?? []).map((peer) => [peer.peer, peer]));
   const { leases } = session().network.view();
   return assigned.peers
     .filter((peer) => leases.has(peer.subnet))
@@ -173,7 +172,8 @@ function watchedPeers(cluster: Cluster, dataPlane: DataPlane): WatchedPeer[] {
   const { assigned, engine, prober } = dataPlane;
   if (assigned === undefined || engine === undefined || prober === undefined) return [];
   const members = new Map(cluster.members().map((member) => [member.id, member]));
-  const counters = new Map(engine.counters().peers.map((peer) => [peer.peer, peer]));
+  const { peers } = dataPlane.counters() ?? engine.counters();
+  const counters = new Map(peers.map((peer) => [peer.peer, peer]));
   const seen = new Map<NodeId, WatchedPeer>();
   for (const { node, publicAddress } of assigned.peers) {
     const path = prober.path(node);

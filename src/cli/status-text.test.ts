@@ -31,7 +31,7 @@ describe("formatStatus", () => {
         "            id 00112233445566778899aabbccddeeff, generation 1",
         "Network     10.0.0.0/16, subnets /24",
         "Lease       10.0.53.0/24, gateway 10.0.53.1, expires in 23 h 59 min",
-        "Data plane  udp on overlay0, MTU 1472, not encrypted, engine user",
+        "Data plane  udp on overlay0, MTU 1472, not encrypted, engine ebpf+user",
         "Packets     1,200 sent, 1,100 received, 3 dropped (no route 3)",
         "",
         "PEER  SUBNET        ENDPOINT        PATH      RTT  LOSS   MTU      RX       TX",

@@ -96,9 +96,10 @@ function leaseLine({ lease }: StatusView): string {
 function dataplaneLine({ dataplane }: StatusView): string {
   if (dataplane === null) return "none yet";
   const sealed = dataplane.encryption === "none" ? "not encrypted" : dataplane.encryption;
+  const why = dataplane.engineReason === null ? "" : ` (${dataplane.engineReason})`;
   return (
     `${dataplane.backend} on ${dataplane.interface}, MTU ${dataplane.mtu}, ` +
-    `${sealed}, engine ${dataplane.engine}`
+    `${sealed}, engine ${dataplane.engine}${why}`
   );
 }
 

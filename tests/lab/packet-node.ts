@@ -10,6 +10,8 @@
  * @module
  */
 import { readFileSync } from "node:fs";
+import { FastPath } from "../../src/agent/fast-path.ts";
+import { addKernelCounters } from "../../src/agent/fast-path-counters.ts";
 import { parseOffloadNames } from "../../src/agent/offload-names.ts";
 import { openPacketEngine } from "../../src/agent/packet-engine.ts";
 import { parseAddress, parsePrefix } from "../../src/base/address.ts";
@@ -17,6 +19,8 @@ import { HostError } from "../../src/base/host-error.ts";
 import { decodeNodeId } from "../../src/base/ids.ts";
 import { createSilentLog } from "../../src/base/log.ts";
 import type { FibTable } from "../../src/dataplane/fib/row.ts";
+import { openSystemClock } from "../../src/host/clock/system-clock.ts";
+import { openKernel } from "../../src/host/netlink/kernel.ts";
 
 /** What the file holds. Texts are addresses and prefixes. */
 export interface PacketNodeConfig {
@@ -27,6 +31,10 @@ export interface PacketNodeConfig {
   readonly local: string;
   /** As of --offloads-off. */
   readonly offloadsOff?: string;
+  /** "auto": lone packets in the kernel; absent: user mode alone. */
+  readonly engine?: "auto" | "user";
+  /** Whether the peers answer no probes; with engine "auto". */
+  readonly silent?: boolean;
   readonly peers: readonly {
     readonly node: number;
     readonly prefix: string;
@@ -45,6 +53,8 @@ export interface PacketNodeReport {
     readonly rxPackets: number;
     readonly lastSeenAgoMs?: number | undefined;
   }[];
+  /** "on", or why the kernel carries no packets. */
+  readonly fastPath: string;
   readonly off: readonly { readonly name: string; readonly reason: string }[];
   /** Resident memory in bytes. */
   readonly residentBytes: number;
@@ -66,6 +76,29 @@ function tableOf(config: PacketNodeConfig): FibTable {
   };
 }
 
+/** As an agent has it, with peers that answer. */
+function openFastPath(readConfig: () => PacketNodeConfig): FastPath | undefined {
+  const config = readConfig();
+  if (config.engine !== "auto") return undefined;
+  const [clock, log] = [openSystemClock(), createSilentLog()];
+  return new FastPath({
+    ...{ kernel: openKernel({ clock, log }), clock, log, port: config.port },
+    overlayLink: config.tunName,
+    address: parseAddress(config.address)!,
+    overlayMtu: () => config.overlayMtu,
+    wayOf: () => ({
+      answeredAgoMs: 0,
+      silentForMs: readConfig().silent === true ? 60_000 : undefined,
+      innerMtu: config.overlayMtu,
+    }),
+  });
+}
+
+function describeFastPath(fastPath: FastPath | undefined): string {
+  if (fastPath === undefined) return "not asked for";
+  return fastPath.state.kind === "on" ? "on" : fastPath.state.reason;
+}
+
 async function main(path: string): Promise<void> {
   const readConfig = (): PacketNodeConfig => JSON.parse(readFileSync(path, "utf8"));
   const config = readConfig();
@@ -82,12 +115,20 @@ async function main(path: string): Promise<void> {
       state = `lost: ${error.message}`;
     },
   });
-  engine.publish(tableOf(config));
+  const fastPath = openFastPath(readConfig);
+  const publish = () => {
+    engine.publish(tableOf(readConfig()));
+    fastPath?.publish(tableOf(readConfig()));
+  };
+  publish();
 
   const report = () => {
     const { user, system } = process.cpuUsage();
     const line: PacketNodeReport = {
-      ...engine.counters(),
+      ...(fastPath === undefined
+        ? engine.counters()
+        : addKernelCounters(engine.counters(), fastPath.counters())),
+      fastPath: describeFastPath(fastPath),
       off: engine.offloads().off,
       residentBytes: process.memoryUsage.rss(),
       cpuMicros: user + system,
@@ -96,11 +137,12 @@ async function main(path: string): Promise<void> {
     console.log(JSON.stringify(line));
   };
   const stop = (removeTun: boolean) => async () => {
+    if (removeTun) fastPath?.remove();
     await engine.stop({ removeTun });
     process.exit(0);
   };
   process.on("SIGUSR1", report);
-  process.on("SIGHUP", () => engine.publish(tableOf(readConfig())));
+  process.on("SIGHUP", publish);
   process.on("SIGTERM", stop(false));
   process.on("SIGINT", stop(true));
   // Signals alone do not keep the process.

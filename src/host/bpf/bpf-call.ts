@@ -11,7 +11,7 @@ import { readFileSync } from "node:fs";
 import { assert } from "../../base/assert.ts";
 import { HostError } from "../../base/host-error.ts";
 import { Descriptor } from "../sys/descriptor.ts";
-import { checkCall, errnoName } from "../sys/errno.ts";
+import { checkCall, ENOENT, EPERM, errnoName, systemError } from "../sys/errno.ts";
 import { lastErrno, libc, syscallNumbers } from "../sys/libc.ts";
 import { cString, type KernelMemory, kernelBytes, putAddress } from "../sys/memory.ts";
 
@@ -32,8 +32,7 @@ const VERIFIER_LOG_SIZE_BYTES = 1024 * 1024;
 const VERIFIER_LINES_TOLD = 4;
 const ATTRIBUTES_SIZE = 128;
 const POSSIBLE_CORES_PATH = "/sys/devices/system/cpu/possible";
-const EACCES = 13;
-const ENOENT = 2;
+const ENOSYS = 38;
 
 /** A map of the kernel. Keys and values are bytes in the kernel's own order. */
 export interface BpfMap extends Disposable {
@@ -69,9 +68,20 @@ export function openMap(options: MapOptions): BpfMap {
   view.setUint32(12, options.entryCountMax, true);
   view.setUint32(16, options.flags, true);
   putName(attributes, 28, options.name);
-  const object = `BPF map "${options.name}"`;
-  const fd = checkCall(call(BPF_MAP_CREATE, attributes), "make", object);
+  const fd = call(BPF_MAP_CREATE, attributes);
+  if (fd < 0) throw mapError(options.name, lastErrno());
   return new KernelMap(new Descriptor(fd), options);
+}
+
+function mapError(name: string, errno: number): HostError {
+  const base = { operation: "make", object: `BPF map "${name}"`, errno };
+  if (errno === ENOSYS) return systemError({ ...base, reason: "this kernel has no BPF" });
+  if (errno !== EPERM) return systemError(base);
+  return systemError({
+    ...base,
+    reason: "this process may not use BPF",
+    next: "run the agent as root, or give it CAP_BPF beside CAP_NET_ADMIN",
+  });
 }
 
 class KernelMap implements BpfMap {
@@ -181,7 +191,7 @@ export function loadProgram({ name, code }: ProgramOptions): BpfProgram {
     operation: "load",
     object: `BPF program "${name}"`,
     errno: errnoName(errno),
-    ...(errno === EACCES || words !== "" ? { reason: `the verifier says: ${words}` } : {}),
+    ...(words !== "" ? { reason: `the verifier says: ${words}` } : {}),
   });
 }
 

@@ -92,7 +92,7 @@ export function attachProgram(
   });
 }
 
-/** Takes our program from `hook`, and the qdisc when nothing else uses it. Nothing there is fine. */
+/** Takes our program from `hook`, if it is there, and the qdisc when nothing else uses it. */
 export function detachProgram(exchange: Exchange, hook: Hook): void {
   const purpose = { operation: "detach the BPF program from", object: describeHook(hook) };
   tolerate(["ENOENT", "EINVAL", "ENODEV"], () =>

@@ -45,6 +45,7 @@ const SYMBOLS = {
   recvmsg: { args: [i32, u64_fast, i32], returns: i32 },
   recvmmsg: { args: [i32, u64_fast, u32, i32, u64_fast], returns: i32 },
   madvise: { args: [u64_fast, u64_fast, i32], returns: i32 },
+  clock_gettime: { args: [i32, u64_fast], returns: i32 },
   // Everything else, by number.
   syscall: {
     args: [i64_fast, i64_fast, i64_fast, i64_fast, i64_fast, i64_fast, i64_fast],
