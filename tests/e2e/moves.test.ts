@@ -64,8 +64,12 @@ describe("moves", () => {
     for (const host of lab.hosts) await host.waitLease();
     await lab.host(2).agent.kill();
     await lab.host(0).mustCli(["member", "remove", "h3"]);
-    const leases = (await lab.host(1).api("/leases")).json<readonly unknown[]>();
-    expect(leases).toHaveLength(2);
+    const leasesAt = async (host: Host) => (await host.api("/leases")).json<readonly unknown[]>();
+    expect(await leasesAt(lab.host(0))).toHaveLength(2);
+    // The others are told when the leader has done it, and read what they have.
+    await waitFor(async () => (await leasesAt(lab.host(1))).length === 2, {
+      describe: "two leases on another node",
+    });
     await waitFor(async () => (await statusOf(lab.host(1))).warnings.length === 0, {
       describe: "no complaint of the removed node",
     });

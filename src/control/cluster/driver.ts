@@ -123,6 +123,7 @@ export class Driver implements PeerReceiver {
     );
     this.#disk = new DiskWatch({ appends: this.#appends, view: this.#view, raft: this.#raft, log });
     this.#applies = new ApplyQueue({
+      isLeader: () => this.#raft.status().role === "leader",
       durableCommit: () => this.#appends.durableCommit,
       wantCommit: () => this.#appends.pushCommit(),
       appliedIndex: () => machine.appliedIndex,
