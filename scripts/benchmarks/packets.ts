@@ -6,7 +6,7 @@
  * Two namespaces on one veth pair, everything on this machine's cores. The subjects take turns in
  * each round, and each figure is the best of the rounds: other load on the machine only ever takes
  * away. Ratios to VXLAN carry over to other machines; absolute figures do not. Needs root, iperf3,
- * ethtool, ping. No flannel, no sealed mode yet: a subject is one entry in `SUBJECTS`.
+ * ethtool, ping. A subject is one entry in `SUBJECTS`.
  *
  * @module
  */
@@ -38,6 +38,7 @@ const SUBJECTS: readonly Subject[] = [
   { name: "veth itself", target: (pair) => pair.b.underlay },
   { name: "kernel VXLAN", target: () => "10.77.0.2" },
   { name: "overlay, user mode", target: (pair) => pair.b.overlay },
+  { name: "overlay, sealed", target: () => "10.89.2.0" },
 ];
 const BASELINE = "kernel VXLAN";
 
@@ -145,6 +146,7 @@ async function measureWire(wire: PairOptions["wire"], rounds: number, seconds: n
   await addVxlan(pair);
   await pair.startNode(pair.a);
   const node = await pair.startNode(pair.b);
+  for (const side of [pair.a, pair.b]) await pair.startNode(side, pair.sealedConfig(side));
   const nodeFigures = await measureNode(pair, node, wire, seconds);
   const all = SUBJECTS.map(({ name }): Figures => {
     const nothing = { tcp1Gbps: 0, tcp4Gbps: 0, udpDeliveredKpps: 0, udpOfferedKpps: 0 };

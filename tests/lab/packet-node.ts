@@ -21,6 +21,7 @@ import { createSilentLog } from "../../src/base/log.ts";
 import type { FibTable } from "../../src/dataplane/fib/row.ts";
 import { openSystemClock } from "../../src/host/clock/system-clock.ts";
 import { openKernel } from "../../src/host/netlink/kernel.ts";
+import { type PacketSealConfig, rowSeal, sealSetting } from "./packet-seal.ts";
 
 /** What the file holds. Texts are addresses and prefixes. */
 export interface PacketNodeConfig {
@@ -41,6 +42,8 @@ export interface PacketNodeConfig {
     readonly address: string;
     readonly partialChecksum: boolean;
   }[];
+  /** Absent: all packets are plain. */
+  readonly seal?: PacketSealConfig;
 }
 
 /** One line of the program's answer to SIGUSR1. */
@@ -72,6 +75,7 @@ function tableOf(config: PacketNodeConfig): FibTable {
       peer: decodeNodeId(node),
       endpoint: { address: parseAddress(address)!, port: config.port },
       partialChecksum,
+      ...rowSeal(config.seal, node),
     })),
   };
 }
@@ -117,7 +121,10 @@ async function main(path: string): Promise<void> {
   });
   const fastPath = openFastPath(readConfig);
   const publish = () => {
-    engine.publish(tableOf(readConfig()));
+    const next = readConfig();
+    engine.setOverlayMtu(next.overlayMtu);
+    if (next.seal !== undefined) engine.setSeal(sealSetting(next.seal));
+    engine.publish(tableOf(next));
     fastPath?.publish(tableOf(readConfig()));
   };
   publish();

@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { TUN_GSO_MAX_SIZE } from "../../src/host/tun/tun-device.ts";
 import { Namespace } from "./namespace.ts";
 import type { PacketNodeConfig, PacketNodeReport } from "./packet-node.ts";
+import { SEALED_MTU, sealedPairConfig } from "./packet-seal.ts";
 import type { LabProcess } from "./process.ts";
 import { mustRun, run } from "./run.ts";
 import { waitFor } from "./wait.ts";
@@ -124,6 +125,22 @@ export class PacketPair implements AsyncDisposable {
     };
   }
 
+  /** The same for a second node of `side` beside the first, which seals everything. */
+  sealedConfig(side: PairSide): PacketNodeConfig {
+    const number = side === this.a ? 1 : 2;
+    const plain = this.config(side);
+    const local = (one: number) => `10.89.${one}.0/24`;
+    return {
+      ...plain,
+      tunName: "overlay1",
+      port: PAIR_PORT + 100,
+      overlayMtu: SEALED_MTU,
+      local: local(number),
+      peers: plain.peers.map((peer) => ({ ...peer, prefix: local(3 - number) })),
+      seal: sealedPairConfig(number),
+    };
+  }
+
   /**
    * Starts a node and waits until it forwards; `wrap` goes in front of its command. Rejects with
    * what it printed when it does not start.
@@ -133,7 +150,7 @@ export class PacketPair implements AsyncDisposable {
     config = this.config(side),
     wrap: readonly string[] = [],
   ): Promise<PacketNode> {
-    const path = join(this.#folder, `${side.namespace.name}.json`);
+    const path = join(this.#folder, `${side.namespace.name}-${config.tunName}.json`);
     writeFileSync(path, JSON.stringify(config));
     const child = side.namespace.start([...wrap, process.execPath, NODE_PROGRAM, path]);
     const node = new PacketNode(child, path);
@@ -193,7 +210,12 @@ async function raiseTun(namespace: Namespace, config: PacketNodeConfig): Promise
   await namespace.run(["ip", "address", "replace", address, "dev", tunName]);
   const sizes = ["mtu", String(overlayMtu), "gso_max_size", String(TUN_GSO_MAX_SIZE)];
   await namespace.mustRun(["ip", "link", "set", tunName, ...sizes, "txqueuelen", "1000", "up"]);
-  await namespace.mustRun(["ip", "route", "replace", "10.88.0.0/16", "dev", tunName]);
+  await namespace.mustRun(["ip", "route", "replace", networkOf(local), "dev", tunName]);
   // ICMP errors come back with the host's own address as their source.
   await namespace.sysctl(`net.ipv4.conf.${tunName}.accept_local`, 1);
+}
+
+/** The network that both leases are of: "10.88.0.0/16" of "10.88.1.0/24". */
+function networkOf(prefix: string): string {
+  return `${prefix.split(".").slice(0, 2).join(".")}.0.0/16`;
 }
