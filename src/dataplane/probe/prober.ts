@@ -18,8 +18,10 @@ import { IDLE_INTERVAL_MS, IN_USE_INTERVAL_MS, PeerPath, type Question } from ".
 
 /** Questions a second in the long run, to all peers together. */
 export const QUESTIONS_PER_SECOND_MAX = 1000;
-/** Questions at once after a quiet time. */
-export const QUESTION_BURST_MAX = 100;
+/** Questions at once: more would wait for each other, and their round trips be that wait. */
+export const QUESTION_BURST_MAX = 30;
+/** When there were more to ask, the others' turn comes after this. */
+const NEXT_BURST_MS = 20;
 /** Without a packet for this long a peer is idle. */
 export const IDLE_AFTER_MS = 10_000;
 /** How far a round may come early, as a part of its interval. */
@@ -196,7 +198,7 @@ export class Prober {
       if (watched.path.dueMs <= nowMs && !this.#act(watched, nowMs)) {
         this.#next = position;
         this.isAwaiting = true;
-        return nowMs + (1000 * QUESTION_BURST_MAX) / QUESTIONS_PER_SECOND_MAX / 2;
+        return nowMs + NEXT_BURST_MS;
       }
       dueMs = Math.min(dueMs, watched.path.dueMs);
       this.isAwaiting ||= watched.path.isAsking;
