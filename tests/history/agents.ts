@@ -14,6 +14,8 @@ import { WallClock } from "./wall-clock.ts";
 
 const START_TIMEOUT_MS = 60_000;
 const STATUS_TIMEOUT_MS = 1_500;
+/** How many a cluster of three or more nodes has. */
+const VOTERS = 3;
 const SMALL_DISK_MEGABYTES = 320;
 
 export interface AgentsOptions {
@@ -103,6 +105,18 @@ export class Agents {
   async terminate(host: Host): Promise<void> {
     this.#expected.add(host.agent);
     await host.agent.terminate(START_TIMEOUT_MS);
+  }
+
+  /** Waits until the cluster has all its voters: only then can it spare one for good. */
+  async waitSpare(peer: Host): Promise<void> {
+    const wanted = Math.min(this.lab.hosts.length, VOTERS);
+    await waitFor(
+      async () => {
+        const status = await briefStatus(peer);
+        return status?.cluster.quorum === true && status.cluster.voters >= wanted;
+      },
+      { timeoutMs: START_TIMEOUT_MS, describe: `${peer.name} to count ${wanted} voters` },
+    );
   }
 
   /** Makes `host`, whose agent has been killed, a new node of the cluster that `peer` is in. */

@@ -256,6 +256,7 @@ export class Nemesis {
     const leader = random.chance(LEADER_CHANCE) ? await agents.leader() : undefined;
     const victim = leader ?? random.pick(hosts);
     const peer = random.pick(hosts.filter((host) => host !== victim));
+    await agents.waitSpare(peer);
     say(`replace ${victim.name} by ${peer.name}`);
     await agents.kill(victim);
     return async () => await agents.replace(victim, peer);

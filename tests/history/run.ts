@@ -57,6 +57,7 @@ const FILLER_CLIENTS = 24;
 /** More than the store writes between two comparisons of its replicas. */
 const FILLER_WRITES = 1_200;
 const LIST_LIMIT = 1_000;
+const QUIET_MS = 3_000;
 
 /** Runs a cluster in `lab`, which must be fresh. */
 export async function runHistory(
@@ -97,13 +98,13 @@ export async function runHistory(
   await workload.stop();
   say(`${Math.round((performance.now() - startTime) / 1000)} s of work; the end`);
   const finals: FinalState[] = [];
-  if (findings.length === 0) {
-    try {
-      finals.push(...(await finish(agents, workload, watchers)));
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      findings.push({ check: "it recovers", message });
-    }
+  try {
+    // What is left of a cluster that did not recover may still be told, and is judged as it is.
+    if (findings.length > 0) await waitQuiet(watchers);
+    else finals.push(...(await finish(agents, workload, watchers)));
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    findings.push({ check: "it recovers", message });
   }
   await Promise.all(watchers.map((watcher) => watcher.stop()));
   agents.excuseAll();
@@ -190,6 +191,21 @@ async function finish(
     details: () => watchers.map(({ reached }) => reached).join(", "),
   });
   return await Promise.all(lab.hosts.map(listAll));
+}
+
+/** Waits until no watch has heard anything for a while. */
+async function waitQuiet(watchers: readonly Watcher[]): Promise<void> {
+  let last = "";
+  let since = performance.now();
+  await waitFor(
+    () => {
+      const now = watchers.map(({ reached }) => reached).join();
+      if (now !== last) since = performance.now();
+      last = now;
+      return performance.now() - since > QUIET_MS;
+    },
+    { timeoutMs: WHOLE_TIMEOUT_MS, describe: "the watches to have heard everything" },
+  );
 }
 
 function metricOf(name: string): (host: Host) => Promise<number> {
