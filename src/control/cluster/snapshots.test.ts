@@ -5,12 +5,13 @@ import type { SnapshotStage } from "../../host/ports.ts";
 import { kvHandlers } from "../kv/handlers.ts";
 import { createStateMachine } from "../kv/state-machine.ts";
 import { txn } from "../kv/txn.ts";
+import type { SnapshotPart } from "../kv/types.ts";
 import { MemoryLog } from "../raft/memory-log.ts";
 import type { ConfState, SnapshotRequest } from "../raft/types.ts";
 import { MemoryStage } from "./memory-staging.fake.ts";
 import { SIM_CLUSTER, SimClock } from "./sim-cluster.fake.ts";
 import { SimLogStore } from "./sim-log-store.fake.ts";
-import { encodeSnapshotBody, encodeSnapshotHeader } from "./snapshot-codec.ts";
+import { decodeSnapshotBody, encodeSnapshotBody, encodeSnapshotHeader } from "./snapshot-codec.ts";
 import { Snapshots } from "./snapshots.ts";
 
 const confState: ConfState = {
@@ -134,5 +135,18 @@ describe("Snapshots", () => {
     expect(await snapshots.read(message, stage)).toBeUndefined();
     expect(stages[0]!.isDiscarded).toBeTrue();
     expect((await snapshots.stage(message))?.sizeBytes).toBe(0);
+  });
+
+  test("a state with another digest than was saved is refused before it is stored", async () => {
+    const { snapshots, machine, stages } = setUp();
+    const { message, body } = leaderSnapshot(10);
+    const parts = decodeSnapshotBody(body)!;
+    const [header, ...others] = parts as [SnapshotPart, ...SnapshotPart[]];
+    const altered = [...encodeSnapshotBody([{ ...header, hash: "00" }, ...others])];
+    const stage = (await snapshots.stage(message))!;
+    await fill(stage, altered);
+    expect(await snapshots.read(message, stage)).toBeUndefined();
+    expect(stages[0]!.isDiscarded).toBeTrue();
+    expect(machine.appliedIndex).toBe(decodeIndex(0));
   });
 });

@@ -13,7 +13,7 @@ import { HostError } from "../../base/host-error.ts";
 import { decodeIndex, decodeTerm } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
 import type { LogStore, SnapshotStage, SnapshotStaging } from "../../host/ports.ts";
-import type { SnapshotPart, StateMachine } from "../kv/types.ts";
+import type { Restoration, StateMachine } from "../kv/types.ts";
 import type { MemoryLog } from "../raft/memory-log.ts";
 import type { ConfState, LogReader, Snapshot, SnapshotRequest } from "../raft/types.ts";
 import { isMember, memberIds } from "./conf-state.ts";
@@ -54,7 +54,8 @@ export interface SnapshotsOptions {
 export interface Incoming {
   readonly snapshot: Snapshot;
   readonly body: SnapshotBody;
-  readonly parts: readonly SnapshotPart[];
+  /** The state that was read out of it, ready to take the place of the present one. */
+  readonly state: Restoration;
 }
 
 /** The snapshots of one node. */
@@ -174,8 +175,8 @@ export class Snapshots {
   /** Reads what arrived; undefined when it is not usable. */
   async read(message: SnapshotRequest, body: SnapshotBody): Promise<Incoming | undefined> {
     this.#staged = undefined;
-    const parts = this.#isOurs(message) ? await this.#decode(body) : undefined;
-    if (parts !== undefined) return { snapshot: message.snapshot, body, parts };
+    const state = this.#isOurs(message) ? await this.#decode(body) : undefined;
+    if (state !== undefined) return { snapshot: message.snapshot, body, state };
     await this.#discard(body);
     return undefined;
   }
@@ -210,10 +211,10 @@ export class Snapshots {
 
   /** `snapshot` is durable: it replaces log and state. */
   install(snapshot: Snapshot): void {
-    const { machine, memoryLog } = this.#options;
+    const { memoryLog } = this.#options;
     const [incoming, ...later] = this.#installing;
     const isSame = incoming?.snapshot.index === snapshot.index;
-    const problem = isSame ? machine.restore(incoming.parts) : undefined;
+    const problem = isSame ? incoming.state.end() : undefined;
     if (!isSame || problem !== undefined) {
       throw new HostError({
         operation: "install",
@@ -235,18 +236,19 @@ export class Snapshots {
     return header?.clusterId === clusterId && header.generation === generation;
   }
 
-  async #decode(body: SnapshotBody): Promise<readonly SnapshotPart[] | undefined> {
-    const decoder = new SnapshotBodyDecoder();
+  /** Chunk by chunk: neither the loop nor the memory has to bear all of it at once. */
+  async #decode(body: SnapshotBody): Promise<Restoration | undefined> {
+    const { machine, log } = this.#options;
+    const state = machine.restoration();
     try {
-      for await (const chunk of "read" in body ? body.read() : body) {
-        if (!decoder.push(chunk)) return undefined;
-      }
+      const problem = await readBody(body, state);
+      if (problem === undefined) return state;
+      log.warn("cannot use a snapshot that came in", { reason: problem });
     } catch (cause) {
       if (!(cause instanceof HostError)) throw cause;
-      this.#options.log.warn("cannot read a snapshot that came in", { reason: cause.message });
-      return undefined;
+      log.warn("cannot read a snapshot that came in", { reason: cause.message });
     }
-    return decoder.finish();
+    return undefined;
   }
 
   /** What cannot be given back now is at the next start. */
@@ -313,4 +315,17 @@ export class Snapshots {
     }
     return this.#compared.isComplete;
   }
+}
+
+/** Reads `body` into `state`. Undefined, or why it is of no use: it must not get into the log. */
+async function readBody(body: SnapshotBody, state: Restoration): Promise<string | undefined> {
+  const decoder = new SnapshotBodyDecoder();
+  for await (const chunk of "read" in body ? body.read() : body) {
+    if (!decoder.push(chunk)) return "its body makes no sense";
+    for (const part of decoder.drain()) {
+      const problem = state.take(part);
+      if (problem !== undefined) return problem;
+    }
+  }
+  return decoder.finish() === undefined ? "its body is not whole" : state.check();
 }

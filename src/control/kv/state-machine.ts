@@ -123,15 +123,17 @@ class KvStateMachine implements KvMachine {
 
   restoration(): Restoration {
     const reader = new SnapshotReader();
-    return { take: (part) => reader.take(part), end: () => this.#replace(reader.end()) };
+    return {
+      take: (part) => reader.take(part),
+      check: () => problemOf(reader.end()),
+      end: () => this.#replace(reader.end()),
+    };
   }
 
   #replace(restored: RestoredState | string): string | undefined {
-    if (typeof restored === "string") return restored;
+    const problem = problemOf(restored);
+    if (typeof restored === "string" || problem !== undefined) return problem;
     const { index, store, requests } = restored;
-    if (digest(index, store, requests) !== restored.hash) {
-      return "the restored state has another digest than the one that was saved";
-    }
     this.#appliedIndex = index;
     this.#store = store;
     this.#requests = requests;
@@ -198,4 +200,12 @@ function diverged({ index, own, theirs, count, voterCount }: Divergence): HostEr
 
 function digest(index: Index, store: Store, requests: RequestTable): string {
   return store.digest([store.revision, store.compactRevision]) + requests.digest([index]);
+}
+
+/** Why `restored` must not become a state; undefined when it may. */
+function problemOf(restored: RestoredState | string): string | undefined {
+  if (typeof restored === "string") return restored;
+  const { index, store, requests, hash } = restored;
+  if (digest(index, store, requests) === hash) return undefined;
+  return "the restored state has another digest than the one that was saved";
 }

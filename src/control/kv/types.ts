@@ -175,6 +175,8 @@ export interface StateMachine {
 export interface Restoration {
   /** Undefined, or why the parts are not usable. */
   take(part: SnapshotPart): string | undefined;
+  /** Undefined, or why `end` would refuse. Changes nothing; to be asked after the last part. */
+  check(): string | undefined;
   /** Replaces the whole state. Undefined when done, or why the parts are not usable. */
   end(): string | undefined;
 }
