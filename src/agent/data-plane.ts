@@ -162,7 +162,7 @@ export class DataPlane {
 
   async #stopEngine(options: { readonly removeTun: boolean }): Promise<void> {
     const engine = this.#engine;
-    if (options.removeTun) this.#fastPath?.remove();
+    if (options.removeTun) this.#removeFastPath();
     this.#closeHelpers();
     await engine?.stop(options);
     this.#engine = undefined;
@@ -217,14 +217,21 @@ export class DataPlane {
       engine.probes.trafficElsewhere = (peer) => fastPath.recentPackets(peer);
       return fastPath;
     }
+    // What an agent with other flags left here would go on.
+    this.#removeFastPath();
+    return undefined;
+  }
+
+  /** Also that of an earlier process, which this one never opened. */
+  #removeFastPath(): void {
+    this.#fastPath?.close();
+    this.#fastPath = undefined;
     try {
-      // What an agent with other flags left here would go on.
-      removeFastPath(kernel);
+      removeFastPath(this.#options.kernel);
     } catch (error) {
       if (!(error instanceof HostError)) throw error;
-      log.warn("cannot remove the fast path", { reason: error.message });
+      this.#options.log.warn("cannot remove the fast path", { reason: error.message });
     }
-    return undefined;
   }
 
   /** Somebody removed the link under the engine. */

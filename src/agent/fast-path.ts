@@ -22,6 +22,7 @@ import type { Log } from "../base/log.ts";
 import { OURS } from "../dataplane/backends/ownership.ts";
 import { diffRoutes, type KernelRoutes, planRoutes } from "../dataplane/bpf/routes.ts";
 import type { FibRow, FibTable } from "../dataplane/fib/row.ts";
+import { countIpsecPolicies } from "../host/bpf/ipsec-policies.ts";
 import type { ActualLink, Kernel, KernelChange } from "../host/kernel-ports.ts";
 import type { Clock } from "../host/ports.ts";
 import { monotonicNs } from "../host/sys/monotonic.ts";
@@ -211,6 +212,8 @@ export class FastPath {
 
   #findWays(table: FibTable): void {
     const endpoints = new Set(table.rows.map((row) => row.endpoint.address));
+    // Programs at the links are before and behind IPsec: what it should seal would leave open.
+    if (countIpsecPolicies() > 0) throw this.#unfit("this machine has IPsec policies");
     this.#ways = findWays({ kernel: this.#options.kernel, endpoints, links: this.#links });
     this.#areWaysStale = false;
     this.#waysTurn = this.#turn;

@@ -33,6 +33,9 @@ const VERIFIER_LINES_TOLD = 4;
 const ATTRIBUTES_SIZE = 128;
 const POSSIBLE_CORES_PATH = "/sys/devices/system/cpu/possible";
 const ENOSYS = 38;
+const RLIMIT_MEMLOCK = 8;
+/** struct rlimit64: now and at most, 8 each; all ones is no limit. */
+const RLIMIT_SIZE = 16;
 
 /** A map of the kernel. Keys and values are bytes in the kernel's own order. */
 export interface BpfMap extends Disposable {
@@ -68,9 +71,23 @@ export function openMap(options: MapOptions): BpfMap {
   view.setUint32(12, options.entryCountMax, true);
   view.setUint32(16, options.flags, true);
   putName(attributes, 28, options.name);
-  const fd = call(BPF_MAP_CREATE, attributes);
-  if (fd < 0) throw mapError(options.name, lastErrno());
+  let fd = call(BPF_MAP_CREATE, attributes);
+  let errno = fd < 0 ? lastErrno() : 0;
+  // Before Linux 5.11 maps count as locked memory, of which a process gets 64 KiB.
+  if (errno === EPERM && allowLockedMemory()) {
+    fd = call(BPF_MAP_CREATE, attributes);
+    errno = fd < 0 ? lastErrno() : 0;
+  }
+  if (errno !== 0) throw mapError(options.name, errno);
   return new KernelMap(new Descriptor(fd), options);
+}
+
+/** Lifts the limit of locked memory; whether that was allowed. */
+function allowLockedMemory(): boolean {
+  const limits = kernelBytes(RLIMIT_SIZE);
+  limits.bytes.fill(0xff);
+  const { prlimit64 } = syscallNumbers();
+  return libc().syscall(prlimit64, 0, RLIMIT_MEMLOCK, limits.address, 0, 0, 0) === 0;
 }
 
 function mapError(name: string, errno: number): HostError {

@@ -62,12 +62,13 @@ export interface SyscallNumbers {
   readonly sendmmsg: number;
   readonly setns: number;
   readonly bpf: number;
+  readonly prlimit64: number;
   readonly sched_setscheduler: number;
 }
 
 const SYSCALL_NUMBERS: Readonly<Record<string, SyscallNumbers>> = {
-  x64: { sendmmsg: 307, setns: 308, bpf: 321, sched_setscheduler: 144 },
-  arm64: { sendmmsg: 269, setns: 268, bpf: 280, sched_setscheduler: 119 },
+  x64: { sendmmsg: 307, setns: 308, bpf: 321, prlimit64: 302, sched_setscheduler: 144 },
+  arm64: { sendmmsg: 269, setns: 268, bpf: 280, prlimit64: 261, sched_setscheduler: 119 },
 };
 
 /** The functions of the C library, by name. Arguments and results are numbers. */

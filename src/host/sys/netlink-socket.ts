@@ -47,10 +47,14 @@ const SEND_BUFFER_BYTES = 1024 * 1024;
 const THE_KERNEL = "the kernel (netlink)";
 
 /** The part of the kernel that a socket talks to. */
-export type NetlinkProtocol = "route" | "netfilter";
+export type NetlinkProtocol = "route" | "netfilter" | "xfrm";
 
-/** NETLINK_ROUTE and NETLINK_NETFILTER. */
-const PROTOCOL_NUMBERS: Readonly<Record<NetlinkProtocol, number>> = { route: 0, netfilter: 12 };
+/** NETLINK_ROUTE, NETLINK_NETFILTER and NETLINK_XFRM. */
+const PROTOCOL_NUMBERS: Readonly<Record<NetlinkProtocol, number>> = {
+  route: 0,
+  netfilter: 12,
+  xfrm: 6,
+};
 
 /** A socket for requests. All calls throw `HostError`. */
 export interface NetlinkSocket {
