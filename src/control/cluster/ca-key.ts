@@ -8,7 +8,7 @@
  * @module
  */
 import { HostError } from "../../base/host-error.ts";
-import type { NodeId } from "../../base/ids.ts";
+import { formatNodeId, type NodeId } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
 import { err, ok } from "../../base/result.ts";
 import type { Clock } from "../../host/ports.ts";
@@ -89,7 +89,7 @@ export class CaKey {
       const certificate = parseCertificate(ca);
       if (typeof key !== "string" || certificate === undefined) continue;
       if (!isKeyOf(key, certificate)) {
-        log.warn("a member sent a key that is not the CA's", { member: target });
+        log.warn("a member sent a key that is not the CA's", { member: formatNodeId(target) });
         continue;
       }
       try {

@@ -14,7 +14,7 @@
  * @module
  */
 import { HostError } from "../../base/host-error.ts";
-import { decodeRandomNodeId, type NodeId, type Revision } from "../../base/ids.ts";
+import { decodeRandomNodeId, formatNodeId, type NodeId, type Revision } from "../../base/ids.ts";
 import { err, type Result } from "../../base/result.ts";
 import type { SnapshotStage } from "../../host/ports.ts";
 import type { Command, KvEvent, KvReader } from "../kv/types.ts";
@@ -31,11 +31,12 @@ import type {
   StorageApply,
 } from "../raft/types.ts";
 import { AppendQueue } from "./append-queue.ts";
-import { applyEntries } from "./applier.ts";
+import { allAsEvents, applyEntries } from "./applier.ts";
 import { ApplyQueue } from "./apply-queue.ts";
 import { isCandidacy } from "./candidacy.ts";
 import type { PlainRecord } from "./codec.ts";
 import { isOnlyVoter } from "./conf-state.ts";
+import { crash } from "./crash.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import type { DriverOptions } from "./driver-options.ts";
 import { FailOver } from "./fail-over.ts";
@@ -93,16 +94,10 @@ export class Driver implements PeerReceiver {
     this.nodeId = options.nodeId;
     this.#outgoing = new Outgoing((message) => options.transport.send(message), clock);
     this.#snapshots = new Snapshots({
-      cluster: options.cluster,
-      store: options.logStore,
+      ...options,
       memoryLog: recovered.memoryLog,
-      machine,
-      log,
       confState: () => this.#view.confState,
       failed: (cause) => this.#fatal(cause),
-      nowMs: () => clock.nowMs(),
-      ...(options.staging === undefined ? {} : { staging: options.staging }),
-      ...(options.snapshotEntries === undefined ? {} : { entriesMax: options.snapshotEntries }),
     });
     this.#raft = new Raft(createRaftConfig(options), this.#snapshots.reader(), random, (event) =>
       log.debug(`raft ${event.kind}`, traceFields(event)),
@@ -275,7 +270,7 @@ export class Driver implements PeerReceiver {
     if (this.#isStopped) return;
     if (incoming === undefined) {
       this.refusedCount += 1;
-      this.#options.log.warn("snapshot refused", { from: message.from, reason: "not usable" });
+      this.#options.log.warn("snapshot refused", { from: formatNodeId(message.from) });
       return;
     }
     this.#snapshots.offer(incoming);
@@ -436,11 +431,7 @@ export class Driver implements PeerReceiver {
     this.#reads.applied();
     this.#proposals.restored();
     const { reader } = this.#options.machine;
-    const events: KvEvent[] = [];
-    for (const current of reader.list("")) {
-      events.push({ kind: "put", current, previous: undefined });
-    }
-    this.#appliedListeners.tell(events, reader.revision);
+    this.#appliedListeners.tell(allAsEvents(reader), reader.revision);
   }
 
   #roleChanged(change: RoleChange, previous: RoleChange): void {
@@ -501,12 +492,4 @@ export class Driver implements PeerReceiver {
       explain: () => this.#view.explain("read"),
     };
   }
-}
-
-/**
- * Our own bug: ends the process, wherever it was caught. As an unhandled rejection: of what is
- * thrown again Bun prints the stack from there only.
- */
-function crash(cause: unknown): void {
-  void Promise.reject(cause);
 }

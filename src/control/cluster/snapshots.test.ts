@@ -43,10 +43,10 @@ function setUp() {
   const machine = createStateMachine({ ...kvHandlers });
   const memoryLog = new MemoryLog();
   const stages: MemoryStage[] = [];
-  const clock = { nowMs: 0 };
+  const clock = new SimClock();
   const snapshots = new Snapshots({
     cluster: SIM_CLUSTER,
-    store: new SimLogStore(new SimClock()),
+    logStore: new SimLogStore(clock),
     memoryLog,
     machine,
     log: createSilentLog(),
@@ -54,7 +54,7 @@ function setUp() {
     failed: (cause) => {
       throw cause;
     },
-    nowMs: () => clock.nowMs,
+    clock,
     staging: {
       async open() {
         const stage = new MemoryStage();
@@ -62,9 +62,8 @@ function setUp() {
         return stage;
       },
     },
-    entriesMax: 4,
   });
-  return { snapshots, machine, memoryLog, stages, clock };
+  return { snapshots, machine, memoryLog, stages };
 }
 
 async function collect(

@@ -11,12 +11,12 @@
 import { crc32c } from "../../base/crc32c.ts";
 import { HostError } from "../../base/host-error.ts";
 import { decodeIndex, decodeTerm } from "../../base/ids.ts";
-import type { Log } from "../../base/log.ts";
-import type { LogStore, SnapshotStage, SnapshotStaging } from "../../host/ports.ts";
-import type { Restoration, StateMachine } from "../kv/types.ts";
+import type { SnapshotStage } from "../../host/ports.ts";
+import type { Restoration } from "../kv/types.ts";
 import type { MemoryLog } from "../raft/memory-log.ts";
 import type { ConfState, LogReader, Snapshot, SnapshotRequest } from "../raft/types.ts";
 import { isMember, memberIds } from "./conf-state.ts";
+import type { DriverOptions } from "./driver-options.ts";
 import {
   SNAPSHOT_DELAY_MAX_MS,
   SNAPSHOT_ENTRIES,
@@ -26,7 +26,6 @@ import {
   TRAILING_SIZE_MAX_BYTES,
 } from "./limits.ts";
 import type { SnapshotBody, Transport } from "./peer-port.ts";
-import type { ClusterRef } from "./recovery.ts";
 import {
   decodeSnapshotHeader,
   encodeSnapshotBody,
@@ -34,20 +33,15 @@ import {
   SnapshotBodyDecoder,
 } from "./snapshot-codec.ts";
 
-export interface SnapshotsOptions {
-  readonly cluster: ClusterRef;
-  readonly store: LogStore;
+export interface SnapshotsOptions
+  extends Pick<
+    DriverOptions,
+    "cluster" | "logStore" | "staging" | "machine" | "clock" | "log" | "snapshotEntries"
+  > {
   readonly memoryLog: MemoryLog;
-  readonly machine: StateMachine;
-  readonly log: Log;
   /** Membership at the applied index. */
   readonly confState: () => ConfState;
   readonly failed: (cause: unknown) => void;
-  readonly nowMs: () => number;
-  /** Where snapshots on their way in are kept; absent: none is taken in that way. */
-  readonly staging?: SnapshotStaging;
-  /** Entries between snapshots; smaller in tests. */
-  readonly entriesMax?: number;
 }
 
 /** A snapshot that came in whole. */
@@ -83,7 +77,7 @@ export class Snapshots {
 
   constructor(options: SnapshotsOptions) {
     this.#options = options;
-    this.#entriesMax = options.entriesMax ?? SNAPSHOT_ENTRIES;
+    this.#entriesMax = options.snapshotEntries ?? SNAPSHOT_ENTRIES;
     this.#trailingMax = Math.min(TRAILING_ENTRIES, this.#entriesMax / 2);
   }
 
@@ -130,14 +124,14 @@ export class Snapshots {
 
   /** Sends the newest snapshot. Resolves to whether it arrived. */
   async send(message: SnapshotRequest, transport: Transport): Promise<boolean> {
-    const { store, memoryLog, log } = this.#options;
+    const { logStore, memoryLog, log } = this.#options;
     // The core's picture may be older than the file by now; it will ask again.
     if (this.#saving !== undefined) return false;
     if (memoryLog.snapshot()?.index !== message.snapshot.index) return false;
     this.#sendingCount += 1;
     try {
-      const hasArrived = await transport.sendSnapshot({ message, body: store.readSnapshot() });
-      if (!hasArrived) this.#resumableUntilMs = this.#options.nowMs() + SNAPSHOT_RESUME_MS;
+      const hasArrived = await transport.sendSnapshot({ message, body: logStore.readSnapshot() });
+      if (!hasArrived) this.#resumableUntilMs = this.#options.clock.nowMs() + SNAPSHOT_RESUME_MS;
       return hasArrived;
     } catch (cause) {
       log.error("snapshot could not be read", { reason: String(cause) });
@@ -264,13 +258,13 @@ export class Snapshots {
 
   /** Whether a transfer that failed may go on: a snapshot that is due waits, not for ever. */
   #isResumable(): boolean {
-    const nowMs = this.#options.nowMs();
+    const nowMs = this.#options.clock.nowMs();
     this.#dueSinceMs ??= nowMs;
     return nowMs < this.#resumableUntilMs && nowMs - this.#dueSinceMs < SNAPSHOT_DELAY_MAX_MS;
   }
 
   async #make(): Promise<void> {
-    const { cluster, store, memoryLog, machine, log } = this.#options;
+    const { cluster, logStore, memoryLog, machine, log } = this.#options;
     const index = machine.appliedIndex;
     const term = memoryLog.term(index) ?? decodeTerm(0);
     const confState = this.#options.confState();
@@ -279,14 +273,14 @@ export class Snapshots {
     const header = encodeSnapshotHeader({ clusterId, generation, confState, revision });
     this.#entryCount = 0;
     this.#entrySizeBytes = 0;
-    await store.saveSnapshot({ index, term, header }, encodeSnapshotBody(machine.snapshot()));
+    await logStore.saveSnapshot({ index, term, header }, encodeSnapshotBody(machine.snapshot()));
     // A newer one may have come from the leader meanwhile.
     if (!memoryLog.createSnapshot(index, confState, header).ok) return;
     log.debug("snapshot made", { index, revision });
     const compactIndex = this.#compactIndex(index);
     if (compactIndex < memoryLog.firstIndex()) return;
     memoryLog.compact(decodeIndex(compactIndex));
-    await store.compact(compactIndex);
+    await logStore.compact(compactIndex);
   }
 
   /** The last entry that need not be kept behind a snapshot at `index`. */
