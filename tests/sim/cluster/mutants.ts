@@ -58,7 +58,7 @@ const ELECTION_MUTANTS: readonly Mutant[] = [
     find: " && core.log.isUpToDate(request.last)",
     replace: "",
     profile: "elections",
-    seedsMax: 30,
+    seedsMax: 60,
   },
   {
     name: "two-votes-a-term",
@@ -67,7 +67,7 @@ const ELECTION_MUTANTS: readonly Mutant[] = [
     find: "if (core.vote === request.from) return true;",
     replace: 'if (request.round === "vote") { core.vote = undefined; return true; }',
     profile: "elections",
-    seedsMax: 30,
+    seedsMax: 60,
   },
   {
     name: "lose-vote-on-restart",
@@ -94,7 +94,7 @@ const ELECTION_MUTANTS: readonly Mutant[] = [
     find: "checkQuorum: true,",
     replace: "checkQuorum: false,",
     profile: "elections",
-    seedsMax: 30,
+    seedsMax: 100,
   },
 ];
 
@@ -134,7 +134,7 @@ const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "leader.progress.get(node)?.match)",
     replace: "node === core.id ? core.log.lastIndex() : leader.progress.get(node)?.match)",
     profile: "elections",
-    seedsMax: 30,
+    seedsMax: 60,
   },
   {
     name: "majority-of-half",
@@ -143,7 +143,7 @@ const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "return Math.floor(count / 2) + 1;",
     replace: "return Math.ceil(count / 2);",
     profile: "elections",
-    seedsMax: 30,
+    seedsMax: 60,
   },
   {
     name: "no-consistency-check",
@@ -189,7 +189,7 @@ const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "Math.min(progress.match, core.log.committed)",
     replace: "core.log.committed",
     profile: "elections",
-    seedsMax: 30,
+    seedsMax: 60,
   },
 ];
 
@@ -251,7 +251,7 @@ const STATE_MUTANTS: readonly Mutant[] = [
     find: "if (known !== undefined) {",
     replace: "if (known !== undefined && request === undefined) {",
     profile: "elections",
-    seedsMax: 30,
+    seedsMax: 60,
   },
   {
     name: "applied-index-ahead",
@@ -260,7 +260,7 @@ const STATE_MUTANTS: readonly Mutant[] = [
     find: "index: this.#appliedIndex,\n      revision",
     replace: "index: decodeIndex(this.#appliedIndex + 1),\n      revision",
     profile: "elections",
-    seedsMax: 30,
+    seedsMax: 60,
   },
   {
     name: "expiry-ignores-renewal",
@@ -315,7 +315,7 @@ const STATE_MUTANTS: readonly Mutant[] = [
     find: "notedAtMs: nowMs,",
     replace: "notedAtMs: this.#timers.get(key)?.notedAtMs ?? nowMs,",
     profile: "leases",
-    seedsMax: 30,
+    seedsMax: 60,
   },
   {
     name: "held-lease-given-away",

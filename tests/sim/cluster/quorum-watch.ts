@@ -14,10 +14,10 @@ import { must } from "./violation.ts";
 import type { World } from "./world.ts";
 
 /**
- * Two checks, since what was heard right after one counts for the next; one more timeout for a
- * leadership transfer, which puts a check off; and some slack.
+ * Two checks, since what was heard right after one counts for the next; each may come a timeout
+ * late, when leadership transfers put it off; and some slack.
  */
-const TICKS_MAX = 3 * ELECTION_TICKS + 3;
+const TICKS_MAX = 4 * ELECTION_TICKS + 3;
 
 /** Watches the leaders of one simulation. */
 export class QuorumWatch {
