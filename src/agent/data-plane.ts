@@ -119,6 +119,7 @@ export class DataPlane {
     this.#options.log.info("underlay MTU changed", { from: this.#underlayMtu, to: mtu });
     this.#underlayMtu = mtu;
     this.#engine?.setOverlayMtu(this.mtu);
+    this.#prober?.setOverlay(this.mtu, this.#sealOverhead);
     this.#prober?.setLinkMtu(mtu);
   }
 
@@ -138,6 +139,7 @@ export class DataPlane {
     // What is sealed is for the engine alone.
     const { local, rows } = desired.fib;
     this.#fastPath?.publish({ local, rows: rows.filter(isPlainRow) });
+    this.#prober?.setOverlay(this.mtu, this.#sealOverhead);
     if (assignment.self !== undefined) this.#prober?.follow();
     this.#options.reconciler.setDesired(desired);
     this.#assigned = assignment;

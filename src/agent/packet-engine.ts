@@ -205,7 +205,9 @@ class WorkerEngine implements PacketEngine {
   }
 
   setOverlayMtu(mtu: number): void {
+    if (mtu === this.#overlayMtu) return;
     this.#overlayMtu = mtu;
+    // A size that was refused may fit now, and what failed on it may work.
     this.#offloads.forgive();
   }
 

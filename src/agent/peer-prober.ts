@@ -61,6 +61,8 @@ export class PeerProber {
   readonly #prober: Prober;
   readonly #report = new Float64Array(MAIL_WIDTH);
   #pingCount = 0;
+  #overlayMtu = LINK_MTU_MAX;
+  #sealOverhead = 0;
   #cancel: () => void = () => undefined;
   #isClosed = false;
 
@@ -78,6 +80,12 @@ export class PeerProber {
       },
       clock.nowMs(),
     );
+  }
+
+  /** What the overlay link carries, and what sealing adds to each packet, in bytes. */
+  setOverlay(mtu: number, sealOverhead: number): void {
+    this.#overlayMtu = mtu;
+    this.#sealOverhead = sealOverhead;
   }
 
   /** Watches the peers of the table that was published last. */
@@ -113,7 +121,7 @@ export class PeerProber {
       pathMtu: mtu.found,
       pathMtuBack: path.told === 0 ? undefined : path.told,
       isNarrow: mtu.isNarrow,
-      innerMtu: path.payloadMax,
+      innerMtu: Math.min(this.#overlayMtu, path.payloadMax - this.#sealOverhead),
       blackHoles: mtu.blackHoleCount,
       isInUse: path.isInUse,
       answeredAgoMs: since(path.answeredMs),

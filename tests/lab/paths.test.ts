@@ -274,6 +274,27 @@ describe("a path that carries less than its ends' links", () => {
     },
   );
 
+  pathTest("sealed: the same, with the room that sealing takes", async (pair) => {
+    const { a, b, fromA, fromB } = pair;
+    await waitMtu(a, 1500);
+    const sealed = { ...NETWORK_CONFIG, Backend: { Type: "udp", Encryption: "aes-256-gcm" } };
+    await mustPutConfig(a, sealed);
+    const wide = await waitPeer(a, "less room", ({ mtu }) => mtu !== null && mtu < 1472);
+    await routeBoth(pair, 1400);
+    for (const [from, to] of [
+      [a, "h2"],
+      [b, "h1"],
+    ] as const) {
+      await from.mustCli(["ping", to, "-c", "1", "--raise-mtu"]);
+      expect((await waitMtu(from, 1400)).mtu).toBe(wide.mtu! - 100);
+    }
+    await sendIntact(fromA, fromB, { address: fromB.address, bytes: 1_000_000 });
+    await sendIntact(fromB, fromA, { address: fromA.address, bytes: 1_000_000 });
+    await expectUdp(fromA, fromB, 1444);
+    const { counters } = (await status(b)).dataplane;
+    expect(counters["drop_rx_control"] ?? 0).toBe(0);
+  });
+
   pathTest("the underlay link's own MTU goes down and up: everything follows", async (pair) => {
     const { a, b, fromA, fromB } = pair;
     await waitMtu(a, 1500);
