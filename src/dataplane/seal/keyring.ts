@@ -114,13 +114,12 @@ export class Keyring {
     this.#forget(nowMs, isWanted);
     const used = this.#chooseUsed(nowMs);
     const peers = this.#switches.decide(nowMs, used !== undefined);
-    const hasSealed = [...peers.values()].some((peer) => peer.seals);
     return {
       publish: isWanted ? this.#own.map(listed) : [],
       own: this.#own.map(({ pair }) => pair),
       sendEpoch: used?.pair.publicKey.epoch,
       peers,
-      needsRoom: isWanted || (hasSealed && used !== undefined),
+      needsRoom: isWanted || (used !== undefined && hasSealed(peers)),
       nextMs: this.#nextMs(nowMs, isWanted),
     };
   }
@@ -220,10 +219,15 @@ export class Keyring {
     ]);
     if (isWanted) times.push(nowMs + SEALED_COUNT_CHECK_MS);
     else if (this.#own.length > 0) times.push((this.#withdrawnMs ?? nowMs) + keyRetireMs);
-    times.push(...this.#switches.deadlines());
+    times.push(this.#switches.nextMs(nowMs));
     const next = Math.min(...times.filter((ms) => ms > nowMs));
     return next === Number.POSITIVE_INFINITY ? undefined : next;
   }
+}
+
+function hasSealed(peers: ReadonlyMap<NodeId, PeerDecision>): boolean {
+  for (const peer of peers.values()) if (peer.seals) return true;
+  return false;
 }
 
 function listed({ pair, text }: OwnKey): ListedKey {

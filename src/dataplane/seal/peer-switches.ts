@@ -41,6 +41,8 @@ interface PeerState {
   grantRevision: Revision;
 }
 
+const NOTHING: ReadonlyMap<NodeId, PeerDecision> = new Map();
+
 /** All peers of one node. */
 export class PeerSwitches {
   readonly #times: { readonly keySpreadMs: number; readonly keyRetireMs: number };
@@ -56,12 +58,24 @@ export class PeerSwitches {
 
   /** Whether some peer's lease lists a key. */
   get hasKeys(): boolean {
-    return [...this.#peers.values()].some((peer) => peer.keys.length > 0);
+    for (const peer of this.#peers.values()) if (peer.keys.length > 0) return true;
+    return false;
+  }
+
+  /** Whether no key of any peer is remembered. */
+  get isEmpty(): boolean {
+    for (const peer of this.#peers.values()) {
+      if (peer.keys.length > 0 || peer.retired.length > 0) return false;
+    }
+    return true;
   }
 
   /** Whether a peer has a key with the id `keyId`. */
   hasKeyId(keyId: number): boolean {
-    return [...this.#peers.values()].some((peer) => peer.keys.some((key) => key.keyId === keyId));
+    for (const peer of this.#peers.values()) {
+      if (peer.keys.some((key) => key.keyId === keyId)) return true;
+    }
+    return false;
   }
 
   /** Takes what the store says. `keepsRetired`: this node may still be sealed to by old keys. */
@@ -79,6 +93,8 @@ export class PeerSwitches {
 
   /** What to do about each peer. `canSend`: this node has a key of its own to send with. */
   decide(nowMs: number, canSend: boolean): ReadonlyMap<NodeId, PeerDecision> {
+    // In a network that was never sealed there is nothing to say about anybody.
+    if (this.#isWanted !== true && this.isEmpty) return NOTHING;
     const isSettled = nowMs >= this.#settledMs;
     const decisions = new Map<NodeId, PeerDecision>();
     for (const [node, peer] of this.#peers) {
@@ -96,15 +112,20 @@ export class PeerSwitches {
     return decisions;
   }
 
-  /** Times at which a decision may change by itself. */
-  deadlines(): number[] {
-    const retiring = [...this.#peers.values()].flatMap((peer) => [
-      ...peer.retired.map(({ vanishedMs }) => vanishedMs + this.#times.keyRetireMs),
-      ...(this.#isWanted === true
-        ? [this.#knownMs(peer), this.#knownMs(peer) + PLAIN_GRACE_MS]
-        : []),
-    ]);
-    return [this.#settledMs, ...retiring];
+  /** When after `nowMs` a decision first changes by itself; Infinity: it does not. */
+  nextMs(nowMs: number): number {
+    let next = this.#settledMs > nowMs ? this.#settledMs : Number.POSITIVE_INFINITY;
+    for (const peer of this.#peers.values()) {
+      for (const ms of this.#deadlines(peer)) if (ms > nowMs && ms < next) next = ms;
+    }
+    return next;
+  }
+
+  #deadlines(peer: PeerState): number[] {
+    const retiring = peer.retired.map(({ vanishedMs }) => vanishedMs + this.#times.keyRetireMs);
+    if (this.#isWanted !== true) return retiring;
+    const knownMs = this.#knownMs(peer);
+    return [...retiring, knownMs, knownMs + PLAIN_GRACE_MS];
   }
 
   #noteSwitch({ nowMs, isWanted, own }: KeyringInput): void {

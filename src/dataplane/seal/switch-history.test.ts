@@ -79,8 +79,7 @@ class SimNode {
 
   send(to: number): { datagram: Uint8Array; isPlain: boolean } | number {
     const peer = this.decision?.peers.get(decodeNodeId(to));
-    if (peer === undefined) return 0;
-    if (!peer.seals) return { datagram: INNER, isPlain: true };
+    if (peer?.seals !== true) return { datagram: INNER, isPlain: true };
     this.memory.bytes.set(INNER, 2048);
     const job = { slot: to, at: 0, head: 2048, headLength: INNER.length, tail: 0, tailLength: 0 };
     const length = sealPacket(this.sessions, this.memory, job);
@@ -89,8 +88,7 @@ class SimNode {
 
   receive({ from, datagram, isPlain }: Flight): string {
     const peer = this.decision?.peers.get(decodeNodeId(from));
-    if (peer === undefined) return "unknown peer";
-    if (isPlain) return peer.refusesPlain ? "plain refused" : "ok";
+    if (isPlain) return peer?.refusesPlain === true ? "plain refused" : "ok";
     this.memory.bytes.set(datagram);
     const slot = openPacket(this.sessions, this.memory, 0, datagram.length);
     const inner = this.memory.bytes.slice(SEAL_HEADER_SIZE, SEAL_HEADER_SIZE + INNER.length);
