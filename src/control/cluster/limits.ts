@@ -60,7 +60,7 @@ export const PENDING_COUNT_MAX = 20_000;
 /** Without a known leader: how often another member is asked to take a write. */
 export const GUESS_INTERVAL_MS = 300;
 /**
- * A leader says at once whether it takes in what was passed on to it. When it does not say so for
+ * A leader says within a tick whether it takes in what was passed on to it. When it does not for
  * so long, or the word was lost, the writes are passed on again under the same request ids.
  */
 export const FORWARD_TIMEOUT_MS = 2_000;
@@ -129,6 +129,7 @@ export const CALLS_PENDING_MAX = 20_000;
 export function assertLimits(): void {
   assert(ELECTION_TICKS > 3 * HEARTBEAT_TICKS, "three heartbeats must fit an election timeout");
   assert(DISK_STALL_TICKS > ELECTION_TICKS, "a pause of one election timeout is no stalled disk");
+  assert(FORWARD_TIMEOUT_MS > 2 * TICK_BATCH_MS, "a tick's answer must come in time");
   assert(TRAILING_ENTRIES < SNAPSHOT_ENTRIES, "trailing entries must be fewer than a snapshot's");
   assert(INFLIGHT_SIZE_MAX_BYTES >= MESSAGE_SIZE_MAX_BYTES, "a message must fit the window");
   assert(LINK_DOUBT_MS < LINK_SILENCE_MS, "doubt must come before silence");

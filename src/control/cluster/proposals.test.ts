@@ -228,7 +228,7 @@ describe("writes that others pass on", () => {
     writes: packPayloads(sequences.map((sequence) => payload(sequence))),
   });
 
-  test("are proposed together, stamped here, and answered at the end of the turn", async () => {
+  test("are proposed together, stamped here, and answered by the tick", async () => {
     const bench = new Bench();
     bench.leader = SELF;
     const answers = [
@@ -237,6 +237,7 @@ describe("writes that others pass on", () => {
     ];
     expect(bench.proposed).toEqual([]);
     await bench.turn();
+    bench.proposals.tick();
     expect(await Promise.all(answers)).toEqual([ok({}), ok({})]);
     const data = [1, 2, 3].map((sequence) => payload(sequence, 1_000));
     expect(bench.proposed).toEqual([data.map((each) => ({ kind: "normal", data: each }))]);

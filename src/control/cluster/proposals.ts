@@ -208,6 +208,7 @@ export class Proposals {
   /** Tries again what waits, and gives up what is past its deadline. */
   tick(): void {
     const nowMs = this.#host.nowMs();
+    this.#served.tick();
     const guess = this.#guess(nowMs);
     for (const pending of this.#pending.values()) {
       const { phase, deadlineMs } = pending;
@@ -326,7 +327,7 @@ export class Proposals {
     const result = this.#host.propose(batch.map((item) => item.entry));
     if (result.ok) {
       for (const { write } of batch) if (write !== undefined) write.takenCount += 1;
-      this.#served.settle(ok({}));
+      this.#served.accepted();
       return;
     }
     const isBusy = result.error.kind === "dropped" && result.error.reason === "too_busy";
@@ -336,7 +337,7 @@ export class Proposals {
       write.phase = WAITING;
       if (isBusy && write.takenCount === 0) this.#finish(write, err(overloaded(busy)));
     }
-    this.#served.settle(
+    this.#served.refused(
       isBusy ? refuse("overloaded", busy) : refuse("not_leader", "leadership is being handed over"),
     );
   }

@@ -1,11 +1,12 @@
 /**
  * The leader's side of writes that followers pass on: looked at, stamped, proposed, answered.
  *
- * The answer comes as soon as it is known whether the writes were taken in: at the end of the
- * turn. Their outcomes are found by whoever applies their entries, so nothing is kept here until
- * then but who waits for the commit index, and what was decoded anyway. Only who asks for the
- * outcome of a write waits here until it is applied. A write that comes twice is proposed twice;
- * the state machine applies it once.
+ * Whether the writes were taken in is known at the end of the turn. That they were not is said at
+ * once; that they were, at the next tick, for all of them together: nobody waits for that. Their
+ * outcomes are found by whoever applies their entries, so nothing is kept here until then but who
+ * waits for the commit index, and what was decoded anyway. Only who asks for the outcome of a
+ * write waits here until it is applied. A write that comes twice is proposed twice; the state
+ * machine applies it once.
  *
  * @module
  */
@@ -31,6 +32,8 @@ export interface ServedHost {
 
 type Waiter = (answer: CallAnswer) => void;
 
+const ACCEPTED: CallAnswer = ok({});
+
 /** Clients whose node is remembered; each run of a node is one. */
 const CLIENTS_MAX = 1_000;
 
@@ -43,6 +46,8 @@ export class ServedWrites {
   readonly #homes = new Map<NodeId, NodeId>();
   /** Who waits to hear whether the writes of this turn were taken in. */
   #askers: Waiter[] = [];
+  /** Who will hear that they were. */
+  #accepted: Waiter[] = [];
   /** Who waits for an outcome. */
   readonly #waiters = new RequestMap<Waiter>();
   /** Those writes. */
@@ -77,19 +82,34 @@ export class ServedWrites {
     });
   }
 
-  /** Answers all who asked in this turn: everything was taken in, or nothing. */
-  settle(answer: CallAnswer): void {
-    const askers = this.#askers;
-    if (!answer.ok) for (const payload of this.#fresh) this.#decoded.delete(payload);
+  /** The writes of this turn were all taken in. */
+  accepted(): void {
+    for (const asker of this.#askers) this.#accepted.push(asker);
     this.#askers = [];
     this.#fresh = [];
-    for (const resolve of askers) resolve(answer);
+  }
+
+  /** None of this turn's writes was taken in. */
+  refused(refusal: CallAnswer): void {
+    const askers = this.#askers;
+    for (const payload of this.#fresh) this.#decoded.delete(payload);
+    this.#askers = [];
+    this.#fresh = [];
+    for (const asker of askers) asker(refusal);
+  }
+
+  /** Tells the good news. */
+  tick(): void {
+    const askers = this.#accepted;
+    this.#accepted = [];
+    for (const asker of askers) asker(ACCEPTED);
   }
 
   /** Answers everybody. */
-  stop(answer: CallAnswer): void {
-    this.settle(answer);
-    for (const waiter of this.#waiters.values()) waiter(answer);
+  stop(refusal: CallAnswer): void {
+    this.tick();
+    this.refused(refusal);
+    for (const waiter of this.#waiters.values()) waiter(refusal);
     this.#waiters.clear();
   }
 
