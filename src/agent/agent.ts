@@ -36,6 +36,7 @@ import { createAdminService } from "./admin-service.ts";
 import type { AgentConfig } from "./config.ts";
 import { DataPlane } from "./data-plane.ts";
 import { openIdentityFiles } from "./identity-files.ts";
+import { joinRefusal } from "./join-refusal.ts";
 import { openReconciler, type Reconciler } from "./reconciler.ts";
 import { openSession, type Session } from "./session.ts";
 import {
@@ -253,8 +254,10 @@ class Agent {
 
   async #join(request: JoinRequest): Promise<Result<JoinView, JoinFailure>> {
     const { clock, log } = this.#options;
-    const refusal = this.#joinRefusal(request);
-    if (refusal) return err(refusal);
+    const { cluster, network } = this.#session!;
+    const own = { otherCount: this.#otherCount(), network: network.view(), store: cluster.reader };
+    const refusal = request.reset ? undefined : joinRefusal(own);
+    if (refusal !== undefined) return err({ kind: "already_member", detail: refusal });
     const peer = parseHostPort(request.peer, CLUSTER_PORT);
     if (peer === undefined) {
       const detail = `Cannot join "${request.peer}": not a host or host:port`;
@@ -281,21 +284,6 @@ class Agent {
       nodeId: formatNodeId(identity.nodeId),
       peer: request.peer,
     });
-  }
-
-  /** A node that has something to lose joins another cluster only when told to give it up. */
-  #joinRefusal(request: JoinRequest): JoinFailure | undefined {
-    if (request.reset) return undefined;
-    const others = this.#otherCount();
-    const view = this.#session!.network.view();
-    const has = [
-      others > 0 && `${others} other member${others === 1 ? "" : "s"}`,
-      view.config !== undefined && "a network config",
-      view.leases.size > 0 && `${view.leases.size} lease${view.leases.size === 1 ? "" : "s"}`,
-    ].filter((part) => part !== false);
-    if (has.length === 0) return undefined;
-    const detail = `Cannot join: this node's own cluster has ${has.join(", ")}; give it up with --reset, or run \`overlay leave\` first`;
-    return { kind: "already_member", detail };
   }
 
   /** Members beside this node. */
