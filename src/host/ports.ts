@@ -129,4 +129,6 @@ export interface SnapshotStaging {
    * one. What was left of any other is discarded. Throws `HostError`, for instance without room.
    */
   open(key: string): Promise<SnapshotStage>;
+  /** Discards what earlier processes left and nobody has opened. Throws `HostError`. */
+  clear(): Promise<void>;
 }

@@ -46,5 +46,5 @@ export class MemoryStage implements SnapshotStage {
 
 /** Stages in memory; none survives its process. */
 export function createMemoryStaging(): SnapshotStaging {
-  return { open: () => Promise.resolve(new MemoryStage()) };
+  return { open: () => Promise.resolve(new MemoryStage()), clear: () => Promise.resolve() };
 }

@@ -22,6 +22,8 @@ const confState: ConfState = {
   autoLeave: false,
 };
 
+const data = new Uint8Array(0);
+
 /** A leader's snapshot of a store that was written to `writes` times, and its body. */
 function leaderSnapshot(writes: number) {
   const machine = createStateMachine({ ...kvHandlers });
@@ -55,15 +57,17 @@ function setUp() {
       throw cause;
     },
     clock,
+    snapshotEntries: 4,
     staging: {
       async open() {
         const stage = new MemoryStage();
         stages.push(stage);
         return stage;
       },
+      clear: () => Promise.resolve(),
     },
   });
-  return { snapshots, machine, memoryLog, stages };
+  return { snapshots, machine, memoryLog, stages, clock };
 }
 
 async function collect(
@@ -147,5 +151,36 @@ describe("Snapshots", () => {
     expect(await snapshots.read(message, stage)).toBeUndefined();
     expect(stages[0]!.isDiscarded).toBeTrue();
     expect(machine.appliedIndex).toBe(decodeIndex(0));
+  });
+
+  test("one on its way in is given up when this node has caught up without it", async () => {
+    const { snapshots, machine, memoryLog, stages, clock } = setUp();
+    const [old, next] = [leaderSnapshot(5), leaderSnapshot(20)];
+    await fill((await snapshots.stage(old.message))!, old.body);
+    for (let i = 1; i <= 6; i++) {
+      memoryLog.append([{ kind: "normal", term: decodeTerm(1), index: decodeIndex(i), data }]);
+      machine.skip(decodeIndex(i));
+      snapshots.counted(1);
+    }
+    const make = async () => {
+      snapshots.maybeMake();
+      const settled = snapshots.settled();
+      for (let i = 0; i < 50; i++) {
+        clock.step(clock.nowMs() + 10);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await settled;
+    };
+    await make();
+    expect(stages[0]!.isDiscarded).toBeTrue();
+    await snapshots.stage(next.message);
+    for (let i = 7; i <= 12; i++) {
+      memoryLog.append([{ kind: "normal", term: decodeTerm(1), index: decodeIndex(i), data }]);
+      machine.skip(decodeIndex(i));
+      snapshots.counted(1);
+    }
+    await make();
+    expect(memoryLog.snapshot()?.index).toBe(decodeIndex(12));
+    expect(stages[1]!.isDiscarded).toBeFalse();
   });
 });

@@ -52,6 +52,13 @@ export interface Incoming {
   readonly state: Restoration;
 }
 
+/** What is on its way in. */
+interface Staged {
+  readonly key: string;
+  readonly index: number;
+  readonly stage: Promise<SnapshotStage>;
+}
+
 /** The snapshots of one node. */
 export class Snapshots {
   readonly #options: SnapshotsOptions;
@@ -66,7 +73,7 @@ export class Snapshots {
   #resumableUntilMs = Number.NEGATIVE_INFINITY;
   #dueSinceMs: number | undefined;
   /** What is on its way in, by the names of the snapshot and of the sender. */
-  #staged: { readonly key: string; readonly stage: Promise<SnapshotStage> } | undefined;
+  #staged: Staged | undefined;
   #incoming: Incoming | undefined;
   /** On their way to the disk, in order: a slow one may be followed by a newer. */
   #installing: readonly Incoming[] = [];
@@ -155,7 +162,7 @@ export class Snapshots {
           await former?.stage.then((stage) => stage.discard());
           return staging.open(key);
         };
-        this.#staged = { key, stage: open() };
+        this.#staged = { key, index, stage: open() };
       }
       return await this.#staged.stage;
     } catch (cause) {
@@ -278,9 +285,25 @@ export class Snapshots {
     if (!memoryLog.createSnapshot(index, confState, header).ok) return;
     log.debug("snapshot made", { index, revision });
     const compactIndex = this.#compactIndex(index);
-    if (compactIndex < memoryLog.firstIndex()) return;
-    memoryLog.compact(decodeIndex(compactIndex));
-    await logStore.compact(compactIndex);
+    if (compactIndex >= memoryLog.firstIndex()) {
+      memoryLog.compact(decodeIndex(compactIndex));
+      await logStore.compact(compactIndex);
+    }
+    await this.#clearStaging(index);
+  }
+
+  /** Gives up what came in of snapshots that this node does not need any more: it has caught up. */
+  async #clearStaging(index: number): Promise<void> {
+    const staged = this.#staged;
+    if (staged !== undefined && staged.index > index) return;
+    this.#staged = undefined;
+    try {
+      await (await staged?.stage)?.discard();
+      await this.#options.staging?.clear();
+    } catch (cause) {
+      if (!(cause instanceof HostError)) throw cause;
+      this.#options.log.warn("cannot remove a snapshot that came in", { reason: cause.message });
+    }
   }
 
   /** The last entry that need not be kept behind a snapshot at `index`. */

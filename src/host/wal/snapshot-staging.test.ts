@@ -50,6 +50,16 @@ describe("a stage", () => {
     expect(later.files().size).toBe(1);
   });
 
+  test("that nobody wants any more is cleared, one in use is not", async () => {
+    const { disk, staging } = await setUp();
+    await (await staging.open("a")).append(0, chunk(1));
+    const later = openSnapshotStaging(new MemoryDisk(disk.files()), DIRECTORY);
+    await later.clear();
+    expect((await later.open("a")).sizeBytes).toBe(0);
+    await staging.clear();
+    expect(disk.files().size).toBe(1);
+  });
+
   test("leaves one that is being installed alone", async () => {
     const { disk, staging } = await setUp();
     const first = await staging.open("a");

@@ -41,6 +41,12 @@ export function openSnapshotStaging(disk: Disk, directory: string): SnapshotStag
       own.add(stage.path);
       return stage;
     },
+    async clear() {
+      for (const name of await disk.list(directory)) {
+        const path = `${directory}/${name}`;
+        if (NAME_PATTERN.test(name) && !own.has(path)) await disk.remove(path);
+      }
+    },
   };
 }
 
