@@ -29,6 +29,9 @@ const REST_MIN_MS = 60_000;
 const REST_MAX_MS = 3_600_000;
 const EBADMSG = 74;
 
+/** What is said of an offload that the operator does not want: no fault, and no warning. */
+export const FORBIDDEN_REASON = "switched off by --offloads-off";
+
 /** Which are on, and why the others are not. */
 export interface PacketOffloads {
   readonly on: readonly string[];
@@ -143,7 +146,7 @@ function testedState(offered: number, tested: number): number {
 function offloadReason(state: number): string {
   const number = state & 0xffff;
   const errno = errnoName(number);
-  if ((state & OFFLOAD_FORBIDDEN) !== 0) return "switched off by --offloads-off";
+  if ((state & OFFLOAD_FORBIDDEN) !== 0) return FORBIDDEN_REASON;
   if ((state & OFFLOAD_FAILED_TEST) !== 0) {
     if (number === EBADMSG) return "its test at start moved wrong bytes";
     return `its test at start failed with ${errno}`;

@@ -13,6 +13,7 @@ import { formatNetworkConfig } from "../control/network/config.ts";
 import type { NetworkView } from "../control/network/view.ts";
 import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
 import type { DataPlane } from "./data-plane.ts";
+import { FORBIDDEN_REASON } from "./offload-control.ts";
 import { pathView, silentPeerWarnings, type WatchedPeer } from "./path-status.ts";
 import type { Reconciler } from "./reconciler.ts";
 import { encryptionOf, sealWarnings } from "./seal-status.ts";
@@ -153,6 +154,7 @@ function warnings({ session, dataPlane, reconciler }: StatusSources): readonly s
     list.push(`Cannot ${operation} ${object}: ${reason}; trying again`);
   }
   for (const { name, reason } of dataPlane.engine?.offloads().off ?? []) {
+    if (reason === FORBIDDEN_REASON) continue;
     list.push(`Packets are slower than they could be: ${name} is off (${reason})`);
   }
   list.push(...silentPeerWarnings(watchedPeers(cluster, dataPlane), Date.now()));

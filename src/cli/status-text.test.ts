@@ -40,6 +40,17 @@ describe("formatStatus", () => {
     );
   });
 
+  test("offloads that are off are named with their reasons", () => {
+    const offloads = {
+      on: ["tso", "gso"],
+      off: [{ name: "gro", reason: "its test at start moved wrong bytes" }],
+    };
+    const dataplane = { ...FAKE_STATUS.dataplane!, offloads };
+    expect(formatStatus({ ...FAKE_STATUS, dataplane }, LAYOUT)).toContain(
+      "Offloads    tso, gso on; gro off (its test at start moved wrong bytes)",
+    );
+  });
+
   test("what is wrong comes first, in words, wrapped", () => {
     const warnings = ["No lease yet", `${"long ".repeat(20)}end`];
     const lines = formatStatus({ ...FAKE_STATUS, warnings }, LAYOUT).split("\n");

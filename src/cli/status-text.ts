@@ -39,6 +39,7 @@ export function formatStatus(status: StatusView, layout: StatusLayout): string {
     ["Network", networkLine(status)],
     ["Lease", leaseLine(status)],
     ["Data plane", dataplaneLine(status)],
+    ...offloadRows(status),
     ...packetRows(status),
   ];
   const lines = rows.flatMap(([label, text]) => labelled(label, safe(text), layout));
@@ -101,6 +102,16 @@ function dataplaneLine({ dataplane }: StatusView): string {
     `${dataplane.backend} on ${dataplane.interface}, MTU ${dataplane.mtu}, ` +
     `${sealed}, engine ${dataplane.engine}${why}`
   );
+}
+
+/** Only when one is off: all of them on is how it should be. */
+function offloadRows({ dataplane }: StatusView): (readonly [string, string])[] {
+  const { on = [], off = [] } = dataplane?.offloads ?? {};
+  if (off.length === 0) return [];
+  const missing = off.map(({ name, reason }) => `${name} off (${reason})`);
+  return [
+    ["Offloads", [...(on.length === 0 ? [] : [`${on.join(", ")} on`]), ...missing].join("; ")],
+  ];
 }
 
 const DROP_PREFIX = "drop_";

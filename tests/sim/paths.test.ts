@@ -409,6 +409,51 @@ describe("a path that carries less than the overlay's MTU", () => {
   });
 });
 
+describe("anything at all on a narrow path", () => {
+  test("mutated packets: what leaves fits, what must not leave does not, and it goes on", () => {
+    const shape = fc.record({
+      v6: fc.boolean(),
+      protocol: fc.constantFrom<"tcp" | "udp">("tcp", "udp"),
+      size: fc.integer({ min: 0, max: 6000 }),
+      gso: fc.constantFrom(0, 0, 500, 1400),
+      df: fc.boolean(),
+      mtu: fc.integer({ min: 548, max: 1472 }),
+      flips: fc.array(fc.tuple(fc.integer({ min: 0, max: 80 }), fc.integer({ min: 1, max: 255 })), {
+        maxLength: 3,
+      }),
+    });
+    const { wire, a, b } = openRigPair();
+    fc.assert(
+      fc.property(shape, ({ v6, protocol, size, gso, df, mtu, flips }) => {
+        narrow(a, mtu);
+        const addresses = v6 ? A6 : A;
+        const fragment = df ? 0x4000 : 0;
+        const packet = buildPacket({
+          ...addresses,
+          protocol,
+          payload: patternBytes(size),
+          fragment,
+        });
+        const frame = offloadFrame(packet, gso);
+        for (const [at, bits] of flips) {
+          if (at < frame.length) frame[at] = frame[at]! ^ bits;
+        }
+        wire.sent.length = 0;
+        a.nowMs += 1000;
+        a.tun.waiting.push(frame);
+        a.settle();
+        for (const { bytes } of wire.sent) expect(bytes.length).toBeLessThanOrEqual(mtu);
+        b.settle();
+        a.takeWritten();
+        b.takeWritten();
+      }),
+      { numRuns: 500 },
+    );
+    const good = buildPacket({ ...A, protocol: "udp", payload: A_FEW });
+    expect(carry(a, b, plainFrame(good))).toEqual([good]);
+  });
+});
+
 describe("the size that a SYN announces", () => {
   const options = (mss: number, before: readonly number[] = []) => {
     const bytes = [...before, 2, 4, mss >>> 8, mss & 255];

@@ -17,10 +17,10 @@ import { encodePeerTable, PeerTableView } from "../probe/peer-table.ts";
 import { type Arena, PROBE_AREA_SIZE } from "./arena.ts";
 import { DROP, type LoopCounters, TOTAL } from "./counters.ts";
 
-/** Questions of one peer that are answered, a second in the long run. */
-export const ANSWERS_PER_SECOND_MAX = 50;
+/** Questions of one peer that are answered, a second in the long run: `overlay ping -i 10` too. */
+export const ANSWERS_PER_SECOND_MAX = 200;
 /** And at once after a quiet time: a whole search for a path MTU. */
-export const ANSWER_BURST_MAX = 100;
+export const ANSWER_BURST_MAX = 200;
 
 /** An answer that took longer says nothing about the path. */
 const ROUND_TRIP_MS_MAX = 60_000;
