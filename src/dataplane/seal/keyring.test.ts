@@ -177,6 +177,21 @@ describe("Keyring: switching", () => {
     expect(rig.of(rig.after(10 * KEY_RETIRE_MS))).toEqual(BOTH);
   });
 
+  test("switched off before the peer can know our key: sealing does not begin any more", () => {
+    const rig = new Rig();
+    rig.isWanted = false;
+    rig.own = [];
+    rig.peer([]);
+    rig.settle();
+    rig.isWanted = true;
+    rig.settle();
+    rig.peer([PEER_KEY]);
+    expect(rig.of(rig.after(300))).toEqual(PLAIN);
+    rig.isWanted = false;
+    expect(rig.of(rig.after(300))).toEqual(PLAIN);
+    expect(rig.of(rig.after(KEY_SPREAD_MS))).toEqual(PLAIN);
+  });
+
   test("off and on again: peers are given the time to learn the key again", () => {
     const rig = new Rig();
     rig.peer([PEER_KEY]);

@@ -39,6 +39,8 @@ interface PeerState {
   /** Since when its lease lists a key; Infinity: it does not. */
   keyedSinceMs: number;
   grantRevision: Revision;
+  /** Whether it was sealed to at the last decision. */
+  isSealed: boolean;
 }
 
 const NOTHING: ReadonlyMap<NodeId, PeerDecision> = new Map();
@@ -100,12 +102,14 @@ export class PeerSwitches {
     for (const [node, peer] of this.#peers) {
       const knownMs = this.#knownMs(peer);
       const canSeal = canSend && peer.keys.length > 0;
-      // Off: the peer says by its lease when it takes plain packets.
-      const isReady = this.#isWanted === true ? nowMs >= knownMs : true;
+      // Off: the peer says by its lease when it takes plain packets. Sealing does not begin then,
+      // since the peer may never have known our key.
+      const isReady = this.#isWanted === true ? nowMs >= knownMs : peer.isSealed;
+      peer.isSealed = canSeal && isReady;
       decisions.set(node, {
         keys: peer.keys.map((key) => key.publicKey),
         retired: peer.retired.map(({ key }) => key.publicKey),
-        seals: isSettled || (canSeal && isReady),
+        seals: isSettled || peer.isSealed,
         refusesPlain: isSettled || (this.#isWanted === true && nowMs >= knownMs + PLAIN_GRACE_MS),
       });
     }
@@ -141,7 +145,8 @@ export class PeerSwitches {
   #notePeer({ node, keys, grantRevision }: ListedPeer, nowMs: number): void {
     let state = this.#peers.get(node);
     if (state === undefined) {
-      state = { keys: [], retired: [], keyedSinceMs: Number.POSITIVE_INFINITY, grantRevision };
+      const keyedSinceMs = Number.POSITIVE_INFINITY;
+      state = { keys: [], retired: [], keyedSinceMs, grantRevision, isSealed: false };
       this.#peers.set(node, state);
     }
     state.grantRevision = grantRevision;
