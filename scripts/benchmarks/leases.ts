@@ -32,7 +32,8 @@ const ADMIN_ORIGIN = "http://127.0.0.1:8287";
 const BRIDGE = "overlaybench";
 const UNDERLAY = "192.0.2.1";
 const READY_TIMEOUT_MS = 30_000;
-const POLL_MS = 2;
+/** Asked more often, the asking would be a good part of the start. */
+const POLL_MS = 10;
 const EXIT_INTERRUPTED = 130;
 /** What the project wants to keep to. */
 const RESIDENT_TARGET_BYTES = 120e6;
