@@ -1,6 +1,6 @@
 /**
- * Sealing for a packet node: keys in its file take the place of leases and of the keyring, so that a
- * test decides what is known when.
+ * Sealing for a packet node: keys in its file take the place of leases and of the keyring, so that
+ * a test decides what is known when.
  *
  * @module
  */

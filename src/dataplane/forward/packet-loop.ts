@@ -127,7 +127,7 @@ export class PacketLoop {
     this.#transmitter.useTable(this.#fib);
   }
 
-  /** Seals and opens with `keys` from the next packet on: those of the table that comes with them. */
+  /** Seals and opens with `keys` from the next packet on; they belong to the table to come. */
   useKeys(keys: SealKeys): void {
     this.#sealer.useKeys(keys);
   }

@@ -172,6 +172,7 @@ describe("Keyring: switching", () => {
     const rig = new Rig();
     rig.peer([PEER_KEY]);
     rig.settle();
+    rig.after(KEY_SPREAD_MS);
     rig.isWanted = false;
     rig.settle();
     expect(rig.of(rig.after(10 * KEY_RETIRE_MS))).toEqual(BOTH);

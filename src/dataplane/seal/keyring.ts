@@ -81,7 +81,7 @@ interface OwnKey {
 
 /** The keys of one node in one cluster. Private halves live in here and in the packet loop only. */
 export class Keyring {
-  readonly #randomBytes: (count: number) => Uint8Array;
+  readonly #makeBytes: (count: number) => Uint8Array;
   readonly #times: KeyringTimes;
   readonly #switches: PeerSwitches;
   /** Newest first. */
@@ -92,8 +92,8 @@ export class Keyring {
   #isRekeyAsked = false;
   #publication: Publication | undefined;
 
-  constructor(randomBytes: (count: number) => Uint8Array, times: Partial<KeyringTimes> = {}) {
-    this.#randomBytes = randomBytes;
+  constructor(makeBytes: (count: number) => Uint8Array, times: Partial<KeyringTimes> = {}) {
+    this.#makeBytes = makeBytes;
     this.#times = { ...TIMES, ...times };
     this.#switches = new PeerSwitches(this.#times);
   }
@@ -158,7 +158,7 @@ export class Keyring {
     const isDouble = newest !== undefined && this.#switches.hasKeyId(newest.keyId);
     if (this.#own.length === PUBLISHED_KEYS_MAX || !(isWanting || isDouble)) return;
     this.#isRekeyAsked = false;
-    const secret = this.#randomBytes(EXCHANGE_KEY_SIZE);
+    const secret = this.#makeBytes(EXCHANGE_KEY_SIZE);
     assert(Number.isSafeInteger(this.#epoch + 1), "epochs must not run out");
     const pair = createKeyPair(++this.#epoch, secret);
     secret.fill(0);
