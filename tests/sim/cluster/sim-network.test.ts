@@ -34,7 +34,7 @@ function createRig(weather: Partial<NetworkWeather> = {}) {
   const told: string[] = [];
   const receiverOf = (id: NodeId): PeerReceiver => ({
     receive: (message) => got.push("commit" in message ? Number(message.commit) : -1),
-    receiveSnapshot: () => undefined,
+    receiveSnapshot: () => Promise.resolve(),
     unreachable: (node) => told.push(`${id}: ${node} is out of reach`),
     closed: (node) => told.push(`${id}: ${node} has closed`),
     expelled: () => told.push(`${id}: expelled`),

@@ -212,6 +212,7 @@ export class SimNode {
     const world = this.#world;
     const { machine } = parts;
     this.#watch(process, machine);
+    const staging = this.storage.staging(process);
     const isOldVersion = world.random.chance(world.scenario.oldVersionShare);
     const driver = new Driver({
       nodeId: this.id,
@@ -232,6 +233,7 @@ export class SimNode {
       answer: () =>
         Promise.resolve({ ok: false, error: { reason: "unknown", detail: "no such call" } }),
       onFatal: (error) => this.#fatal(process, error),
+      ...(staging === undefined ? {} : { staging }),
       ...(world.scenario.snapshotEntries === undefined
         ? {}
         : { snapshotEntries: world.scenario.snapshotEntries }),
@@ -256,7 +258,7 @@ export class SimNode {
     const world = this.#world;
     const apply = machine.apply.bind(machine);
     const skip = machine.skip.bind(machine);
-    const restore = machine.restore.bind(machine);
+    const restoration = machine.restoration.bind(machine);
     machine.apply = (command: Command, context: ApplyContext): Applied => {
       const applied = apply(command, context);
       if (process.isAlive) world.applied(this, machine, { command, context }, applied);
@@ -266,13 +268,18 @@ export class SimNode {
       skip(index);
       if (process.isAlive) world.skipped(this, machine);
     };
-    machine.restore = (parts) => {
-      const problem = restore(parts);
-      if (problem === undefined && process.isAlive) {
-        world.coverage.hit("sometimes.snapshot-installed");
-        world.restored(this, machine);
-      }
-      return problem;
+    machine.restoration = () => {
+      const running = restoration();
+      const end = running.end.bind(running);
+      running.end = () => {
+        const problem = end();
+        if (problem === undefined && process.isAlive) {
+          world.coverage.hit("sometimes.snapshot-installed");
+          world.restored(this, machine);
+        }
+        return problem;
+      };
+      return running;
     };
   }
 

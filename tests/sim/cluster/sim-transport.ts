@@ -20,6 +20,8 @@ const SNAPSHOT_STALL_MS = 10_000;
 /** Slices of one chunk on the wire: a connection can break between any two. */
 const SLICES_PER_CHUNK = 3;
 
+/** What was asked of another run has no answer. */
+const LOST = Symbol("lost");
 const UNREACHABLE = err({ kind: "unreachable" } as const);
 const NOT_SENT = err({ kind: "not_sent" } as const);
 
@@ -46,6 +48,7 @@ export function createSimTransport(parts: SimTransportParts): Transport {
         receiver.receive(isOldVersion ? withoutNewFields(message, coverage) : message);
       network.attach(process, {
         receive,
+        stageSnapshot: (message) => receiver.stageSnapshot?.(message) ?? Promise.resolve(undefined),
         receiveSnapshot: (message, body) => receiver.receiveSnapshot(message, body),
         unreachable: (node) => receiver.unreachable(node),
         closed: (node) => receiver.closed(node),
@@ -63,6 +66,7 @@ export function createSimTransport(parts: SimTransportParts): Transport {
   };
 }
 
+/** Chunk by chunk, in slices between which a connection can break; what is stored is not sent. */
 async function sendSnapshot(
   parts: SimTransportParts,
   transfer: SnapshotTransfer,
@@ -76,8 +80,19 @@ async function sendSnapshot(
   const target = network.endpoint(to);
   const isBroken = () =>
     network.connection(from, to) !== connection || network.endpoint(to) !== target;
+  if (target === undefined) return false;
+  const copy = network.copyMessage(message);
+  const { receiver } = target;
+  const ask = async <Value>(run: () => Promise<Value>) => atTarget(parts, target.process, run);
+  const stage = await ask(async () => receiver.stageSnapshot?.(copy));
+  if (stage === LOST) return false;
+  if (stage !== undefined && stage.sizeBytes > 0) coverage.hit("sometimes.snapshot-resumed");
   const body: Uint8Array[] = [];
+  let offset = 0;
   for await (const chunk of transfer.body) {
+    const at = offset;
+    offset += chunk.length;
+    if (stage !== undefined && stage.sizeBytes >= offset) continue;
     for (let slice = 0; slice < SLICES_PER_CHUNK; slice++) {
       await pause(process, network.transferMs(from, to, chunk.length / SLICES_PER_CHUNK));
       if (network.isCut(from, to)) {
@@ -89,13 +104,36 @@ async function sendSnapshot(
       coverage.hit("net.reset-during-snapshot");
       return false;
     }
-    body.push(chunk.slice());
+    const bytes = chunk.slice();
+    if (stage === undefined) body.push(bytes);
+    else if ((await ask(() => stage.append(at, bytes).catch(() => 0))) !== offset) return false;
   }
-  if (target === undefined || isBroken()) return false;
-  const copy = network.copyMessage(message);
-  target.process.after(0, "message", () => target.receiver.receiveSnapshot(copy, body), message);
-  await pause(process, network.transferMs(to, from, 0));
-  return !isBroken();
+  const decided = await ask(() => receiver.receiveSnapshot(copy, stage ?? body));
+  return decided !== LOST && !isBroken();
+}
+
+/** Has `run` done by the run at the other end; `LOST` when its answer does not come. */
+function atTarget<Value>(
+  { process, network }: SimTransportParts,
+  target: SimProcess,
+  run: () => Promise<Value>,
+): Promise<Value | typeof LOST> {
+  return new Promise((resolve) => {
+    if (!process.touch()) return;
+    const tell = (delayMs: number, value: Value | typeof LOST) =>
+      process.after(delayMs, "message", () => resolve(value), "part of a snapshot");
+    // A machine that lost its power tells nobody.
+    const timeout = tell(SNAPSHOT_STALL_MS, LOST);
+    const release = network.awaitFrom(target, () => tell(5, LOST));
+    const serve = async () => {
+      const value = await run();
+      if (!target.touch()) return;
+      release();
+      timeout.run = undefined;
+      tell(network.transferMs(target.node, process.node, 0), value);
+    };
+    target.after(0, "message", () => void serve(), "part of a snapshot");
+  });
 }
 
 function makeCall(parts: SimTransportParts, call: Call): Promise<CallResult> {

@@ -5,7 +5,8 @@
  * @module
  */
 import type { NodeId } from "../../../src/base/ids.ts";
-import type { LogStore } from "../../../src/host/ports.ts";
+import type { LogStore, SnapshotStaging } from "../../../src/host/ports.ts";
+import { openSnapshotStaging } from "../../../src/host/wal/snapshot-staging.ts";
 import { openWal } from "../../../src/host/wal/wal.ts";
 import type { Coverage } from "./coverage.ts";
 import type { DiskWeather } from "./device.ts";
@@ -25,6 +26,8 @@ export interface Storage {
   readonly weather: DiskWeather;
   /** Opens the log for one run. Throws `HostError` as the real one does. */
   open(process: SimProcess): Promise<LogStore>;
+  /** Where snapshots on their way in are kept in one run; undefined: they are handed over whole. */
+  staging(process: SimProcess): SnapshotStaging | undefined;
   /** `process` ended; `isMachineDown`: with the power. */
   ended(process: SimProcess, isMachineDown: boolean): void;
   wipe(): void;
@@ -50,6 +53,7 @@ export function createLogStorage(parts: StorageParts): Storage {
   return {
     weather: log.weather,
     open: (process) => Promise.resolve(log.open(process)),
+    staging: () => undefined,
     ended: () => log.ended(),
     wipe: () => log.wipe(),
     copy() {
@@ -85,6 +89,7 @@ export function createWalStorage(parts: StorageParts): Storage {
       if (store.report.fallback !== undefined) coverage.hit("sometimes.older-snapshot-used");
       return store;
     },
+    staging: (process) => openSnapshotStaging(disk.portFor(process), SNAPSHOT_DIRECTORY),
     ended(process, isMachineDown) {
       disk.processEnded(process);
       if (isMachineDown) disk.powerLost();
