@@ -237,6 +237,7 @@ export class FastPath {
     }
     const routes = planRoutes(table, {
       mtuOf: (row) => this.#mtuOf(row),
+      overlayMtu: this.#options.overlayMtu(),
       wayTo: (endpoint) => this.#ways.get(endpoint),
       slotOf: (peer) => this.#slots.get(peer) ?? 0,
       isPlain: (row) => this.#mtuOf(row) > 0,

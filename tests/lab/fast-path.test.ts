@@ -162,7 +162,9 @@ describe("both ends with the fast path", () => {
       const [a] = await startBoth(pair);
       await transfer(pair, 200);
       const { totals } = await a.report();
-      expect(totals["kernelTxPackets"]).toBeGreaterThan(1000);
+      // As many as without super-packets, at 1,420 bytes of payload each.
+      expect(totals["kernelTxPackets"]).toBeGreaterThan(200e6 / 1420);
+      expect(totals["kernelTxPackets"]).toBeLessThan((1.2 * 200 * 2 ** 20) / 1420);
       expect(totals["userTxSuperPacket"]).toBeLessThan(100);
     },
     "virtual",

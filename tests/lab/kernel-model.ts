@@ -67,6 +67,7 @@ export function judgeTransmit(world: ModelWorld, frame: Uint8Array): Judgement {
   if (view.getUint16(2) !== packet.length) return user("tx_not_taken");
   if (protocol === 1) return { kind: "taken", packet: outer(world, route.endpoint, packet, frame) };
   if (protocol === 6 && packet.length < 40) return user("tx_not_taken");
+  if (protocol === 6 && needsClamp(packet, route.mtu)) return user("tx_syn");
   const at = 20 + (protocol === 6 ? 16 : 6);
   const field = view.getUint16(at);
   if (field === 0) return user("tx_checksum");
@@ -75,6 +76,13 @@ export function judgeTransmit(world: ModelWorld, frame: Uint8Array): Judgement {
   if (field === pseudo) view.setUint16(at, (sum ^ 0xffff) === 0 ? 0xffff : sum ^ 0xffff);
   else if (onesSum(packet.subarray(20), pseudo) !== 0xffff) return user("tx_checksum");
   return { kind: "taken", packet: outer(world, route.endpoint, packet, frame) };
+}
+
+/** Whether a TCP packet is a SYN that does not begin its options with an MSS that fits. */
+function needsClamp(packet: Uint8Array, mtu: number): boolean {
+  if ((packet[33]! & 2) === 0) return false;
+  const isFitting = packet.length >= 44 && packet[40] === 2 && packet[41] === 4;
+  return !isFitting || viewOf(packet).getUint16(42) + 40 > mtu;
 }
 
 /** `packet` behind the headers that it travels with; the identification is left 0. */
@@ -120,6 +128,8 @@ export function judgeReceive(world: ModelWorld, frame: Uint8Array): Judgement {
   if (typeof source !== "object") return user("rx_source");
   if (source.endpoint !== view.getUint32(12)) return user("rx_source");
   if (view.getUint16(20) !== world.port) return user("rx_source");
+  if (inner[9] === 6 && inner.length < 40) return user("rx_not_taken");
+  if (inner[9] === 6 && needsClamp(inner, source.mtu)) return user("rx_syn");
   const out = new Uint8Array(ETHERNET + inner.length);
   out.set(frame.subarray(0, ETHERNET));
   out.set(inner, ETHERNET);

@@ -84,6 +84,7 @@ function trial(name: string, body: (programs: KernelPrograms) => void): void {
       programs.publish(TABLE, {
         mtuOf: ({ peer }) => (peer === 3 ? SHORT_MTU : MTU),
         wayTo: () => ({ link: 1, whole: false }),
+        overlayMtu: MTU,
         slotOf: (peer) => peer,
         isPlain: ({ peer }) => peer !== 4,
       });
@@ -99,16 +100,22 @@ interface Inner {
   readonly protocol: number;
   readonly size: number;
   readonly checksum: "finished" | "partial" | "wrong" | "none";
+  /** Makes a TCP packet a SYN with this MSS, in bytes. */
+  readonly mss?: number;
 }
 
 /** One inner packet; its payload is counted up, so that no sum is trivial. */
-function innerPacket({ source, target, protocol, size, checksum }: Inner): Uint8Array {
+function innerPacket({ source, target, protocol, size, checksum, mss }: Inner): Uint8Array {
   const packet = Uint8Array.from({ length: size }, (_, at) => (at * 7) & 255);
   const view = new DataView(packet.buffer);
   packet.set([0x45, 0, size >> 8, size & 255, 0, 1, 0, 0, 63, protocol, 0, 0]);
   view.setUint32(12, source);
   view.setUint32(16, target);
   view.setUint16(10, onesSum(packet.subarray(0, 20)) ^ 0xffff);
+  if (protocol === 6 && size >= 40) packet[33] = mss === undefined ? 0x10 : 0x02;
+  if (protocol === 6 && size >= 44 && mss !== undefined) {
+    packet.set([2, 4, mss >> 8, mss & 255], 40);
+  }
   const at = protocol === 6 ? 36 : protocol === 17 ? 26 : 22;
   if (size < at + 2) return packet;
   view.setUint16(at, 0);
@@ -222,6 +229,9 @@ describe("transmit", () => {
     ["a peer that seals", packet({ target: SEALED }), "tx_no_route"],
     ["over the path's MTU", packet({ target: SHORT, size: 700 }), "tx_too_big"],
     ["a wrong checksum", packet({ checksum: "wrong" }), "tx_checksum"],
+    ["a SYN for larger ones", packet({ protocol: 6, mss: MTU - 39 }), "tx_syn"],
+    ["a SYN for a narrow path", packet({ protocol: 6, mss: 561, target: SHORT }), "tx_syn"],
+    ["a SYN without an MSS", packet({ protocol: 6, mss: 500, size: 40 }), "tx_syn"],
     ["another protocol", packet({ protocol: 47 }), "tx_not_taken"],
   ];
   for (const [why, bytes, reason] of reasons) {
@@ -231,6 +241,16 @@ describe("transmit", () => {
       expect(describeTrial(programs, run, frame, transmitted)).toBe(reason);
     });
   }
+
+  trial("a SYN whose MSS fits the path is taken", (programs) => {
+    for (const [target, mss] of [
+      [AWAY, MTU - 40],
+      [SHORT, SHORT_MTU - 40],
+    ] as const) {
+      const frame = frameOf(packet({ protocol: 6, size: 60, mss, target }));
+      expect(programs.transmit(frame).verdict).toBe(TAKEN);
+    }
+  });
 
   trial("options, fragments, IPv6: to user mode", (programs) => {
     const change = (at: number, value: number) => {
@@ -294,12 +314,12 @@ describe("receive", () => {
 
   trial("what is taken is the bare inner packet, at every length", (programs) => {
     for (const protocol of Object.values(kinds)) {
-      for (let size = 20; size < 120; size++) {
+      for (let size = protocol === kinds.tcp ? 40 : 20; size < 120; size++) {
         const bytes = packet({ protocol, size });
         expect(run(programs, frameOf(datagram(bytes)))).toBe(`taken ${received(frameOf(bytes))}`);
       }
     }
-    expect(programs.counter(2, PEER_COUNTER.RX_PACKETS)).toBe(400);
+    expect(programs.counter(2, PEER_COUNTER.RX_PACKETS)).toBe(380);
     expect(programs.counter(2, PEER_COUNTER.SEEN_NS)).toBeGreaterThan(0);
   });
 
@@ -309,6 +329,7 @@ describe("receive", () => {
     ["of a source of nobody", () => datagram(packet({ source: NOWHERE })), "rx_source"],
     ["of a peer that seals", () => datagram(packet({ source: SEALED })), "rx_source"],
     ["to a lease of another", () => datagram(packet({ target: SHORT })), "rx_target"],
+    ["that announces too much", () => datagram(packet({ protocol: 6, mss: MTU - 39 })), "rx_syn"],
     ["to nobody", () => datagram(packet({ target: NOWHERE })), "rx_target"],
   ];
   for (const [why, bytes, reason] of refused) {
@@ -360,6 +381,7 @@ describe("random and damaged packets", () => {
       protocol: pick([1, 6, 17, 17, 6, 47, 132]),
       size: random(8) === 0 ? 20 + random(1500) : 20 + random(100),
       checksum: pick(checksums),
+      ...(random(4) === 0 ? { mss: pick([536, 560, 561, MTU - 40, MTU - 39, 9000]) } : {}),
     });
     let frame = frameOf(isDatagram ? datagram(inner, pick([PEER, PEER, SHORT_MTU_PEER])) : inner);
     for (let damage = random(4); damage > 0; damage--) {

@@ -54,7 +54,16 @@ const BPF_FROM_REGISTER = 0x08;
 /** Bits of the size field (RFC 9669 §5.1), above the class 0x61 without its own. */
 const SIZE_BITS: Readonly<Record<Width, number>> = { 4: 0x00, 2: 0x08, 1: 0x10, 8: 0x18 };
 
-const ALU = { add: 0x00, sub: 0x10, or: 0x40, and: 0x50, lsh: 0x60, rsh: 0x70, xor: 0xa0 } as const;
+const ALU = {
+  add: 0x00,
+  sub: 0x10,
+  div: 0x30,
+  or: 0x40,
+  and: 0x50,
+  lsh: 0x60,
+  rsh: 0x70,
+  xor: 0xa0,
+} as const;
 const MOV = 0xb0;
 
 const CONDITIONS = { "==": 0x10, ">": 0x20, ">=": 0x30, "&": 0x40, "!=": 0x50 } as const;

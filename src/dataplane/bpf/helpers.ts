@@ -70,6 +70,17 @@ export const IPV4 = {
   TARGET: 16,
 } as const;
 
+/** Offsets in a TCP header, and what a SYN looks like whose first option is its MSS. */
+export const TCP = { FLAGS: 13, CHECKSUM: 16, OPTIONS: 20, MSS: 22, SIZE: 20 } as const;
+export const TCP_SYN = 0x02;
+/** Kind 2, length 4 (RFC 9293 §3.2), as it lies in memory. */
+const MSS_OPTION_NET = 0x0402;
+/** A SYN with that option has as many bytes of transport at least. */
+export const TCP_WITH_MSS_SIZE = TCP.SIZE + 4;
+
+/** IPv4 and TCP headers with the timestamps that every system sends. */
+const TCP_HEADERS_USUAL = 52;
+
 /** Nanoseconds as a power of two, so that a clock of 32 bits lasts for 52 days: 1.05 ms. */
 export const SEEN_UNIT_BITS = 20;
 
@@ -120,6 +131,24 @@ export function checkControl(asm: Assembler, now: Register, expired: Reason): vo
   asm.jumpIfRegister(now, ">", 1, expired);
 }
 
+/**
+ * Leaves for `clamp` unless the four bytes at `options` are an MSS that fits the path of `route`:
+ * user mode makes it fit, wherever in the options it is.
+ */
+export function checkMss(
+  asm: Assembler,
+  options: Place,
+  { mtu, clamp }: { readonly mtu: Place; readonly clamp: Reason },
+): void {
+  asm.load(2, 5, options);
+  asm.jumpIf(5, "!=", MSS_OPTION_NET, clamp);
+  asm.load(2, 5, after(options, 2));
+  asm.swap(5, 16);
+  asm.alu("add", 5, IPV4_SIZE + TCP.SIZE);
+  asm.load(2, 3, mtu);
+  asm.jumpIfRegister(5, ">", 3, clamp);
+}
+
 /** Folds the sum in `sum` (below 2^47) to 16 bits, as RFC 1071 has it. */
 export function foldSum(asm: Assembler, sum: Register, scratch: Register): void {
   for (let round = 0; round < 3; round++) {
@@ -130,7 +159,10 @@ export function foldSum(asm: Assembler, sum: Register, scratch: Register): void 
   }
 }
 
-/** Adds a packet of `bytes` to the fields `packetsAt` and the next of the peer at `slot`. */
+/**
+ * Adds a packet of `bytes` to the fields `packetsAt` and the next of the peer at `slot`. A
+ * super-packet counts its segments, but its headers once.
+ */
 export function countPacket(
   asm: Assembler,
   counted: {
@@ -146,12 +178,20 @@ export function countPacket(
   asm.store(4, STACK.INDEX, 1);
   lookUp(asm, "counters", STACK.INDEX);
   asm.jumpIf(0, "==", 0, label);
-  for (const field of [packetsAt, packetsAt + 8]) {
-    asm.load(8, 1, { base: 0, offset: field });
-    if (field === packetsAt) asm.alu("add", 1, 1);
-    else asm.aluRegister("add", 1, bytes);
-    asm.store(8, { base: 0, offset: field }, 1);
-  }
+  asm.set(2, 1);
+  asm.load(4, 1, { base: CONTEXT, offset: SKB.GSO_SIZE });
+  asm.jumpIf(1, "==", 0, `${label} lone`);
+  asm.copy(2, bytes);
+  asm.alu("sub", 2, TCP_HEADERS_USUAL + 1);
+  asm.aluRegister("div", 2, 1);
+  asm.alu("add", 2, 1);
+  asm.label(`${label} lone`);
+  asm.load(8, 1, { base: 0, offset: packetsAt });
+  asm.aluRegister("add", 1, 2);
+  asm.store(8, { base: 0, offset: packetsAt }, 1);
+  asm.load(8, 1, { base: 0, offset: packetsAt + 8 });
+  asm.aluRegister("add", 1, bytes);
+  asm.store(8, { base: 0, offset: packetsAt + 8 }, 1);
   if (packetsAt === PEER_COUNTER.RX_PACKETS) {
     asm.store(8, { base: 0, offset: PEER_COUNTER.SEEN_NS }, 9);
   }

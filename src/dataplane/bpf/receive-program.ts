@@ -18,12 +18,14 @@ import {
   BPF_F_INGRESS,
   CONTEXT,
   checkControl,
+  checkMss,
   countPacket,
   ETH_P_IP_NET,
   ETHERNET_SIZE,
   FRAGMENT_BITS_NET,
   foldSum,
   HELPER,
+  IPPROTO_TCP,
   IPPROTO_UDP,
   IPV4,
   IPV4_PLAIN,
@@ -34,6 +36,9 @@ import {
   SEEN_UNIT_BITS,
   SKB,
   stack,
+  TCP,
+  TCP_SYN,
+  TCP_WITH_MSS_SIZE,
   UDP_SIZE,
 } from "./helpers.ts";
 import { PEER_COUNTER, ROUTE, ROUTE_LOCAL, ROUTE_PEER } from "./layout.ts";
@@ -54,6 +59,7 @@ const NOW: Register = 9;
 /** Outer IPv4, UDP and inner IPv4 header. */
 const LOOK_SIZE = OUTER_SIZE + IPV4_SIZE;
 const OUTER = stack(-64);
+const SYN = stack(-72);
 const UDP = after(OUTER, IPV4_SIZE);
 const INNER = after(OUTER, OUTER_SIZE);
 /** Seen times are written this often at most, so that cores do not fight for the line. */
@@ -67,12 +73,14 @@ export function receiveProgram(options: ReceiveOptions): Program {
   checkHeaderSum(asm, OUTER);
   checkHeaderSum(asm, INNER);
   checkAddresses(asm);
+  checkSyn(asm);
   deliver(asm, options);
   putEnds(asm, [
     "rx_not_taken",
     "rx_user_mode",
     "rx_source",
     "rx_target",
+    "rx_syn",
     "rx_expired",
     "rx_failed",
   ]);
@@ -166,6 +174,32 @@ function checkAddresses(asm: Assembler): void {
   asm.call(HELPER.KTIME_GET_NS);
   asm.copy(NOW, 0);
   checkControl(asm, NOW, "rx_expired");
+}
+
+/** A SYN that announces more than fits the way back is for user mode. */
+function checkSyn(asm: Assembler): void {
+  asm.load(1, 1, after(INNER, IPV4.PROTOCOL));
+  asm.jumpIf(1, "!=", IPPROTO_TCP, "no_syn");
+  asm.jumpIf(LENGTH, "<", IPV4_SIZE + TCP.SIZE, "rx_not_taken");
+  loadTransport(asm, { at: TCP.FLAGS, size: 1 });
+  asm.load(1, 1, SYN);
+  asm.jumpIf(1, "&", TCP_SYN, "syn");
+  asm.jump("no_syn");
+  asm.label("syn");
+  asm.jumpIf(LENGTH, "<", IPV4_SIZE + TCP_WITH_MSS_SIZE, "rx_syn");
+  loadTransport(asm, { at: TCP.OPTIONS, size: 4 });
+  checkMss(asm, SYN, { mtu: { base: ROUTE_AT, offset: ROUTE.MTU }, clamp: "rx_syn" });
+  asm.label("no_syn");
+}
+
+/** Bytes of the inner transport header to SYN. */
+function loadTransport(asm: Assembler, part: { readonly at: number; readonly size: number }): void {
+  asm.copy(1, CONTEXT);
+  asm.set(2, ETHERNET_SIZE + OUTER_SIZE + IPV4_SIZE + part.at);
+  asm.address(3, SYN);
+  asm.set(4, part.size);
+  asm.call(HELPER.SKB_LOAD_BYTES);
+  asm.jumpIf(0, "!=", 0, "rx_failed");
 }
 
 /** Takes the outer headers off and hands the packet to the overlay link. */

@@ -20,6 +20,7 @@ const TABLE: FibTable = {
 };
 const INPUT: RoutePlanInput = {
   mtuOf: () => 1472,
+  overlayMtu: 1472,
   wayTo: () => ({ link: 7, whole: false }),
   slotOf: (peer) => peer + 100,
   isPlain: () => true,
@@ -44,6 +45,13 @@ describe("planRoutes", () => {
   test("a wire that carries super-packets whole is a flag", () => {
     const [peer] = hexOf(TABLE, { wayTo: () => ({ link: 7, whole: true }) });
     expect(peer).toBe(`${PEER_KEY} c0000209205dc00506000000070000006d00000000000000`);
+  });
+
+  test("but nothing goes whole where the path carries less than the overlay", () => {
+    const input = { wayTo: () => ({ link: 7, whole: true }), mtuOf: () => 1372 };
+    expect(hexOf(TABLE, input)[0]).toBe(
+      `${PEER_KEY} c0000209205d5c0502000000070000006d00000000000000`,
+    );
   });
 
   const blocked: readonly (readonly [string, FibTable, Partial<RoutePlanInput>])[] = [

@@ -31,6 +31,8 @@ export interface KernelWay {
 export interface RoutePlanInput {
   /** Largest inner packet in bytes. */
   readonly mtuOf: (row: FibRow) => number;
+  /** Largest inner packet of all, in bytes: where a path carries less, nothing goes whole. */
+  readonly overlayMtu: number;
   /** Undefined: packets to it stay in user mode. */
   readonly wayTo: (endpoint: IpAddress) => KernelWay | undefined;
   /** Which counters the peer has. */
@@ -95,8 +97,10 @@ function encodePeer(row: FibRow, input: RoutePlanInput): Uint8Array {
   const view = new DataView(value.buffer);
   value.set(addressBytes(address), ROUTE.ADDRESS);
   view.setUint16(ROUTE.PORT, port);
-  view.setUint16(ROUTE.MTU, input.mtuOf(row), true);
-  view.setUint32(ROUTE.FLAGS, ROUTE_PEER | (way.whole ? ROUTE_WHOLE : 0), true);
+  const mtu = input.mtuOf(row);
+  const isWhole = way.whole && mtu >= input.overlayMtu;
+  view.setUint16(ROUTE.MTU, mtu, true);
+  view.setUint32(ROUTE.FLAGS, ROUTE_PEER | (isWhole ? ROUTE_WHOLE : 0), true);
   view.setUint32(ROUTE.LINK, way.link, true);
   view.setUint32(ROUTE.SLOT, input.slotOf(row.peer), true);
   return value;

@@ -30,6 +30,7 @@ import {
   BPF_F_ADJ_ROOM_FIXED_GSO,
   CONTEXT,
   checkControl,
+  checkMss,
   countPacket,
   ETH_P_IP_NET,
   ETHERNET_SIZE,
@@ -51,6 +52,9 @@ import {
   SEEN_UNIT_BITS,
   SKB,
   stack,
+  TCP,
+  TCP_SYN,
+  TCP_WITH_MSS_SIZE,
   UDP_SIZE,
 } from "./helpers.ts";
 import { PEER_COUNTER, ROUTE, ROUTE_PEER, ROUTE_WHOLE, TRANSPORT_SIZE_MAX } from "./layout.ts";
@@ -78,8 +82,6 @@ const LAUNDER_SIZE = 24;
 const LOOK_SIZE = 28;
 /** What bpf_csum_diff takes at once before Linux 6.13. */
 const SUM_SIZE_MAX = 512;
-const TCP_SIZE = 20;
-const CHECKSUM_AT_TCP = 16;
 const CHECKSUM_AT_UDP = 6;
 const CHECKSUM_NEW = 0x1_0000;
 
@@ -118,6 +120,7 @@ export function transmitProgram(options: TransmitOptions): Program {
     "tx_flow_in_user_mode",
     "tx_too_big",
     "tx_checksum",
+    "tx_syn",
     "tx_expired",
     "tx_failed",
   ]);
@@ -290,8 +293,16 @@ function judgeChecksum(asm: Assembler): void {
   asm.load(8, 1, SCRATCH);
   asm.load(2, 3, { base: 1, offset: CHECKSUM_AT_UDP });
   asm.jumpIf(4, "==", IPPROTO_UDP, "field");
-  asm.jumpIf(LENGTH, "<", IPV4_SIZE + TCP_SIZE, "tx_not_taken");
-  asm.load(2, 3, { base: 1, offset: CHECKSUM_AT_TCP });
+  asm.jumpIf(LENGTH, "<", IPV4_SIZE + TCP.SIZE, "tx_not_taken");
+  asm.load(1, 5, { base: 1, offset: TCP.FLAGS });
+  asm.jumpIf(5, "&", TCP_SYN, "syn");
+  asm.jump("no_syn");
+  asm.label("syn");
+  asm.jumpIf(LENGTH, "<", IPV4_SIZE + TCP_WITH_MSS_SIZE, "tx_syn");
+  const mtu = { base: ROUTE_AT, offset: ROUTE.MTU };
+  checkMss(asm, { base: 1, offset: TCP.OPTIONS }, { mtu, clamp: "tx_syn" });
+  asm.label("no_syn");
+  asm.load(2, 3, { base: 1, offset: TCP.CHECKSUM });
   asm.label("field");
   asm.jumpIf(3, "==", 0, "tx_checksum");
   asm.jumpIfRegister(3, "==", 2, "finish");
@@ -368,7 +379,7 @@ function launder(asm: Assembler, linkHeaderSize: number): void {
   asm.set(2, linkHeaderSize + OUTER_SIZE + IPV4_SIZE + CHECKSUM_AT_UDP);
   asm.load(1, 1, after(INNER, IPV4.PROTOCOL));
   asm.jumpIf(1, "==", IPPROTO_UDP, "write_it");
-  asm.set(2, linkHeaderSize + OUTER_SIZE + IPV4_SIZE + CHECKSUM_AT_TCP);
+  asm.set(2, linkHeaderSize + OUTER_SIZE + IPV4_SIZE + TCP.CHECKSUM);
   asm.label("write_it");
   asm.copy(1, CONTEXT);
   asm.address(3, CHECKSUM);
