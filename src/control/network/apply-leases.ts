@@ -12,6 +12,7 @@ import type {
   AcquireOutcome,
   ExpireLeases,
   ExpireOutcome,
+  LeaseGrant,
   ReleaseLease,
   ReleaseOutcome,
   Renewal,
@@ -34,11 +35,18 @@ export function applyAcquire(writer: KvWriter, command: AcquireLease): AcquireOu
   const held = book.ofNode(node);
   if (held?.state === "held") {
     const lease = book.renew(held, attributes, config.leaseTtlSeconds);
-    return { kind: "acquired", lease, how: "held" };
+    return { kind: "acquired", lease: grantOf(lease), how: "held" };
   }
   const assignment = assignLease(writer, config, command);
-  if (assignment !== undefined) return { kind: "acquired", ...assignment };
+  if (assignment !== undefined) {
+    const { lease, how } = assignment;
+    return { kind: "acquired", lease: grantOf(lease), how };
+  }
   return { kind: "pool_exhausted", capacity: poolCapacity(config.pool) };
+}
+
+function grantOf({ subnet, node, epoch, ttlSeconds }: Lease): LeaseGrant {
+  return { subnet, node, epoch, ttlSeconds };
 }
 
 /** Each renewal stands for itself: compare-and-swap on the holder. */

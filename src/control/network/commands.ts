@@ -49,10 +49,16 @@ export interface AcquireLease extends Command<AcquireOutcome> {
 }
 
 export type AcquireOutcome =
-  | { readonly kind: "acquired"; readonly lease: Lease; readonly how: AcquireHow }
+  | { readonly kind: "acquired"; readonly lease: LeaseGrant; readonly how: AcquireHow }
   | { readonly kind: "no_config" }
   | { readonly kind: "pool_exhausted"; readonly capacity: number }
   | CommandRefusal;
+
+/**
+ * What its holder learns of a lease. What it said of itself it knows: outcomes are kept for
+ * retries, by the ten thousand.
+ */
+export type LeaseGrant = Pick<Lease, "subnet" | "node" | "epoch" | "ttlSeconds">;
 
 /** Why this subnet: held already, reserved for it, its last one, wanted, new, or taken over. */
 export type AcquireHow = "held" | "reserved" | "returned" | "wanted" | "free" | "recycled";

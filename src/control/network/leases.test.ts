@@ -50,7 +50,9 @@ function acquire(id: number, options: { ip?: string; wanted?: string; port?: num
 function granted(id: number, options: Parameters<typeof acquire>[1] = {}) {
   const outcome = acquire(id, options);
   if (outcome.kind !== "acquired") throw new Error(`expected a lease, got ${outcome.kind}`);
-  return { ...outcome.lease, how: outcome.how };
+  const lease = readNetwork(machine.reader).leases.get(outcome.lease.subnet)!;
+  expect(lease).toMatchObject(outcome.lease);
+  return { ...lease, how: outcome.how };
 }
 
 function expire(lease: { subnet: string; node: number; epoch: number }, atTerm = term) {
