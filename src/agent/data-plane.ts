@@ -21,6 +21,7 @@ import { isPlainRow } from "../dataplane/fib/row.ts";
 import { writeFileAtomic } from "../host/files/atomic-file.ts";
 import type { Kernel } from "../host/kernel-ports.ts";
 import type { Clock, Random } from "../host/ports.ts";
+import { kernelPathMtu } from "../host/udp/kernel-mtu.ts";
 import { formatSubnetEnv } from "../integrations/flannel/subnet-env.ts";
 import { FastPath, type FastPathState, type PeerWay, removeFastPath } from "./fast-path.ts";
 import { addKernelCounters } from "./fast-path-counters.ts";
@@ -205,7 +206,10 @@ export class DataPlane {
     this.#fastPath = this.#openFastPath(this.#engine, port);
     const { clock, random } = this.#options;
     const link = this.#engine.probes;
-    this.#prober = new PeerProber({ link, linkMtu: this.#underlayMtu, clock, random });
+    this.#prober = new PeerProber({
+      ...{ link, linkMtu: this.#underlayMtu, clock, random },
+      hintMtu: kernelPathMtu,
+    });
   }
 
   #openFastPath(engine: PacketEngine, port: number): FastPath | undefined {

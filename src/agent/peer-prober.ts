@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { IpAddress } from "../base/address.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Endpoint } from "../dataplane/fib/row.ts";
 import { MAIL_WIDTH } from "../dataplane/probe/mail-ring.ts";
@@ -51,6 +52,8 @@ export interface PeerProberOptions {
   readonly link: ProbeLink;
   /** MTU of the underlay link. */
   readonly linkMtu: number;
+  /** What the kernel believes of the way to an address; undefined where it has none. */
+  readonly hintMtu?: (target: IpAddress) => number | undefined;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -76,6 +79,10 @@ export class PeerProber {
         below: (limit) => random.below(limit),
         send: (slot, question, told, token) => link.ask(slot, question, told, token),
         traffic: (slot) => link.traffic(slot),
+        hintMtu: (peer) => {
+          const target = link.peers.find((each) => each.peer === peer)?.endpoint.address;
+          return (target !== undefined && options.hintMtu?.(target)) || 0;
+        },
         onPath: (slot, path) => link.setPath(slot, path),
       },
       clock.nowMs(),

@@ -70,6 +70,29 @@ describe("PathMtu", () => {
     }
   });
 
+  test("a hint that is right ends the search at once, one that is wrong costs a few probes", () => {
+    const right = new PathMtu(1500, () => 1387);
+    expect(new Set(search(right, 1387))).toEqual(new Set([1500, 1387, 1388]));
+    expect(right.limit).toBe(1387);
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 576, max: 1500 }),
+        fc.integer({ min: -10, max: 70_000 }),
+        (path, hint) => {
+          const mtu = new PathMtu(1500, () => hint);
+          search(mtu, path);
+          expect(mtu.limit).toBe(path);
+        },
+      ),
+    );
+  });
+
+  test("a forged hint never lowers what passes", () => {
+    const mtu = new PathMtu(1500, () => 600);
+    search(mtu, 1500);
+    expect(mtu.limit).toBe(1500);
+  });
+
   test("a path below the floor: the floor is kept, and raising looks again", () => {
     const mtu = new PathMtu(1500);
     search(mtu, 100);

@@ -8,8 +8,9 @@
  *    complete ──`raise`──► searching, the found one kept                (PMTU_RAISE_TIMER, §5.1.1)
  *
  * RFC 8899 starts at a base and goes up; here the first try is the link's own MTU, since it is
- * what most paths carry, and one answer ends the search. Below it sizes that are usual on the way
- * come first, then halves, until the size is known to the byte.
+ * what most paths carry, and one answer ends the search. Below it comes what the kernel believes
+ * (a hint, and proven like any other size), then sizes that are usual on the way, then halves,
+ * until the size is known to the byte.
  *
  * Sizes are whole outer packets in bytes. The caller tells a loss only when the peer answered
  * something smaller meanwhile: a dead peer is no small path. Pure.
@@ -31,6 +32,7 @@ const USUAL = [
 
 /** One peer's search. */
 export class PathMtu {
+  readonly #hint: () => number;
   #max: number;
   /** Largest size that was answered; 0 for none. */
   #low = 0;
@@ -44,9 +46,10 @@ export class PathMtu {
   /** Times that a size stopped passing that had passed. */
   blackHoleCount = 0;
 
-  /** For a path whose first link carries `max`. */
-  constructor(max: number) {
+  /** For a path whose first link carries `max`; `hint` gives a size worth a try, 0 for none. */
+  constructor(max: number, hint: () => number = () => 0) {
     assert(max > 0, "the link must carry something");
+    this.#hint = hint;
     this.#max = max;
     this.#high = max + 1;
     this.#candidate = max;
@@ -133,12 +136,15 @@ export class PathMtu {
 
   #next(): number {
     if (this.#high > this.#max) return this.#low === this.#max ? 0 : this.#max;
+    const hint = this.#hint();
+    if (hint > this.#low && hint < this.#high && hint >= PATH_MTU_MIN) return hint;
     if (this.#low === 0) {
       const floor = this.#floor();
       return floor < this.#high ? floor : 0;
     }
     const [low, high] = [this.#low, this.#high];
     if (high - low <= 1) return 0;
+    if (low === hint) return low + 1;
     const between = USUAL.filter((size) => size > low && size < high);
     const middle = between[between.length >> 1];
     return middle ?? (low + high) >> 1;

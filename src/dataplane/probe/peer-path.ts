@@ -66,6 +66,8 @@ export interface PeerPathOptions {
   readonly firstSequence: number;
   /** When the first round is due. */
   readonly firstMs: number;
+  /** What the kernel believes that the path carries, in bytes; 0 for nothing. */
+  readonly hintMtu: () => number;
 }
 
 /** One peer's watch. */
@@ -89,8 +91,8 @@ export class PeerPath {
   #roundCount = 0;
   #raisedMs: number;
 
-  constructor({ linkMtu, overhead, firstSequence, firstMs }: PeerPathOptions) {
-    this.mtu = new PathMtu(linkMtu);
+  constructor({ linkMtu, overhead, firstSequence, firstMs, hintMtu }: PeerPathOptions) {
+    this.mtu = new PathMtu(linkMtu, hintMtu);
     this.#overhead = overhead;
     this.#sequence = firstSequence >>> 0;
     this.dueMs = firstMs;

@@ -50,6 +50,8 @@ export interface ProberOptions {
   readonly send: (slot: number, question: Question, told: number, token: number) => boolean;
   /** Inner packets that went to and came from the peer with `slot` so far. */
   readonly traffic: (slot: number) => number;
+  /** What the kernel believes that the path to a peer carries, in bytes; 0 for nothing. */
+  readonly hintMtu?: (peer: NodeId) => number;
   /** Called when what is known of the path to the peer with `slot` has changed. */
   readonly onPath: (slot: number, path: KnownPath) => void;
 }
@@ -233,6 +235,7 @@ export class Prober {
       overhead,
       firstSequence: below(2 ** 32),
       firstMs: nowMs + below(spreadMs),
+      hintMtu: () => this.#options.hintMtu?.(peer.peer) ?? 0,
     });
     const token = below(2 ** 32);
     const traffic = this.#options.traffic(peer.slot);

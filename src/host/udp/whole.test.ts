@@ -11,6 +11,7 @@ import { openSystemClock } from "../clock/system-clock.ts";
 import type { PacketMemory, SendBatch } from "../packet-ports.ts";
 import { POLLIN, PollSet } from "../sys/descriptor.ts";
 import { openEchoSocket } from "./echo-socket.ts";
+import { kernelPathMtu } from "./kernel-mtu.ts";
 import { UdpSocketPort } from "./udp-port.ts";
 import { openUdpSocket } from "./udp-socket.ts";
 
@@ -71,6 +72,17 @@ describe("UdpSocketPort.sendWhole", () => {
       expect(sizes).toEqual([fits, fits + 1]);
     });
   }
+});
+
+describe("kernelPathMtu", () => {
+  networkTest("the link's MTU, or the route's; no route is no answer", () => {
+    sh(`ip link set lo mtu ${MTU} up`);
+    expect(kernelPathMtu(ENDS[4].address)).toBe(MTU);
+    expect(kernelPathMtu(ENDS[6].address)).toBe(MTU);
+    sh("ip route add 192.0.2.0/24 dev lo mtu 1300");
+    expect(kernelPathMtu(parseAddress("192.0.2.7")!)).toBe(1300);
+    expect(kernelPathMtu(parseAddress("198.51.100.1")!)).toBeUndefined();
+  });
 });
 
 describe("openEchoSocket", () => {
