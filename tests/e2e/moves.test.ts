@@ -4,7 +4,7 @@
  * @module
  */
 import { describe, expect } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import {
   createToken,
@@ -74,6 +74,31 @@ describe("moves", () => {
       describe: "no complaint of the removed node",
     });
   });
+
+  labTest(
+    "a node that starts without its cluster has its subnet at once",
+    { hosts: 2 },
+    async (lab) => {
+      const [voter, standby] = [lab.host(0), lab.host(1)];
+      await formCluster(lab, [voter, standby]);
+      await mustPutConfig(voter, NETWORK_CONFIG);
+      const before = await standby.waitLease();
+      await waitFor(async () => (await statusOf(standby)).peers.length === 1, {
+        describe: "the voter as a peer",
+      });
+      await voter.agent.kill();
+      await standby.agent.kill();
+      rmSync(standby.subnetFile);
+      await standby.startHealthyAgent();
+      // Its own store may be old; that the cluster confirmed the lease a moment ago is not.
+      expect(await standby.waitLease()).toEqual(before);
+      const status = await statusOf(standby);
+      expect(status.cluster.quorum).toBeFalse();
+      expect(status.peers).toHaveLength(1);
+      const kept = readFileSync(join(standby.dataDir, "lease", status.cluster.id), "utf8");
+      expect(JSON.parse(kept).subnet).toBe(status.lease?.subnet);
+    },
+  );
 
   labTest("leave with a full disk: said, and the node goes on", { hosts: 1 }, async (lab) => {
     const host = lab.host(0);

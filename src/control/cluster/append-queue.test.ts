@@ -136,6 +136,40 @@ describe("AppendQueue", () => {
     expect(store.calls.at(-1)).toBe("append [2] 2/7/5");
   });
 
+  test("writes a commit index that nothing follows, once, and a moment later", async () => {
+    const { store, queue } = start();
+    queue.push(work({ entries: [entry(1)], hardState: hard(2, 7, 1) }));
+    queue.push(work({ hardState: hard(2, 7, 5) }));
+    queue.tick();
+    queue.push(work({ hardState: hard(2, 7, 6) }));
+    queue.tick(); // It moves: the next batch may carry it.
+    await settle();
+    expect(store.calls.length).toBe(1);
+    queue.tick();
+    queue.tick();
+    await settle();
+    expect(store.calls.slice(1)).toEqual(["append [] 2/7/6"]);
+  });
+
+  test("tells which commit index a restart would know", async () => {
+    const { store, queue } = start();
+    queue.push(work({ entries: [entry(1)], hardState: hard(2, 7, 1) }));
+    queue.push(work({ hardState: hard(2, 7, 5) }));
+    store.finish();
+    await settle();
+    expect(queue.durableCommit).toBe(1);
+    queue.pushCommit();
+    await settle();
+    expect(queue.durableCommit).toBe(1);
+    store.finish();
+    await settle();
+    expect(queue.durableCommit).toBe(5);
+    queue.pushCommit(); // Written already.
+    await settle();
+    expect(store.calls.length).toBe(2);
+    expect(queue.pendingCount).toBe(0);
+  });
+
   test("writes a new term or vote although there are no entries", async () => {
     const { store, queue } = start();
     queue.push(work({ hardState: hard(2, undefined, 1) }));

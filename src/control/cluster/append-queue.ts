@@ -3,8 +3,9 @@
  *
  * Batches are handed to the log store at once, without waiting for the one before: the store syncs
  * them together. Responses come back strictly in order. A batch that changes only the commit index
- * is not written: the commit may lag after a crash, and the next batch carries it. Whoever must
- * find it again after a crash asks for it (`pushCommit`).
+ * is not written: the commit may lag after a crash, and the next batch carries it. When none comes
+ * it is written after a while (`tick`), since a start without a quorum has what it knows to be
+ * committed and no more; whoever must find it again after a crash asks for it (`pushCommit`).
  *
  * A failed write is the end: what is on the disk is then unknown, nothing more is acknowledged.
  *
@@ -40,6 +41,7 @@ export class AppendQueue {
   #current: HardState | undefined;
   /** Committed entries that a restart would know to be committed. */
   #durableCommit: number;
+  #commitAtTick: number | undefined;
   /** Last index in the stored log once all batches handed in are written. */
   #lastIndex: number;
 
@@ -79,6 +81,13 @@ export class AppendQueue {
   /** Has the commit index written for its own sake, behind everything handed in so far. */
   pushCommit(): void {
     this.#push(NOTHING, true);
+  }
+
+  /** Called at intervals: writes a commit index that has not moved since the last call. */
+  tick(): void {
+    const commit = this.#current?.commit;
+    if (commit !== this.#written?.commit && commit === this.#commitAtTick) this.pushCommit();
+    this.#commitAtTick = commit;
   }
 
   /** Resolves when everything handed in so far is durable, or has failed. */

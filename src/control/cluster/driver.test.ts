@@ -314,6 +314,20 @@ describe("three voters", () => {
     expect(textAt(sim.driver(B), "/k")).toBe("1");
   });
 
+  test("one that starts alone has what was committed a moment before", async () => {
+    const sim = await startThree(24);
+    const [alone] = [A, B, C].filter((id) => id !== sim.leader()?.nodeId);
+    await sim.wait(sim.leader()!.execute(put("/k", "1")));
+    await sim.run(1_000);
+    const before = sim.nodes.get(alone!)!.store.appendCount;
+    await sim.run(10_000);
+    expect(sim.nodes.get(alone!)!.store.appendCount).toBe(before); // Once, and not for ever.
+    for (const id of [A, B, C]) sim.kill(id);
+    await sim.restart(alone!);
+    await sim.run(100);
+    expect(textAt(sim.driver(alone!), "/k")).toBe("1");
+  });
+
   test("a follower that was away long gets a snapshot, and keeps it over a restart", async () => {
     const sim = new SimCluster({ seed: 17, createMachine });
     sim.snapshotEntries = 20;

@@ -243,6 +243,7 @@ export class Driver implements PeerReceiver {
   /** Stops at once; what is under way on the disk is waited for. Open calls fail. */
   async stop(): Promise<void> {
     this.#halt();
+    this.#appends.pushCommit();
     await this.#appends.settled();
     await this.#snapshots.settled();
   }
@@ -310,6 +311,7 @@ export class Driver implements PeerReceiver {
   #tick(): void {
     const tickCount = this.#ticks.take(this.#options.clock.nowMs());
     this.#disk.tick(tickCount);
+    this.#appends.tick();
     // A node whose disk has stalled asks for no election: it could not serve after it.
     const isIdle = this.#disk.isStalled && !this.isLeader();
     for (let i = 0; i < tickCount && !isIdle; i++) this.#raft.tick();
