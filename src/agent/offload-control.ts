@@ -2,7 +2,8 @@
  * The agent's end of the offloads: which are used from the start, which have failed since, why, and
  * when a failed one is tried again.
  *
- *    asked of the kernel ─► tested on the loopback ─► used ──failed in use──► off ──after a while──► used
+ *    asked of the kernel ─► tested on the loopback ─► used ──failed in use──► off
+ *                                                     used ◄──after a while── off
  *
  * The packet loop notes a failure in shared memory and goes on without that offload at once. What
  * only the kernel can switch (super-packets out of the TUN, joining on receive) is switched here.

@@ -26,7 +26,7 @@ export const PROBE_TIMEOUT_MS = 1000;
 const GRACE_MIN_MS = 30;
 /** Every so many rounds the size that was found is tried again (RFC 8899 §4.3). */
 const CONFIRM_ROUNDS = 4;
-/** Looks for more than was found (RFC 8899 §5.1.1 says 600 s; what it costs here is a few probes). */
+/** Looks for more than was found (RFC 8899 §5.1.1 says 600 s; here it costs a few probes). */
 export const RAISE_IN_USE_MS = 60_000;
 export const RAISE_IDLE_MS = 600_000;
 /** Misses that prove that a size does not pass (RFC 8899 §5.1.2, MAX_PROBES), by loss. */
