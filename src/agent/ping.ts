@@ -16,6 +16,10 @@ import { openEchoSocket } from "../host/udp/echo-socket.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { PeerProber } from "./peer-prober.ts";
 
+/** Questions at once; the next ones follow a little later, so that none waits for the others. */
+const BURST_COUNT = 30;
+const BURST_INTERVAL_MS = 20;
+
 export interface PingSources {
   readonly dataPlane: DataPlane;
   /** Names of the members. */
@@ -46,8 +50,11 @@ export async function pingPeers(
     const detail = `${object}: ${peers.length} peers have that name; give one of their ids: ${ids}`;
     return err({ kind: "not_found", detail });
   }
-  if (delayMs > 0) await new Promise<void>((done) => void clock.after(delayMs, done));
-  const ask = (peer: UdpPeer) => pingPeer(sources, prober, peer, request);
+  const ask = async (peer: UdpPeer, position: number) => {
+    const waitMs = delayMs + Math.floor(position / BURST_COUNT) * BURST_INTERVAL_MS;
+    if (waitMs > 0) await new Promise<void>((done) => void clock.after(waitMs, done));
+    return await pingPeer(sources, prober, peer, request);
+  };
   return ok({ results: await Promise.all(peers.map(ask)) });
 }
 
