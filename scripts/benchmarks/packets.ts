@@ -1,5 +1,6 @@
 /**
- * Packets at speed: the wire itself, kernel VXLAN and the user-mode data plane, side by side.
+ * Packets at speed: the wire itself, kernel VXLAN and our data plane, side by side: as it is by
+ * default, in user mode alone, and sealed.
  *
  *     scripts/bench packets [--wire real|virtual|both] [--rounds 3] [--seconds 2] [--json FILE]
  *
@@ -12,6 +13,7 @@
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import type { PacketNodeConfig } from "../../tests/lab/packet-node.ts";
 import {
   openPacketPair,
   type PacketNode,
@@ -23,6 +25,8 @@ const UDP_PAYLOAD_SIZE = 64;
 const PING_COUNT = 100;
 const PING_INTERVAL_SECONDS = 0.01;
 const IDLE_SECONDS = 2;
+/** Until a node has taken another table. */
+const SWITCH_MS = 200;
 const IPERF_PORT = 5201;
 const VXLAN_PORT = 4789;
 const VXLAN_MTU = 1450;
@@ -32,12 +36,15 @@ interface Subject {
   readonly name: string;
   /** Address of the far side through it. */
   readonly target: (pair: PacketPair) => string;
+  /** Whether the nodes' fast path is open meanwhile; it makes no difference when absent. */
+  readonly fastPath?: boolean;
 }
 
 const SUBJECTS: readonly Subject[] = [
   { name: "veth itself", target: (pair) => pair.b.underlay },
   { name: "kernel VXLAN", target: () => "10.77.0.2" },
-  { name: "overlay, user mode", target: (pair) => pair.b.overlay },
+  { name: "overlay", target: (pair) => pair.b.overlay, fastPath: true },
+  { name: "overlay, user mode", target: (pair) => pair.b.overlay, fastPath: false },
   { name: "overlay, sealed", target: () => "10.89.2.0" },
 ];
 const BASELINE = "kernel VXLAN";
@@ -141,11 +148,16 @@ async function measureNode(pair: PacketPair, node: PacketNode, wire: string, sec
   } satisfies NodeFigures;
 }
 
+/** A node with a fast path, open or shut: peers that answer no probes are left to user mode. */
+function nodeConfig(pair: PacketPair, side: PacketPair["a"], isOpen = true): PacketNodeConfig {
+  return pair.config(side, { engine: "auto", silent: !isOpen });
+}
+
 async function measureWire(wire: PairOptions["wire"], rounds: number, seconds: number) {
   await using pair = await openPacketPair({ wire });
   await addVxlan(pair);
-  await pair.startNode(pair.a);
-  const node = await pair.startNode(pair.b);
+  const other = await pair.startNode(pair.a, nodeConfig(pair, pair.a));
+  const node = await pair.startNode(pair.b, nodeConfig(pair, pair.b));
   for (const side of [pair.a, pair.b]) await pair.startNode(side, pair.sealedConfig(side));
   const nodeFigures = await measureNode(pair, node, wire, seconds);
   const all = SUBJECTS.map(({ name }): Figures => {
@@ -154,6 +166,11 @@ async function measureWire(wire: PairOptions["wire"], rounds: number, seconds: n
   });
   for (let round = 0; round < rounds; round++) {
     for (const [position, subject] of SUBJECTS.entries()) {
+      if (subject.fastPath !== undefined) {
+        other.publish(nodeConfig(pair, pair.a, subject.fastPath));
+        node.publish(nodeConfig(pair, pair.b, subject.fastPath));
+        await Bun.sleep(SWITCH_MS);
+      }
       await measureRound(pair, all[position]!, subject, seconds);
     }
   }

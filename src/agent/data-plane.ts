@@ -17,7 +17,6 @@ import type { DesiredState } from "../dataplane/backends/desired-state.ts";
 import { overlayMtu } from "../dataplane/backends/overhead.ts";
 import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
 import { planUdp, type UdpPeer } from "../dataplane/backends/udp.ts";
-import { isPlainRow } from "../dataplane/fib/row.ts";
 import { writeFileAtomic } from "../host/files/atomic-file.ts";
 import type { Kernel } from "../host/kernel-ports.ts";
 import type { Clock, Random } from "../host/ports.ts";
@@ -137,9 +136,7 @@ export class DataPlane {
     if (seal !== undefined) this.#engine?.setSeal(seal.setting);
     // The engine first: it must know whatever the kernel leaves to it.
     this.#engine?.publish(desired.fib, assignment.self);
-    // What is sealed is for the engine alone.
-    const { local, rows } = desired.fib;
-    this.#fastPath?.publish({ local, rows: rows.filter(isPlainRow) });
+    this.#fastPath?.publish(desired.fib);
     this.#prober?.setOverlay(this.mtu, this.#sealOverhead);
     if (assignment.self !== undefined) this.#prober?.follow();
     this.#options.reconciler.setDesired(desired);

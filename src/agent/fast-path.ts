@@ -2,7 +2,7 @@
  * The fast path: lone packets carried by programs in the kernel, beside the packet loop.
  *
  * The same datagrams leave and arrive; see dataplane/bpf for what is taken and what is left to user
- * mode, and docs/decisions/011 for why. This keeps the kernel's tables equal to the forwarding
+ * mode, and docs/decisions/013 for why. This keeps the kernel's tables equal to the forwarding
  * table:
  *
  *   - a peer's packets are let through while its probes over the socket are answered. So where the
@@ -21,7 +21,7 @@ import type { LinkIndex, NodeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { OURS } from "../dataplane/backends/ownership.ts";
 import { diffRoutes, type KernelRoutes, planRoutes } from "../dataplane/bpf/routes.ts";
-import type { FibRow, FibTable } from "../dataplane/fib/row.ts";
+import { type FibRow, type FibTable, isPlainRow } from "../dataplane/fib/row.ts";
 import { countIpsecPolicies } from "../host/bpf/ipsec-policies.ts";
 import type { ActualLink, Kernel, KernelChange } from "../host/kernel-ports.ts";
 import type { Clock } from "../host/ports.ts";
@@ -221,9 +221,10 @@ export class FastPath {
   }
 
   /** Largest inner packet to the peer; 0 keeps its packets in user mode. */
-  #mtuOf({ peer, seals, refusesPlain }: FibRow): number {
-    if (seals === true || refusesPlain === true) return 0;
-    const way = this.#options.wayOf(peer);
+  #mtuOf(row: FibRow): number {
+    // What is sealed is for user mode alone.
+    if (!isPlainRow(row)) return 0;
+    const way = this.#options.wayOf(row.peer);
     if (way?.answeredAgoMs === undefined || (way.silentForMs ?? 0) > SILENT_MAX_MS) return 0;
     return Math.min(way.innerMtu, this.#options.overlayMtu());
   }
@@ -271,6 +272,15 @@ export class FastPath {
       if (wanted.has(link)) continue;
       tables.detachUnderlay(link);
       this.#attached.delete(link);
+    }
+    this.#tell();
+  }
+
+  #tell(): void {
+    const rows = this.#table?.rows ?? [];
+    if (rows.length > 0 && !rows.some(isPlainRow)) {
+      this.#state = { kind: "off", reason: "all packets are sealed, which user mode does" };
+      return;
     }
     if (this.#state.kind === "off") {
       this.#options.log.info("fast path on: the kernel carries lone packets");
