@@ -14,6 +14,7 @@ import type { Clock, LogStore, Random, SnapshotStaging } from "../../host/ports.
 import type { Command, KvReader, StateMachine } from "../kv/types.ts";
 import { CaKey } from "./ca-key.ts";
 import { parseCertificate, pinOf } from "./certificate.ts";
+import { otherVoters } from "./conf-state.ts";
 import { handOver, leaveCluster } from "./departure.ts";
 import { Doorkeeper } from "./doorkeeper.ts";
 import { Driver } from "./driver.ts";
@@ -142,6 +143,7 @@ class RunningCluster implements Cluster {
       ...{ nodeId, cluster, keys, clock, random, log, counters },
       addressOf: (node) => this.#directory.addressOf(node),
       standing: (node) => this.#directory.standing(node),
+      keptOpen: () => otherVoters(confState, nodeId),
     });
     this.#driver = new Driver({
       ...{ nodeId, cluster, recovered, machine, clock, random, log },

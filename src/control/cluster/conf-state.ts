@@ -27,3 +27,8 @@ export function isJoint(state: ConfState): boolean {
 export function isOnlyVoter(state: ConfState, id: NodeId): boolean {
   return !isJoint(state) && state.voters.length === 1 && state.voters[0] === id;
 }
+
+/** With whom voter `node` holds elections; nobody for a node that does not vote. */
+export function otherVoters(state: ConfState, node: NodeId): readonly NodeId[] {
+  return state.voters.includes(node) ? state.voters.filter((id) => id !== node) : [];
+}

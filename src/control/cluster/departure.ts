@@ -48,10 +48,16 @@ export async function leaveCluster(
 
 /**
  * Hands leadership over when this node leads and another voter lives; in bounded time. Tries more
- * than once: a target that has yet to apply a membership change refuses to be elected.
+ * than once: a target that has yet to apply a membership change refuses to be elected. Done when
+ * the new leader has committed something: until then it may need this node's disk for that.
  */
 export async function handOver(driver: Driver, clock: Clock): Promise<void> {
-  const isDone = () => !driver.isLeader();
+  if (!driver.isLeader()) return;
+  const { commit } = driver.status();
+  const isDone = () => {
+    const { leader } = driver.role;
+    return leader !== undefined && leader !== driver.nodeId && driver.status().commit > commit;
+  };
   const deadlineMs = clock.nowMs() + HAND_OVER_TIMEOUT_MS;
   for (let attempt = 0; !isDone() && clock.nowMs() < deadlineMs; attempt++) {
     const { progress } = driver.status();

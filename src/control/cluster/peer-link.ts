@@ -4,7 +4,7 @@
  *     idle --send--> connecting --handshake, right node--> open
  *     connecting, open --error, closed, silent--> waiting --back-off over--> idle
  *
- * Opened by the first frame, kept while it is used. While it is down, frames are dropped and the
+ * Opened by the first frame or ahead of it, kept while it is used. While it is down, frames are dropped and the
  * owner is told: the core sends again what matters. Frames of one turn leave in one write: a TLS
  * record costs more than the bytes in it.
  *
@@ -101,6 +101,11 @@ export class PeerLink {
       soon(this.#options.clock, () => this.#flush());
     }
     return true;
+  }
+
+  /** Connects when it is not connected and no back-off is under way. */
+  open(): void {
+    if (this.#state.kind === "idle") this.send(this.#options.ping());
   }
 
   /** The peer gave a sign of life, on this or any other connection. */

@@ -75,6 +75,7 @@ class End implements PeerReceiver {
     [B, "member"],
   ]);
   isExpelled = false;
+  keptOpen: readonly NodeId[] = [];
   listener!: Listener;
   reply: (method: CallMethod) => Promise<CallAnswer> = () => Promise.resolve(ok({ hello: 1 }));
 
@@ -90,6 +91,7 @@ class End implements PeerReceiver {
       counters: this.counters,
       addressOf: (node) => this.addresses.get(node),
       standing: (node) => this.standings.get(node) ?? "unknown",
+      keptOpen: () => this.keptOpen,
     });
     this.transport.attach(this);
   }
@@ -334,6 +336,27 @@ describe("messages", () => {
       a.transport.send(heartbeat(A, B, 2));
       return moved.messages.length > 0;
     });
+  });
+
+  test("find a connection that was opened ahead of them, again after it broke", async () => {
+    const [a, b] = await startPair();
+    a.keptOpen = [B];
+    // A pong: nobody has sent anything.
+    await until(() => a.counters.receivedFrames > 0);
+    expect(b.messages).toEqual([]);
+    const { port } = b.listener;
+    const heardCount = a.counters.receivedFrames;
+    b.transport.close();
+    await b.listener.close();
+    await until(() => a.unreachables.length > 0);
+    const again = new End(B);
+    cleanups.push(() => {
+      again.transport.close();
+      void again.listener.close();
+    });
+    await again.listen(port);
+    await until(() => a.counters.receivedFrames > heardCount);
+    expect(again.messages).toEqual([]);
   });
 
   test("a path that swallows everything is given up within seconds, then found again", async () => {

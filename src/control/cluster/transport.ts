@@ -35,6 +35,11 @@ export interface PeerTransportOptions {
   readonly counters: PeerCounters;
   readonly addressOf: (node: NodeId) => HostPort | undefined;
   readonly standing: (node: NodeId) => Standing;
+  /**
+   * Whom connections are kept open to before there is anything to say: an election must not wait
+   * for handshakes.
+   */
+  readonly keptOpen: () => readonly NodeId[];
 }
 
 interface PendingCall {
@@ -242,6 +247,7 @@ export class PeerTransport implements Transport {
   #check(): void {
     const nowMs = this.#options.clock.nowMs();
     this.#intake.check(nowMs);
+    for (const node of this.#options.keptOpen()) this.#peer(node).main.open();
     for (const peer of this.#peers.values()) {
       peer.main.check(nowMs);
       peer.bulk.check(nowMs);
