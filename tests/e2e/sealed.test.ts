@@ -93,7 +93,7 @@ describe("sealed packets", () => {
     { hosts: 3, timeoutMs: 120_000 },
     async (lab) => {
       await formCluster(lab);
-      await mustPutConfig(lab.host(0), SEALED_CONFIG);
+      await lab.host(0).mustCli(["config", "set", JSON.stringify(SEALED_CONFIG)]);
       const containers = await addContainers(lab);
       const [a, b, c] = [containers[0]!, containers[1]!, containers[2]!];
       for (const [source, target] of [

@@ -249,7 +249,35 @@ describe("hostile sealed datagrams", () => {
     }
     expect(b.total(TOTAL.RX_PACKETS)).toBe(originals.size);
     const dropped = Object.values(b.drops()).reduce((sum, count) => sum + count, 0);
+    // What opening has no business with is as it was: the TUN's region and the header copies.
+    const { bytes } = b.arena.memory;
+    expect(bytes.subarray(0, b.arena.receive.offset[0]!).every((byte) => byte === 0)).toBe(true);
     // A datagram of no bytes at all is counted when it comes, not when it is cut to that.
     expect(dropped + originals.size).toBe(sentCount);
+  });
+
+  test("frames out of the TUN, mutated: whatever leaves is sealed, in its place, and opens", () => {
+    const { wire, a, b } = openSealedPair();
+    const next = random(7);
+    for (let round = 0; round < 60; round++) {
+      for (let i = 0; i < 30; i++) {
+        const protocol = next(2) === 0 ? "tcp" : "udp";
+        const packet = buildPacket({ ...A, protocol, payload: patternBytes(next(3000)) });
+        for (let k = next(3); k > 0; k--) packet[next(Math.min(60, packet.length))] = next(256);
+        const frame = next(2) === 0 ? offloadFrame(packet, 1 + next(1400)) : plainFrame(packet);
+        for (let k = next(2); k > 0; k--) frame[next(10)] = next(256);
+        a.tun.waiting.push(next(8) === 0 ? frame.slice(0, next(frame.length)) : frame);
+      }
+      a.settle();
+      for (const { bytes } of wire.sent.splice(0)) expect(bytes[0]).toBe(0x11);
+      b.settle();
+    }
+    expect(a.total(TOTAL.TX_PACKETS)).toBeGreaterThan(1000);
+    const { bytes } = a.arena.memory;
+    expect(bytes.subarray(a.arena.sealEnd).every((byte) => byte === 0)).toBe(true);
+    const received = bytes.subarray(a.arena.receive.offset[0]!, a.arena.virtioAt);
+    expect(received.every((byte) => byte === 0)).toBe(true);
+    const refused = Object.keys(b.drops()).filter((name) => name.includes("seal"));
+    expect(refused).toEqual([]);
   });
 });
