@@ -20,7 +20,7 @@ const THREE = { hosts: 3, docker: false, timeoutMs: 240_000 } as const;
 const WRITE_COUNT = 60;
 const KEY_COUNT = 7;
 const VALUE_SIZE_MAX_BYTES = 3_000;
-const FLIPS_PER_FILE = 8;
+const FLIPS_PER_FILE = 6;
 /** What a batch that was under way when the node was killed may take at most. */
 const TAIL_BYTES = 8_192;
 /** The seal that a log ends with when its node was told to end: it holds nothing. */
