@@ -22,6 +22,9 @@ const CABLE_KIND = "veth";
 /** Without it, even a virtual cable gets packets that are cut to its MTU. */
 const WHOLE_FEATURE = "tx-udp_tnl-segmentation";
 
+/** Some 15 ms of asking the kernel, once a second: thousands of peers must not stop the agent. */
+const LOOKUP_COUNT_MAX = 500;
+
 /** An Ethernet link. */
 export interface FastWay extends KernelWay {
   readonly link: LinkIndex;
@@ -29,25 +32,59 @@ export interface FastWay extends KernelWay {
 
 export interface WaysInput {
   readonly kernel: Pick<Kernel, "wayTo">;
+  /** Those that ways are wanted for; the others are forgotten. */
   readonly endpoints: ReadonlySet<IpAddress>;
   readonly links: readonly ActualLink[];
 }
 
-/** The way to each endpoint that the fast path can take; the others are not in it. */
-export function findWays({ kernel, endpoints, links }: WaysInput): Map<IpAddress, FastWay> {
-  const byIndex = new Map(links.map((link) => [link.index, link]));
-  const known = new Map<LinkIndex, FastWay | undefined>();
-  const ways = new Map<IpAddress, FastWay>();
-  for (const endpoint of endpoints) {
-    if (addressFamily(endpoint) !== 4) continue;
-    const index = kernel.wayTo(endpoint)?.link;
-    const link = index === undefined ? undefined : byIndex.get(index);
-    if (link === undefined) continue;
-    if (!known.has(link.index)) known.set(link.index, wayOver(link));
-    const way = known.get(link.index);
-    if (way !== undefined) ways.set(endpoint, way);
+/** The ways to endpoints, looked up a slice at a time. An endpoint without one is user mode's. */
+export class WayTable {
+  readonly #ways = new Map<IpAddress, FastWay>();
+  readonly #fresh = new Set<IpAddress>();
+
+  get(endpoint: IpAddress): FastWay | undefined {
+    return this.#ways.get(endpoint);
   }
-  return ways;
+
+  /** Every link that some way takes. */
+  get links(): ReadonlySet<LinkIndex> {
+    return new Set([...this.#ways.values()].map((way) => way.link));
+  }
+
+  /** Has every way looked up again; what was known stays until then. */
+  expire(): void {
+    this.#fresh.clear();
+  }
+
+  /** Looks up what is new or expired, LOOKUP_COUNT_MAX at most. Whether any way has changed. */
+  follow({ kernel, endpoints, links }: WaysInput): boolean {
+    let isChanged = false;
+    for (const endpoint of this.#fresh) if (!endpoints.has(endpoint)) this.#fresh.delete(endpoint);
+    for (const endpoint of this.#ways.keys()) {
+      if (endpoints.has(endpoint)) continue;
+      this.#ways.delete(endpoint);
+      isChanged = true;
+    }
+    const byIndex = new Map(links.map((link) => [link.index, link]));
+    const known = new Map<LinkIndex, FastWay | undefined>();
+    const stale = [...endpoints].filter((endpoint) => !this.#fresh.has(endpoint));
+    for (const endpoint of stale.slice(0, LOOKUP_COUNT_MAX)) {
+      const index = addressFamily(endpoint) === 4 ? kernel.wayTo(endpoint)?.link : undefined;
+      const link = index === undefined ? undefined : byIndex.get(index);
+      if (link !== undefined && !known.has(link.index)) known.set(link.index, wayOver(link));
+      const way = link === undefined ? undefined : known.get(link.index);
+      if (this.#put(endpoint, way)) isChanged = true;
+      this.#fresh.add(endpoint);
+    }
+    return isChanged;
+  }
+
+  #put(endpoint: IpAddress, way: FastWay | undefined): boolean {
+    const before = this.#ways.get(endpoint);
+    if (way === undefined) return this.#ways.delete(endpoint);
+    this.#ways.set(endpoint, way);
+    return before?.link !== way.link || before.whole !== way.whole;
+  }
 }
 
 function wayOver(link: ActualLink): FastWay | undefined {

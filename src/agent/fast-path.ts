@@ -27,7 +27,7 @@ import type { ActualLink, Kernel, KernelChange } from "../host/kernel-ports.ts";
 import type { Clock } from "../host/ports.ts";
 import { monotonicNs } from "../host/sys/monotonic.ts";
 import type { KernelCounters } from "./fast-path-counters.ts";
-import { type FastWay, findWays } from "./fast-path-ways.ts";
+import { WayTable } from "./fast-path-ways.ts";
 import { detachEverywhere, type KernelPeerCounters, KernelTables } from "./kernel-tables.ts";
 
 /** How often the deadline moves, and what is known of peers is looked at. */
@@ -71,6 +71,12 @@ export type FastPathState =
   | { readonly kind: "on" }
   | { readonly kind: "off"; readonly reason: string };
 
+/** A table, and the largest inner packet for each of its rows; 0 is for user mode. */
+interface OpenTable {
+  readonly table: FibTable;
+  readonly mtus: ReadonlyMap<FibRow, number>;
+}
+
 /** The fast path of one packet engine. */
 export class FastPath {
   readonly #options: FastPathOptions;
@@ -83,7 +89,7 @@ export class FastPath {
   #state: FastPathState = { kind: "off", reason: "it is being started" };
   #table: FibTable | undefined;
   #routes: KernelRoutes = new Map();
-  #ways: ReadonlyMap<IpAddress, FastWay> = new Map();
+  readonly #ways = new WayTable();
   #gates = "";
   #links: readonly ActualLink[] = [];
   #attached = new Set<LinkIndex>();
@@ -179,17 +185,21 @@ export class FastPath {
     if (table === undefined) return;
     const { kernel, address } = this.#options;
     if (addressFamily(address) !== 4) throw this.#unfit("the underlay is IPv6");
-    if (this.#areWaysStale) this.#links = listLinks(kernel);
+    const areWaysStale = this.#areWaysStale;
+    if (areWaysStale) this.#expireWays(kernel);
     const tables = this.#open();
     tables.setDeadline(monotonicNs() + BigInt(DEADLINE_MS) * NS_PER_MS);
-    if (this.#areWaysStale) this.#findWays(table);
-    const gates = table.rows.map((row) => this.#mtuOf(row)).join(" ");
-    if (this.#isTableNew || gates !== this.#gates) {
+    const mtus = new Map(table.rows.map((row) => [row, this.#mtuOf(row)]));
+    const open = table.rows.filter((row) => mtus.get(row) !== 0);
+    const endpoints = new Set(open.map((row) => row.endpoint.address));
+    const haveChanged = this.#ways.follow({ kernel, endpoints, links: this.#links });
+    const gates = [...mtus.values()].join(" ");
+    if (haveChanged || this.#isTableNew || gates !== this.#gates) {
       this.#gates = gates;
       this.#isTableNew = false;
-      this.#apply(tables, table);
+      this.#apply(tables, { table, mtus });
     }
-    this.#attach(tables);
+    this.#attach(tables, areWaysStale);
   }
 
   /** Maps and programs, bound to the overlay link as it is now. */
@@ -210,14 +220,14 @@ export class FastPath {
     return this.#tables;
   }
 
-  #findWays(table: FibTable): void {
-    const endpoints = new Set(table.rows.map((row) => row.endpoint.address));
+  /** Everything that may have changed outside is looked at again. */
+  #expireWays(kernel: Kernel): void {
     // Programs at the links are before and behind IPsec: what it should seal would leave open.
     if (countIpsecPolicies() > 0) throw this.#unfit("this machine has IPsec policies");
-    this.#ways = findWays({ kernel: this.#options.kernel, endpoints, links: this.#links });
+    this.#links = listLinks(kernel);
+    this.#ways.expire();
     this.#areWaysStale = false;
     this.#waysTurn = this.#turn;
-    this.#isTableNew = true;
   }
 
   /** Largest inner packet to the peer; 0 keeps its packets in user mode. */
@@ -229,24 +239,25 @@ export class FastPath {
     return Math.min(way.innerMtu, this.#options.overlayMtu());
   }
 
-  #apply(tables: KernelTables, table: FibTable): void {
-    const peers = new Set(table.rows.map((row) => row.peer));
-    for (const peer of peers) {
-      if (this.#slots.has(peer)) continue;
+  #apply(tables: KernelTables, { table, mtus }: OpenTable): void {
+    for (const row of table.rows) {
+      if (mtus.get(row) === 0 || this.#slots.has(row.peer)) continue;
       tables.addPeer(this.#slotCount);
-      this.#slots.set(peer, this.#slotCount++);
+      this.#slots.set(row.peer, this.#slotCount++);
     }
+    const mtuOf = (row: FibRow) => mtus.get(row) ?? 0;
     const routes = planRoutes(table, {
-      mtuOf: (row) => this.#mtuOf(row),
+      mtuOf,
       overlayMtu: this.#options.overlayMtu(),
       wayTo: (endpoint) => this.#ways.get(endpoint),
       slotOf: (peer) => this.#slots.get(peer) ?? 0,
-      isPlain: (row) => this.#mtuOf(row) > 0,
+      isPlain: (row) => mtuOf(row) > 0,
     });
     const { set, gone } = diffRoutes(this.#routes, routes);
     for (const route of set) tables.setRoute(route);
     for (const key of gone) tables.deleteRoute(key);
     this.#routes = routes;
+    const peers = new Set(table.rows.map((row) => row.peer));
     for (const [peer, slot] of this.#slots) {
       if (peers.has(peer)) continue;
       tables.deletePeer(slot);
@@ -256,9 +267,8 @@ export class FastPath {
   }
 
   /** The programs where packets come and go; receiving first, so that both ends can answer. */
-  #attach(tables: KernelTables): void {
-    const wanted = new Set([...this.#ways.values()].map((way) => way.link));
-    const isCheckDue = this.#waysTurn === this.#turn;
+  #attach(tables: KernelTables, isCheckDue: boolean): void {
+    const wanted = this.#ways.links;
     for (const link of wanted) {
       if (this.#attached.has(link) && (!isCheckDue || tables.isAttached(link))) continue;
       tables.attachUnderlay(link);
