@@ -15,7 +15,7 @@ export interface OwnCluster {
   readonly store: Pick<KvReader, "list">;
 }
 
-/** Why this node does not join another cluster of its own accord; undefined when it loses nothing. */
+/** Why this node does not join another cluster unasked; undefined when it loses nothing. */
 export function joinRefusal({ otherCount, network, store }: OwnCluster): string | undefined {
   const has = [
     counted(otherCount, "other member"),
