@@ -63,7 +63,7 @@ export const FAKE_STATUS: StatusView = {
       mtu: 1472,
       pathMtu: 1500,
       pathMtuBack: 1500,
-      answeredAgoSeconds: 0.4,
+      lastSeenSeconds: 0.4,
       inUse: true,
       rxBytes: 123_456_789,
       txBytes: 2048,

@@ -137,7 +137,8 @@ export interface PeerPathView {
   /** Largest outer packet there, and back as the peer says, in bytes. */
   readonly pathMtu: number | null;
   readonly pathMtuBack: number | null;
-  readonly answeredAgoSeconds: number | null;
+  /** Since a packet or an answer came from the peer. */
+  readonly lastSeenSeconds: number | null;
   /** Whether packets went to or came from the peer lately. */
   readonly inUse: boolean;
 }

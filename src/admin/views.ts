@@ -106,7 +106,7 @@ export const StatusSchema: Schema<StatusView> = v.looseObject({
       mtu: measured,
       pathMtu: measured,
       pathMtuBack: measured,
-      answeredAgoSeconds: measured,
+      lastSeenSeconds: measured,
       inUse: v.optional(v.boolean(), false),
       rxBytes: v.number(),
       txBytes: v.number(),

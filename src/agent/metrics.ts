@@ -80,9 +80,9 @@ function packetMetrics({ dataPlane }: StatusSources): Metric[] {
   };
   perPeer("peer_tx_bytes_total", "Inner bytes sent to a peer", (peer) => peer.txBytes);
   perPeer("peer_rx_bytes_total", "Inner bytes received from a peer", (peer) => peer.rxBytes);
-  const paths = peers.flatMap(({ peer: node }) => {
+  const paths = peers.flatMap(({ peer: node, lastSeenAgoMs }) => {
     const path = dataPlane.prober?.path(node);
-    return path === undefined ? [] : [{ node, path }];
+    return path === undefined ? [] : [{ node, path, packetAgoMs: lastSeenAgoMs }];
   });
   metrics.push(...pathMetrics(paths));
   return metrics;

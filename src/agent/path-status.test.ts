@@ -70,7 +70,7 @@ describe("silentPeerWarnings", () => {
 
 describe("pathView", () => {
   test("figures, rounded", () => {
-    expect(pathView(GOOD)).toEqual({
+    expect(pathView(GOOD, 90_000)).toEqual({
       rttMs: 0.123,
       rttMinMs: 0.1,
       rttLastMs: 0.2,
@@ -78,15 +78,24 @@ describe("pathView", () => {
       mtu: 1472,
       pathMtu: 1500,
       pathMtuBack: 1400,
-      answeredAgoSeconds: 0.4,
+      lastSeenSeconds: 0.4,
       inUse: true,
     });
   });
 
   test("nobody watches, or nothing was found: null, not a guess", () => {
-    expect(pathView(undefined)).toMatchObject({ rttMs: null, lossPercent: null, mtu: null });
+    expect(pathView(GOOD, 100).lastSeenSeconds).toBe(0.1);
+    expect(pathView(undefined, undefined)).toMatchObject({
+      rttMs: null,
+      lossPercent: null,
+      mtu: null,
+    });
     const deaf = { ...GOOD, pathMtu: undefined, isDeaf: true, lossPercent: 100 };
-    expect(pathView(deaf)).toMatchObject({ lossPercent: null, mtu: null, pathMtu: null });
+    expect(pathView(deaf, undefined)).toMatchObject({
+      lossPercent: null,
+      mtu: null,
+      pathMtu: null,
+    });
   });
 });
 
@@ -94,8 +103,8 @@ test("pathMetrics: what is not known has no sample", () => {
   const node = decodeNodeId(11);
   const unknown = { ...GOOD, rttMs: undefined, pathMtu: undefined };
   const metrics = pathMetrics([
-    { node, path: GOOD },
-    { node, path: unknown },
+    { node, path: GOOD, packetAgoMs: undefined },
+    { node, path: unknown, packetAgoMs: 7000 },
   ]);
   const count = (name: string) => metrics.find((metric) => metric.name === name)?.samples.length;
   expect([count("peer_rtt_seconds"), count("peer_path_mtu_bytes")]).toEqual([1, 1]);

@@ -15,8 +15,14 @@ const SILENT_WARNING_COUNT_MAX = 5;
 
 const MS_PER_SECOND = 1000;
 
-/** Figures of one path; all null while nobody watches it. */
-export function pathView(path: PathReport | undefined): PeerPathView {
+/**
+ * Figures of one path; all null while nobody watches it. `packetAgoMs` is the time since the last
+ * packet from the peer, undefined for none.
+ */
+export function pathView(
+  path: PathReport | undefined,
+  packetAgoMs: number | undefined,
+): PeerPathView {
   return {
     rttMs: rounded(path?.rttMs),
     rttMinMs: rounded(path?.rttMinMs),
@@ -25,9 +31,14 @@ export function pathView(path: PathReport | undefined): PeerPathView {
     mtu: path?.pathMtu === undefined ? null : path.innerMtu,
     pathMtu: path?.pathMtu ?? null,
     pathMtuBack: path?.pathMtuBack ?? null,
-    answeredAgoSeconds: seconds(path?.answeredAgoMs),
+    lastSeenSeconds: seconds(lastSeenMs(path, packetAgoMs)),
     inUse: path?.isInUse ?? false,
   };
+}
+
+function lastSeenMs(path: PathReport | undefined, packetAgoMs: number | undefined) {
+  const signs = [path?.answeredAgoMs, packetAgoMs].filter((ms) => ms !== undefined);
+  return signs.length === 0 ? undefined : Math.min(...signs);
 }
 
 /** One peer, with what tells why it may be silent. */
@@ -80,15 +91,20 @@ function likelyCause({ live, endpoint, name }: WatchedPeer): string {
 
 /** Gauges of each path. */
 export function pathMetrics(
-  paths: readonly { readonly node: NodeId; readonly path: PathReport }[],
+  paths: readonly {
+    readonly node: NodeId;
+    readonly path: PathReport;
+    /** Since the last packet from the peer. */
+    readonly packetAgoMs: number | undefined;
+  }[],
 ): Metric[] {
   const gauge = (
     name: string,
     help: string,
-    read: (path: PathReport) => number | undefined,
+    read: (path: PathReport, packetAgoMs: number | undefined) => number | undefined,
   ): Metric => {
-    const samples: MetricSample[] = paths.flatMap(({ node, path }) => {
-      const value = read(path);
+    const samples: MetricSample[] = paths.flatMap(({ node, path, packetAgoMs }) => {
+      const value = read(path, packetAgoMs);
       return value === undefined ? [] : [{ labels: { peer: formatNodeId(node) }, value }];
     });
     return { name, kind: "gauge", help, samples };
@@ -102,8 +118,8 @@ export function pathMetrics(
     gauge("peer_path_mtu_bytes", "Largest outer packet on the way to a peer", (path) =>
       path.pathMtu === undefined ? undefined : path.pathMtu,
     ),
-    gauge("peer_answer_age_seconds", "Time since a peer last answered a probe", (path) =>
-      inSeconds(path.answeredAgoMs),
+    gauge("peer_last_seen_seconds", "Time since a packet or an answer came from a peer", (...all) =>
+      inSeconds(lastSeenMs(...all)),
     ),
     gauge(
       "peer_black_holes",

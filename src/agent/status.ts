@@ -126,7 +126,7 @@ function peerViews(
       subnet: peer.subnet,
       endpoint: `${peer.publicAddress}:${assigned.port}`,
       path: "udp",
-      ...pathView(dataPlane.prober?.path(peer.node)),
+      ...pathView(dataPlane.prober?.path(peer.node), counters.get(peer.node)?.lastSeenAgoMs),
       rxBytes: counters.get(peer.node)?.rxBytes ?? 0,
       txBytes: counters.get(peer.node)?.txBytes ?? 0,
     }));
