@@ -4,9 +4,9 @@
  *     idle --send--> connecting --handshake, right node--> open
  *     connecting, open --error, closed, silent--> waiting --back-off over--> idle
  *
- * Opened by the first frame or ahead of it, kept while it is used. While it is down, frames are dropped and the
- * owner is told: the core sends again what matters. Frames of one turn leave in one write: a TLS
- * record costs more than the bytes in it.
+ * Opened by the first frame or ahead of it, kept while it is used. While it is down, frames are
+ * dropped and the owner is told: the core sends again what matters. Frames of one turn leave in one
+ * write: a TLS record costs more than the bytes in it.
  *
  * @module
  */
