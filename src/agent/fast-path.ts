@@ -20,7 +20,7 @@ import { HostError } from "../base/host-error.ts";
 import type { LinkIndex, NodeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { OURS } from "../dataplane/backends/ownership.ts";
-import { diffRoutes, type KernelRoutes, planRoutes } from "../dataplane/bpf/routes.ts";
+import { diffRoutes, KernelRoutes, planRoutes } from "../dataplane/bpf/routes.ts";
 import { type FibRow, type FibTable, isPlainRow } from "../dataplane/fib/row.ts";
 import { countIpsecPolicies } from "../host/bpf/ipsec-policies.ts";
 import type { ActualLink, Kernel, KernelChange } from "../host/kernel-ports.ts";
@@ -88,7 +88,7 @@ export class FastPath {
   #tables: KernelTables | undefined;
   #state: FastPathState = { kind: "off", reason: "it is being started" };
   #table: FibTable | undefined;
-  #routes: KernelRoutes = new Map();
+  #routes = new KernelRoutes();
   readonly #ways = new WayTable();
   #gates = "";
   #links: readonly ActualLink[] = [];
@@ -214,7 +214,7 @@ export class FastPath {
     this.#overlayIndex = index;
     this.#attached = new Set();
     this.#isOverlayAttached = false;
-    this.#routes = new Map();
+    this.#routes = new KernelRoutes();
     this.#slots.clear();
     this.#isTableNew = true;
     return this.#tables;

@@ -58,7 +58,9 @@ export class KernelPrograms implements Disposable {
 
   /** Puts the routes of `table` in place. */
   publish(table: FibTable, input: RoutePlanInput): void {
-    for (const { key, value } of planRoutes(table, input).values()) {
+    const routes = planRoutes(table, input);
+    for (const prefix of routes.prefixes()) {
+      const { key, value } = routes.get(prefix)!;
       this.map("routes").set(key, value);
     }
     for (const { peer } of table.rows) {

@@ -8,7 +8,6 @@
  * @module
  */
 import {
-  addressBytes,
   addressFamily,
   addressToU32,
   type IpAddress,
@@ -47,21 +46,63 @@ export interface KernelRoute {
   readonly value: Uint8Array;
 }
 
-/** Elements by their prefix. */
-export type KernelRoutes = ReadonlyMap<Prefix, KernelRoute>;
+/**
+ * Elements by their prefix, all bytes in one array: two small arrays for each of ten thousand
+ * leases would take tens of megabytes.
+ */
+export class KernelRoutes {
+  readonly #positions = new Map<Prefix, number>();
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+
+  /** `countMax`: prefixes that may be added. */
+  constructor(countMax = 0) {
+    this.#bytes = new Uint8Array(countMax * ELEMENT_SIZE);
+    this.#view = new DataView(this.#bytes.buffer);
+  }
+
+  /** The element of `prefix`, made of zeros when it is new; views of memory of this. */
+  make(prefix: Prefix): KernelRoute {
+    const known = this.get(prefix);
+    if (known !== undefined) {
+      known.value.fill(0);
+      return known;
+    }
+    const at = this.#positions.size * ELEMENT_SIZE;
+    this.#view.setUint32(at, prefixLength(prefix), true);
+    this.#view.setUint32(at + 4, addressToU32(prefixAddress(prefix)));
+    this.#positions.set(prefix, at);
+    return this.#at(at);
+  }
+
+  get(prefix: Prefix): KernelRoute | undefined {
+    const at = this.#positions.get(prefix);
+    return at === undefined ? undefined : this.#at(at);
+  }
+
+  prefixes(): IterableIterator<Prefix> {
+    return this.#positions.keys();
+  }
+
+  #at(at: number): KernelRoute {
+    const valueAt = at + ROUTE_KEY_SIZE;
+    return {
+      key: this.#bytes.subarray(at, valueAt),
+      value: this.#bytes.subarray(valueAt, at + ELEMENT_SIZE),
+    };
+  }
+}
+
+const ELEMENT_SIZE = ROUTE_KEY_SIZE + ROUTE.SIZE;
 
 /** The elements for `table`. Rows of IPv6 prefixes have none. */
 export function planRoutes(table: FibTable, input: RoutePlanInput): KernelRoutes {
-  const routes = new Map<Prefix, KernelRoute>();
+  const routes = new KernelRoutes(table.rows.length + table.local.length);
   for (const row of table.rows) {
-    if (addressFamily(row.prefix) !== 4) continue;
-    routes.set(row.prefix, { key: encodeKey(row.prefix), value: encodePeer(row, input) });
+    if (addressFamily(row.prefix) === 4) writePeer(routes.make(row.prefix).value, row, input);
   }
   for (const prefix of table.local) {
-    if (addressFamily(prefix) !== 4) continue;
-    const value = new Uint8Array(ROUTE.SIZE);
-    value[ROUTE.FLAGS] = ROUTE_LOCAL;
-    routes.set(prefix, { key: encodeKey(prefix), value });
+    if (addressFamily(prefix) === 4) routes.make(prefix).value[ROUTE.FLAGS] = ROUTE_LOCAL;
   }
   return routes;
 }
@@ -72,38 +113,33 @@ export function diffRoutes(
   after: KernelRoutes,
 ): { readonly set: readonly KernelRoute[]; readonly gone: readonly Uint8Array[] } {
   const set: KernelRoute[] = [];
-  for (const [prefix, route] of after) {
+  for (const prefix of after.prefixes()) {
+    const route = after.get(prefix)!;
     const known = before.get(prefix);
     if (known === undefined || !equalBytes(known.value, route.value)) set.push(route);
   }
-  const gone = [...before].filter(([prefix]) => !after.has(prefix)).map(([, { key }]) => key);
+  const gone: Uint8Array[] = [];
+  for (const prefix of before.prefixes()) {
+    if (after.get(prefix) === undefined) gone.push(before.get(prefix)!.key);
+  }
   return { set, gone };
 }
 
-function encodeKey(prefix: Prefix): Uint8Array {
-  const key = new Uint8Array(ROUTE_KEY_SIZE);
-  const view = new DataView(key.buffer);
-  view.setUint32(0, prefixLength(prefix), true);
-  view.setUint32(4, addressToU32(prefixAddress(prefix)));
-  return key;
-}
-
-function encodePeer(row: FibRow, input: RoutePlanInput): Uint8Array {
-  const value = new Uint8Array(ROUTE.SIZE);
+/** Writes the route to `row` over the zeros in `value`, which are what grants nothing. */
+function writePeer(value: Uint8Array, row: FibRow, input: RoutePlanInput): void {
   const { address, port } = row.endpoint;
-  if (addressFamily(address) !== 4 || !input.isPlain(row)) return value;
+  if (addressFamily(address) !== 4 || !input.isPlain(row)) return;
   const way = input.wayTo(address);
-  if (way === undefined) return value;
-  const view = new DataView(value.buffer);
-  value.set(addressBytes(address), ROUTE.ADDRESS);
-  view.setUint16(ROUTE.PORT, port);
+  if (way === undefined) return;
+  const view = new DataView(value.buffer, value.byteOffset, value.length);
   const mtu = input.mtuOf(row);
   const isWhole = way.whole && mtu >= input.overlayMtu;
+  view.setUint32(ROUTE.ADDRESS, addressToU32(address));
+  view.setUint16(ROUTE.PORT, port);
   view.setUint16(ROUTE.MTU, mtu, true);
   view.setUint32(ROUTE.FLAGS, ROUTE_PEER | (isWhole ? ROUTE_WHOLE : 0), true);
   view.setUint32(ROUTE.LINK, way.link, true);
   view.setUint32(ROUTE.SLOT, input.slotOf(row.peer), true);
-  return value;
 }
 
 function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
