@@ -2,7 +2,7 @@
  * What does the arithmetic: AES-256-GCM over packets where they lie.
  *
  * An engine works in one piece of memory, the arena. Two exist: node:crypto (node-aead.ts), which
- * is always there, and the host's libcrypto (host/sys), which needs a third of the time.
+ * is always there, and the host's libcrypto (host/sys), which needs half the time.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * AES-256-GCM by the host's OpenSSL, where there is one: a third of the time of node:crypto, and
+ * AES-256-GCM by the host's OpenSSL, where there is one: half the time of node:crypto, and
  * nothing allocated per packet.
  *
  * Source: OpenSSL's EVP_EncryptInit(3), with the calls that 1.1 and 3.x share. A context holds the
@@ -66,8 +66,16 @@ export function openLibcryptoAead(memory: PacketMemory): LibcryptoAead | undefin
   if (loaded === undefined) return undefined;
   const { name, library } = loaded;
   if (!provesItself(library)) return undefined;
-  const place = { address: addressOf(memory.bytes), view: memory.view };
+  const { bytes, view } = memory;
+  const place: Place = { bytes, view, address: addressOf(bytes) };
   return { name, createKey: (secret, salt) => new Key(library, place, { secret, salt }) };
+}
+
+/** The memory that packets lie in. */
+interface Place {
+  readonly address: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
 }
 
 type Library = NonNullable<Libcrypto>["library"];
@@ -76,6 +84,7 @@ class Key implements LibcryptoKey {
   readonly #library: Library;
   readonly #base: number;
   readonly #view: DataView;
+  readonly #bytes: Uint8Array;
   readonly #nonce = kernelBytes(NONCE_SIZE);
   /** Where OpenSSL writes lengths that nobody reads. */
   readonly #length = kernelBytes(8);
@@ -84,12 +93,13 @@ class Key implements LibcryptoKey {
 
   constructor(
     library: Library,
-    memory: { readonly address: number; readonly view: DataView },
+    memory: Place,
     key: { readonly secret: Uint8Array; readonly salt: Uint8Array },
   ) {
     this.#library = library;
     this.#base = memory.address;
     this.#view = memory.view;
+    this.#bytes = memory.bytes;
     this.#nonce.bytes.set(key.salt);
     const secret = kernelBytes(key.secret.length);
     secret.bytes.set(key.secret);
@@ -113,16 +123,17 @@ class Key implements LibcryptoKey {
     const length = this.#length.address;
     const header = base + at;
     const body = header + HEADER_SIZE;
-    const end = body + headLength + tailLength;
+    const size = headLength + tailLength;
+    const end = body + size;
     this.#putNonce(at);
+    // Two calls cost three times what gathering a packet does.
+    if (tailLength > 0) this.#gather(at + HEADER_SIZE, head, headLength, tail, tailLength);
+    const source = tailLength > 0 ? body : base + head;
     // Not one of these fails on valid arguments; the results are looked at all the same.
     return (
       library.EVP_EncryptInit_ex(context, 0, 0, 0, this.#nonce.address) === 1 &&
       library.EVP_EncryptUpdate(context, 0, length, header, HEADER_SIZE) === 1 &&
-      library.EVP_EncryptUpdate(context, body, length, base + head, headLength) === 1 &&
-      (tailLength === 0 ||
-        library.EVP_EncryptUpdate(context, body + headLength, length, base + tail, tailLength) ===
-          1) &&
+      library.EVP_EncryptUpdate(context, body, length, source, size) === 1 &&
       library.EVP_EncryptFinal_ex(context, end, length) === 1 &&
       library.EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, end) === 1
     );
@@ -154,6 +165,11 @@ class Key implements LibcryptoKey {
     this.#sealing = 0;
     this.#opening = 0;
     this.#nonce.bytes.fill(0);
+  }
+
+  #gather(to: number, head: number, headLength: number, tail: number, tailLength: number): void {
+    this.#bytes.copyWithin(to, head, head + headLength);
+    this.#bytes.copyWithin(to + headLength, tail, tail + tailLength);
   }
 
   #putNonce(at: number): void {
