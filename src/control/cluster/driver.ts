@@ -318,6 +318,8 @@ export class Driver implements PeerReceiver {
     this.#maybeLeadAlone();
     this.#proposals.tick();
     this.#reads.tick();
+    // One that waited for a transfer to resume is due although nothing is applied any more.
+    this.#snapshots.maybeMake();
     this.#pump();
   }
 

@@ -345,6 +345,16 @@ const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     seedsMax: 200,
   },
   {
+    name: "snapshot-waits-for-writes",
+    breaks:
+      "a snapshot that waited for a transfer to resume is made only when something is applied",
+    file: `${CLUSTER}/driver.ts`,
+    find: "this.#snapshots.maybeMake();\n    this.#pump();",
+    replace: "this.#pump();",
+    profile: "membership",
+    seedsMax: 300,
+  },
+  {
     name: "outgoing-half-ignored",
     breaks: "a joint membership decides by its incoming half alone (§4.3)",
     file: `${RAFT}/quorum.ts`,
