@@ -353,6 +353,13 @@ const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     replace: "this.#pump();",
     profile: "membership",
     seedsMax: 300,
+    scenario: {
+      voterCount: 3,
+      isAutopilot: true,
+      snapshotEntries: undefined,
+      ttlKeyCount: 0,
+      faults: ["member.join", "net.isolate", "net.break", "net.split"],
+    },
   },
   {
     name: "outgoing-half-ignored",
