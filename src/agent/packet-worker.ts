@@ -64,7 +64,7 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
     if (!questions.isEmpty) loop.ask();
     const bytesBefore = loop.byteCount;
     const turn = loop.turn(ready);
-    if (turn === TURN.LOST) return loop.lostErrno;
+    if (turn === TURN.LOST) break;
     const movedBytes = loop.byteCount - bytesBefore;
     const isHeld = turn === TURN.BLOCKED || turn === TURN.STALLED;
     ready = loop.unfinished;
@@ -79,7 +79,8 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
     if (poll.events(EVENT) !== 0) clearEvent(start.eventFd);
   }
   warmup?.close();
-  return 0;
+  loop.close();
+  return loop.lostErrno;
 }
 
 /** Waits for what the last turn lacked; the SIDE bits that are ready then. */

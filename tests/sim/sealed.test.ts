@@ -187,6 +187,20 @@ describe("sealed packets through two nodes", () => {
     expect([wire.sent.length, a.drops()]).toEqual([0, { tx_seal_no_key: 1 }]);
   });
 
+  test("a closed loop has forgotten every key: it neither seals nor opens", () => {
+    const { wire, a, b } = openSealedPair();
+    const packet = buildPacket({ ...A, protocol: "udp", payload: marked(100) });
+    a.tun.waiting.push(plainFrame(packet));
+    a.settle();
+    a.loop.close();
+    b.loop.close();
+    a.tun.waiting.push(plainFrame(packet));
+    a.settle();
+    b.settle();
+    expect([wire.sent.length, a.drops()]).toEqual([1, { tx_seal_no_key: 1 }]);
+    expect([delivered(b), b.drops()]).toEqual([[], { rx_seal_unknown_key: 1 }]);
+  });
+
   test("switched while a super-packet is in progress: the rest goes sealed", () => {
     const { wire, a, b } = openSealedPair({ refusesPlain: false });
     const plain = { ...SIDE_B, seals: false };

@@ -132,6 +132,11 @@ export class PacketLoop {
     this.#sealer.useKeys(keys);
   }
 
+  /** Forgets every key; the loop must not turn any more. */
+  close(): void {
+    this.#sealer.close();
+  }
+
   /** Knows the peers of `table` (peer-table.ts): who may probe us, and where they are. */
   usePeers(table: SharedArrayBuffer): void {
     this.#probes.useTable(new PeerTableView(table));

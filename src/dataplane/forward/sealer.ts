@@ -44,6 +44,11 @@ export class Sealer {
     this.#sessions.use(keys);
   }
 
+  /** Forgets every key. */
+  close(): void {
+    this.#sessions.close();
+  }
+
   /** Knows by `fib` who is sealed to. */
   useTable(fib: FibView): void {
     let slotCount = 0;
