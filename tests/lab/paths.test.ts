@@ -248,7 +248,7 @@ describe("a path that carries less than its ends' links", () => {
     await waitPeer(a, "the way back", (peer) => peer.pathMtuBack === 1400);
     await sendIntact(fromA, fromB, { address: fromB.address, bytes: 2_000_000 });
     await sendIntact(fromB, fromA, { address: fromA.address, bytes: 2_000_000 });
-    // Small enough for the overlay link, too big for this path: refused with the path's MTU, as soon
+    // Small enough for the overlay link, too big for this path: refused with its MTU, as soon
     // as what carries lone packets in the kernel has heard of it.
     const big = { count: 2, sizeBytes: 1472 - DATAGRAM_HEADERS, dontFragment: true };
     await waitFor(
