@@ -20,6 +20,7 @@ const KERNEL = {
     [A, { ...two, seenNs: 9_000_000 }],
     [B, { ...two, seenNs: 0 }],
   ]),
+  gone: { txPackets: 1, txBytes: 2, rxPackets: 3, rxBytes: 4, seenNs: 1 },
   reasons: { tx_super_packet: 4 },
   nowNs: 12_000_000,
 };
@@ -27,13 +28,13 @@ const KERNEL = {
 test("addKernelCounters: packets of both, the kernel's part, and the later time", () => {
   const { totals, drops, peers } = addKernelCounters(USER, KERNEL);
   expect(totals).toEqual({
-    txPackets: 201,
-    txBytes: 2010,
-    rxPackets: 402,
-    rxBytes: 4020,
+    txPackets: 202,
+    txBytes: 2012,
+    rxPackets: 405,
+    rxBytes: 4024,
     txReads: 5,
-    kernelTxPackets: 200,
-    kernelRxPackets: 400,
+    kernelTxPackets: 201,
+    kernelRxPackets: 403,
     userTxSuperPacket: 4,
   });
   expect(drops).toBe(USER.drops);

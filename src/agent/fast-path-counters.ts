@@ -12,6 +12,8 @@ const NS_PER_MS = 1e6;
 /** What the kernel's programs counted. */
 export interface KernelCounters {
   readonly peers: ReadonlyMap<NodeId, KernelPeerCounters>;
+  /** Of peers that are gone, together. */
+  readonly gone: KernelPeerCounters;
   /** Packets left to user mode, by reason. */
   readonly reasons: Readonly<Record<string, number>>;
   /** CLOCK_MONOTONIC now, ns. */
@@ -23,7 +25,7 @@ export interface KernelCounters {
  * (kernelTxPackets, kernelRxPackets) and why others were left to user mode (userTxSuperPacket, …).
  */
 export function addKernelCounters(user: PacketCounters, kernel: KernelCounters): PacketCounters {
-  const sums = sumOf([...kernel.peers.values()]);
+  const sums = sumOf([...kernel.peers.values(), kernel.gone]);
   const { totals } = user;
   const reasons = Object.entries(kernel.reasons);
   return {
@@ -47,7 +49,8 @@ function leftName(reason: string): string {
   return `user_${reason}`.replaceAll(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 }
 
-function sumOf(peers: readonly KernelPeerCounters[]): Omit<KernelPeerCounters, "seenNs"> {
+/** Packets and bytes of several together. */
+export function sumOf(peers: readonly KernelPeerCounters[]): KernelPeerCounters {
   const total = (read: (peer: KernelPeerCounters) => number) =>
     peers.reduce((sum, peer) => sum + read(peer), 0);
   return {
@@ -55,6 +58,7 @@ function sumOf(peers: readonly KernelPeerCounters[]): Omit<KernelPeerCounters, "
     txBytes: total((peer) => peer.txBytes),
     rxPackets: total((peer) => peer.rxPackets),
     rxBytes: total((peer) => peer.rxBytes),
+    seenNs: Math.max(0, ...peers.map((peer) => peer.seenNs)),
   };
 }
 

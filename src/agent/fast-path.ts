@@ -26,7 +26,7 @@ import { countIpsecPolicies } from "../host/bpf/ipsec-policies.ts";
 import type { ActualLink, Kernel, KernelChange } from "../host/kernel-ports.ts";
 import type { Clock } from "../host/ports.ts";
 import { monotonicNs } from "../host/sys/monotonic.ts";
-import type { KernelCounters } from "./fast-path-counters.ts";
+import { type KernelCounters, sumOf } from "./fast-path-counters.ts";
 import { WayTable } from "./fast-path-ways.ts";
 import { detachEverywhere, type KernelPeerCounters, KernelTables } from "./kernel-tables.ts";
 
@@ -84,6 +84,7 @@ export class FastPath {
   readonly #stopTurning: () => void;
   readonly #slots = new Map<NodeId, number>();
   readonly #peers = new Map<NodeId, KernelPeerCounters>();
+  #gone = sumOf([]);
   #slotCount = 0;
   #tables: KernelTables | undefined;
   #state: FastPathState = { kind: "off", reason: "it is being started" };
@@ -122,7 +123,7 @@ export class FastPath {
   /** All that the programs counted so far. */
   counters(): KernelCounters {
     const peers = this.#readPeers();
-    return { peers, reasons: this.#reasons(), nowNs: Number(monotonicNs()) };
+    return { peers, gone: this.#gone, reasons: this.#reasons(), nowNs: Number(monotonicNs()) };
   }
 
   #readPeers(): ReadonlyMap<NodeId, KernelPeerCounters> {
@@ -215,7 +216,9 @@ export class FastPath {
     this.#attached = new Set();
     this.#isOverlayAttached = false;
     this.#routes = new KernelRoutes();
+    this.#gone = sumOf([this.#gone, ...this.#peers.values()]);
     this.#slots.clear();
+    this.#peers.clear();
     this.#isTableNew = true;
     return this.#tables;
   }
@@ -260,6 +263,7 @@ export class FastPath {
     const peers = new Set(table.rows.map((row) => row.peer));
     for (const [peer, slot] of this.#slots) {
       if (peers.has(peer)) continue;
+      this.#gone = sumOf([this.#gone, tables.peer(slot)]);
       tables.deletePeer(slot);
       this.#slots.delete(peer);
       this.#peers.delete(peer);

@@ -272,6 +272,7 @@ describe("tables and lives", () => {
     }
     const { lost } = await ping.stop();
     expect(lost).toEqual([]);
+    expect((await a.report()).fastPath).toBe("on");
     expect(await total(a, "kernelTxPackets")).toBeGreaterThan(50);
   });
 
@@ -279,13 +280,20 @@ describe("tables and lives", () => {
     const [a] = await startBoth(pair);
     const config = pair.config(pair.a, { engine: "auto" });
     expect((await pair.a.namespace.ping(pair.b.overlay)).received).toBe(3);
+    const carried = () => total(a, "kernelTxPackets");
+    const before = await carried();
+    expect(before).toBeGreaterThanOrEqual(3);
     a.publish({ ...config, peers: [] });
     await waitFor(async () => (await a.report()).peers.length === 0, { describe: "no peers" });
+    expect((await a.report()).fastPath).toBe("on");
+    // What was counted stays counted.
+    expect(await carried()).toBeGreaterThanOrEqual(before);
     expect((await pair.a.namespace.ping(pair.b.overlay)).received).toBe(0);
     expect((await pair.b.namespace.ping(pair.a.overlay)).received).toBe(0);
     a.publish(config);
     const answers = async () => (await pair.a.namespace.ping(pair.b.overlay)).received === 3;
     await waitFor(answers, { describe: "answers again" });
+    expect(await carried()).toBeGreaterThan(before);
   });
 
   labTest("the process is killed and another started: the ping goes on", async (pair) => {
@@ -336,7 +344,9 @@ describe("tables and lives", () => {
       const [a] = await startBoth(pair);
       await pair.a.namespace.mustRun(["tc", "qdisc", "del", "dev", "eth0", "clsact"]);
       await pair.a.namespace.mustRun(["tc", "qdisc", "del", "dev", "overlay0", "clsact"]);
-      expect((await pair.a.namespace.ping(pair.b.overlay, MANY)).received).toBe(MANY.count);
+      // The kernel stops a link's queue for a moment when it gets a clsact qdisc.
+      const { received } = await pair.a.namespace.ping(pair.b.overlay, MANY);
+      expect(received).toBeGreaterThanOrEqual(MANY.count - 4);
       const before = await total(a, "kernelTxPackets");
       const isBack = async () => {
         await pair.a.namespace.ping(pair.b.overlay, { count: 1 });

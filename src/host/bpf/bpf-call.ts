@@ -107,6 +107,8 @@ class KernelMap implements BpfMap {
   readonly #key: KernelMemory;
   readonly #value: KernelMemory;
   readonly #attributes = kernelBytes(ATTRIBUTES_SIZE);
+  /** Without a value: the kernel refuses what it would not read. */
+  readonly #keyAttributes = kernelBytes(ATTRIBUTES_SIZE);
   readonly #valueSize: number;
 
   constructor(descriptor: Descriptor, options: MapOptions) {
@@ -118,8 +120,10 @@ class KernelMap implements BpfMap {
     const size = copies === 1 ? valueSize : ((valueSize + 7) & ~7) * copies;
     this.#key = kernelBytes(keySize);
     this.#value = kernelBytes(size);
-    this.#attributes.view.setUint32(0, descriptor.fd, true);
-    putAddress(this.#attributes.view, 8, this.#key.address);
+    for (const { view } of [this.#attributes, this.#keyAttributes]) {
+      view.setUint32(0, descriptor.fd, true);
+      putAddress(view, 8, this.#key.address);
+    }
     putAddress(this.#attributes.view, 16, this.#value.address);
   }
 
@@ -137,7 +141,7 @@ class KernelMap implements BpfMap {
 
   delete(key: Uint8Array): boolean {
     this.#putKey(key);
-    return this.#find(call(BPF_MAP_DELETE_ELEM, this.#attributes), "delete from");
+    return this.#find(call(BPF_MAP_DELETE_ELEM, this.#keyAttributes), "delete from");
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
