@@ -29,6 +29,8 @@ type Plan = (reader: KvReader) => SystemTxn | undefined;
 export class Admin {
   readonly #world: World;
   #openCount = 0;
+  /** Who is being put into the members table. */
+  readonly #enlisting = new Set<NodeId>();
 
   constructor(world: World) {
     this.#world = world;
@@ -41,8 +43,12 @@ export class Admin {
 
   /** Puts `id` into the members table. */
   enlist(id: NodeId): void {
+    this.#enlisting.add(id);
     this.#write((reader) => {
-      if (findMember(reader, id) !== undefined || isRemoved(reader, id)) return undefined;
+      if (findMember(reader, id) !== undefined || isRemoved(reader, id)) {
+        this.#enlisting.delete(id);
+        return undefined;
+      }
       const member = {
         ...{ id, name: `node-${id}`, address: { host: "10.0.0.1", port: 8286 + id } },
         ...{ publicIp: "", underlayPrefixes: [], joinedAtMs: WALL_MS, keyHash: `key${id}` },
@@ -54,6 +60,11 @@ export class Admin {
 
   /** Takes `id` out of the members table for ever. */
   dismiss(id: NodeId): void {
+    // Not before it is there: it would come in after it was sent away.
+    if (this.#enlisting.has(id)) {
+      this.#world.later(RETRY_MS, "client", "operator", () => this.dismiss(id));
+      return;
+    }
     this.#write((reader) => {
       const member = findMember(reader, id);
       return member === undefined ? undefined : removeMember(member, WALL_MS);
