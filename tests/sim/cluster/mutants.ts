@@ -49,7 +49,7 @@ const ELECTION_MUTANTS: readonly Mutant[] = [
     find: "const granted = canVote(core, request) &&",
     replace: "const granted = isVoter(core.membership, core.id) && canVote(core, request) &&",
     profile: "membership",
-    seedsMax: 100,
+    seedsMax: 200,
   },
   {
     name: "vote-for-short-log",
@@ -58,7 +58,7 @@ const ELECTION_MUTANTS: readonly Mutant[] = [
     find: " && core.log.isUpToDate(request.last)",
     replace: "",
     profile: "elections",
-    seedsMax: 60,
+    seedsMax: 200,
   },
   {
     name: "two-votes-a-term",
@@ -76,7 +76,7 @@ const ELECTION_MUTANTS: readonly Mutant[] = [
     find: "vote: stored.vote === 0 ? undefined : decodeNodeId(stored.vote),",
     replace: "vote: undefined,",
     profile: "elections",
-    seedsMax: 100,
+    seedsMax: 200,
   },
   {
     name: "stand-before-own-vote",
@@ -201,7 +201,7 @@ const READ_MUTANTS: readonly Mutant[] = [
     find: 'core.config.readOnly === "lease_based" || isOnlyVoter(core)',
     replace: "true",
     profile: "elections",
-    seedsMax: 100,
+    seedsMax: 400,
   },
   {
     name: "read-before-own-term",
@@ -269,7 +269,7 @@ const STATE_MUTANTS: readonly Mutant[] = [
     find: " || lease.epoch !== epoch",
     replace: "",
     profile: "leases",
-    seedsMax: 100,
+    seedsMax: 600,
     scenario: { faults: ["directed.renewal-race"] },
   },
   {
@@ -286,7 +286,7 @@ const STATE_MUTANTS: readonly Mutant[] = [
       },
     ],
     profile: "leases",
-    seedsMax: 200,
+    seedsMax: 800,
     scenario: { faults: ["directed.renewal-race"] },
   },
   {
@@ -380,7 +380,7 @@ const DISK_MUTANTS: readonly Mutant[] = [
     find: 'if (found.view.getUint32(found.offset, true) !== crc) return this.#halt({ kind: "checksum" });',
     replace: "",
     profile: "damage",
-    seedsMax: 100,
+    seedsMax: 300,
   },
   {
     name: "wal-later-batch-ignored",
