@@ -28,8 +28,8 @@ const OVERLAY_MTU_MIN = 68;
 const UNDERLAY_MTU_MAX = 65_535;
 
 /**
- * Largest inner packet in bytes over an underlay of `family` that carries `underlayMtu` bytes, where
- * sealing adds `sealOverhead`.
+ * Largest inner packet in bytes over an underlay of `family` that carries `underlayMtu` bytes,
+ * where sealing adds `sealOverhead`.
  */
 export function overlayMtu(underlayMtu: number, family: Family, sealOverhead = 0): number {
   const carried = Math.min(underlayMtu, UNDERLAY_MTU_MAX) - OVERHEAD[family] - sealOverhead;
