@@ -192,7 +192,10 @@ export class FastPath {
     tables.setDeadline(monotonicNs() + BigInt(DEADLINE_MS) * NS_PER_MS);
     const mtus = new Map(table.rows.map((row) => [row, this.#mtuOf(row)]));
     const open = table.rows.filter((row) => mtus.get(row) !== 0);
-    const endpoints = new Set(open.map((row) => row.endpoint.address));
+    // One peer before any has answered: the first program on a link costs a packet, so it had
+    // better be there before there are packets.
+    const first = table.rows.filter(isPlainRow).slice(0, 1);
+    const endpoints = new Set([...first, ...open].map((row) => row.endpoint.address));
     const haveChanged = this.#ways.follow({ kernel, endpoints, links: this.#links });
     const gates = [...mtus.values()].join(" ");
     if (haveChanged || this.#isTableNew || gates !== this.#gates) {
@@ -270,7 +273,11 @@ export class FastPath {
     }
   }
 
-  /** The programs where packets come and go; receiving first, so that both ends can answer. */
+  /**
+   * The programs where packets come and go; receiving first, so that both ends can answer. They
+   * stay on a link that no way takes any more, where they pass everything on: taking the qdisc
+   * from a link stops its queues for a moment, which costs a packet.
+   */
   #attach(tables: KernelTables, isCheckDue: boolean): void {
     const wanted = this.#ways.links;
     for (const link of wanted) {
@@ -281,11 +288,6 @@ export class FastPath {
     if (!this.#isOverlayAttached || (isCheckDue && !tables.isAttached("overlay"))) {
       tables.attachOverlay();
       this.#isOverlayAttached = true;
-    }
-    for (const link of this.#attached) {
-      if (wanted.has(link)) continue;
-      tables.detachUnderlay(link);
-      this.#attached.delete(link);
     }
     this.#tell();
   }

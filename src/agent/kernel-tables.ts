@@ -150,10 +150,6 @@ export class KernelTables {
     return listFilters(this.#exchange, hook).some(isOurFilter);
   }
 
-  detachUnderlay(link: LinkIndex): void {
-    detachProgram(this.#exchange, { link, direction: "ingress" });
-  }
-
   detachOverlay(): void {
     detachProgram(this.#exchange, this.#overlayHook);
   }
