@@ -16,7 +16,6 @@ import { whichProgram } from "./run.ts";
 import { waitFor } from "./wait.ts";
 
 const PROGRAMS = ["ip", "nsenter", "ethtool", "ping", "iperf3", "tc", "setpriv"];
-const IPERF_PORT = 5201;
 const TEST_TIMEOUT_MS = 60_000;
 const ATTEMPTS_MAX = 4;
 const MANY = { count: 50, intervalSeconds: 0.01 };
@@ -64,17 +63,9 @@ async function total(node: PacketNode, name: string): Promise<number> {
   return (await node.report()).totals[name] ?? 0;
 }
 
-/** Has iperf3 move `megabytes` from a to b; its report. */
-async function transfer(pair: PacketPair, megabytes: number, args: readonly string[] = []) {
-  const server = pair.b.namespace.start(["iperf3", "-s", "-1"]);
-  await server.waitListening(IPERF_PORT);
-  const amount = ["-n", `${megabytes}M`];
-  const command = ["iperf3", "-c", pair.b.overlay, "-J", ...amount, ...args];
-  const { stdout } = await pair.a.namespace.run(command);
-  await server.waitExit();
-  const { end, error } = JSON.parse(stdout);
-  if (error !== undefined) throw new Error(error);
-  return end;
+/** What stands at the ingress of a's underlay link. */
+async function underlayFilters(pair: PacketPair): Promise<string> {
+  return await pair.a.namespace.mustRun(["tc", "filter", "show", "dev", "eth0", "ingress"]);
 }
 
 /** TCP segments that came before one that was sent earlier, at both ends so far. */
@@ -153,8 +144,8 @@ describe("both ends with the fast path", () => {
     let least = Infinity;
     for (let attempt = 0; attempt < ATTEMPTS_MAX && least > 0; attempt++) {
       const before = await disordered(pair);
-      await transfer(pair, 100, ["-P", "2"]);
-      await transfer(pair, 100, ["-R"]);
+      await pair.transfer(100, ["-P", "2"]);
+      await pair.transfer(100, ["-R"]);
       least = Math.min(least, (await disordered(pair)) - before);
     }
     expect(least).toBe(0);
@@ -171,7 +162,7 @@ describe("both ends with the fast path", () => {
     "virtual wire: super-packets cross it whole, in the kernel",
     async (pair) => {
       const [a] = await startBoth(pair);
-      await transfer(pair, 200);
+      await pair.transfer(200);
       const { totals } = await a.report();
       // As many as without super-packets, at 1,420 bytes of payload each.
       expect(totals["kernelTxPackets"]).toBeGreaterThan(200e6 / 1420);
@@ -183,12 +174,12 @@ describe("both ends with the fast path", () => {
 
   labTest("a wire that becomes another is noticed", async (pair) => {
     const [a] = await startBoth(pair);
-    await transfer(pair, 20);
+    await pair.transfer(20);
     expect(await total(a, "userTxSuperPacket")).toBeGreaterThan(10);
     await pair.setWire("virtual");
     const isWhole = async () => {
       const before = await total(a, "userTxSuperPacket");
-      await transfer(pair, 20);
+      await pair.transfer(20);
       return (await total(a, "userTxSuperPacket")) - before < 10;
     };
     await waitFor(isWhole, { describe: "super-packets to go whole", timeoutMs: 30_000 });
@@ -219,8 +210,8 @@ describe("one end without it", () => {
           await startBoth(pair, engines);
           expect((await pair.a.namespace.ping(pair.b.overlay, MANY)).received).toBe(MANY.count);
           expect(await echo(pair, SIZES)).toBe(SIZES.length);
-          await transfer(pair, 20);
-          await transfer(pair, 20, ["-R"]);
+          await pair.transfer(20);
+          await pair.transfer(20, ["-R"]);
         },
         wire,
       );
@@ -240,6 +231,25 @@ describe("one end without it", () => {
     };
     await waitFor(isCarried, { describe: "the kernel to carry packets" });
   });
+
+  labTest(
+    "peers fall silent and answer again: the programs stay, nothing is lost",
+    async (pair) => {
+      const [a] = await startBoth(pair);
+      const config = pair.config(pair.a, { engine: "auto" });
+      const ping = pair.a.namespace.startPing(pair.b.overlay, { intervalSeconds: 0.01 });
+      const counted = async (name: string) => {
+        const before = await total(a, name);
+        await waitFor(async () => (await total(a, name)) > before, { describe: name });
+      };
+      for (const silent of [true, false, true, false]) {
+        a.publish({ ...config, silent });
+        await counted(silent ? "userTxNoRoute" : "kernelTxPackets");
+        expect(await underlayFilters(pair)).toContain("overlay-rx");
+      }
+      expect((await ping.stop()).lost).toEqual([]);
+    },
+  );
 
   labTest("without the right to load programs, user mode carries on and says so", async (pair) => {
     const drop = "-bpf,-sys_admin";
@@ -312,11 +322,7 @@ describe("tables and lives", () => {
   });
 
   labTest("a node that leaves takes its programs along and leaves others' alone", async (pair) => {
-    const filters = async () => {
-      const { namespace } = pair.a;
-      const list = await namespace.mustRun(["tc", "filter", "show", "dev", "eth0", "ingress"]);
-      return list.includes("overlay-rx");
-    };
+    const filters = async () => (await underlayFilters(pair)).includes("overlay-rx");
     const qdiscs = () => pair.a.namespace.mustRun(["tc", "qdisc", "show", "dev", "eth0"]);
     const config = pair.config(pair.a, { engine: "auto" });
     const first = await pair.startNode(pair.a, config);
@@ -334,8 +340,7 @@ describe("tables and lives", () => {
     second.process.signal("SIGINT");
     await second.process.waitExit();
     expect(await filters()).toBe(false);
-    const left = await pair.a.namespace.mustRun(["tc", "filter", "show", "dev", "eth0", "ingress"]);
-    expect(left).toContain("pref 7 u32");
+    expect(await underlayFilters(pair)).toContain("pref 7 u32");
   });
 
   labTest(

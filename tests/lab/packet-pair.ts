@@ -21,6 +21,7 @@ export const PAIR_PORT = 8285;
 const NODE_PROGRAM = join(import.meta.dir, "packet-node.ts");
 const UNDERLAY_MTU = 1500;
 const OVERLAY_MTU = 1472;
+const IPERF_PORT = 5201;
 const WAIT_MS = 15_000;
 /** Every offload that would let a frame above the MTU cross the veth. */
 const WIRE_OFFLOADS = [
@@ -78,6 +79,19 @@ export class PacketPair implements AsyncDisposable {
       overlay: `10.88.${number}.0`,
       prefix: `10.88.${number}.0/24`,
     };
+  }
+
+  /** Has iperf3 move `megabytes` from a to b, with `args` of its own; the end of its report. */
+  async transfer(megabytes: number, args: readonly string[] = []) {
+    const server = this.b.namespace.start(["iperf3", "-s", "-1"]);
+    await server.waitListening(IPERF_PORT);
+    const amount = ["-n", `${megabytes}M`];
+    const command = ["iperf3", "-c", this.b.overlay, "-J", ...amount, ...args];
+    const { stdout } = await this.a.namespace.run(command);
+    await server.waitExit();
+    const { end, error } = JSON.parse(stdout);
+    if (error !== undefined) throw new Error(error);
+    return end;
   }
 
   /** Makes the namespaces and the wire. */

@@ -15,7 +15,6 @@ import { whichProgram } from "./run.ts";
 import { waitFor } from "./wait.ts";
 
 const PROGRAMS = ["ip", "nsenter", "ethtool", "ping", "iperf3", "tcpdump", "unshare", "setpriv"];
-const IPERF_PORT = 5201;
 const TEST_TIMEOUT_MS = 60_000;
 
 function obstacle(): string {
@@ -88,19 +87,6 @@ async function expectIntact(pair: PacketPair, byteCount: number): Promise<void> 
   expect(hashes[1].digest("hex")).toBe(hashes[0].digest("hex"));
 }
 
-/** Has iperf3 move `megabytes` from a to b; its report. */
-async function transfer(pair: PacketPair, megabytes: number, args: readonly string[] = []) {
-  const server = pair.b.namespace.start(["iperf3", "-s", "-1"]);
-  await server.waitListening(IPERF_PORT);
-  const amount = ["-n", `${megabytes}M`];
-  const command = ["iperf3", "-c", pair.b.overlay, "-J", ...amount, ...args];
-  const { stdout } = await pair.a.namespace.run(command);
-  await server.waitExit();
-  const { end, error } = JSON.parse(stdout);
-  if (error !== undefined) throw new Error(error);
-  return end;
-}
-
 function badDrops(drops: Readonly<Record<string, number>>): Record<string, number> {
   // The kernel's own multicast and router solicitations have no route, rightly.
   return Object.fromEntries(
@@ -113,8 +99,8 @@ describe("two packet nodes", () => {
     const [a, b] = await startBoth(pair);
     const ping = await pair.a.namespace.ping(pair.b.overlay, { count: 20, intervalSeconds: 0.01 });
     expect(ping.received).toBe(20);
-    await transfer(pair, 50);
-    await transfer(pair, 50, ["-R"]);
+    await pair.transfer(50);
+    await pair.transfer(50, ["-R"]);
     await expectIntact(pair, 20e6);
     const [atA, atB] = [await a.report(), await b.report()];
     expect([badDrops(atA.drops), badDrops(atB.drops)]).toEqual([{}, {}]);
@@ -148,7 +134,7 @@ describe("two packet nodes", () => {
     await pair.startNode(pair.a, bare(pair.a));
     const b = await pair.startNode(pair.b, bare(pair.b));
     await expectIntact(pair, 20e6);
-    const udp = await transfer(pair, 1, ["-u", "-b", "20M"]);
+    const udp = await pair.transfer(1, ["-u", "-b", "20M"]);
     expect(udp.sum.lost_packets).toBe(0);
     const report = await b.report();
     expect(badDrops(report.drops)).toEqual({});
