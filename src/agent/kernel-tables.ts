@@ -150,10 +150,6 @@ export class KernelTables {
     return listFilters(this.#exchange, hook).some(isOurFilter);
   }
 
-  detachOverlay(): void {
-    detachProgram(this.#exchange, this.#overlayHook);
-  }
-
   /** Closes this process's descriptors; what is attached goes on. */
   close(): void {
     for (const one of this.#opened.splice(0)) one[Symbol.dispose]();

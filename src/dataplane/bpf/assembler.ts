@@ -39,7 +39,6 @@ export const INSTRUCTION_SIZE = 8;
 const BPF_LDX_MEM = 0x61;
 const BPF_ST_MEM = 0x62;
 const BPF_STX_MEM = 0x63;
-const BPF_STX_ATOMIC = 0xc3;
 const BPF_LD_IMM64 = 0x18;
 const BPF_PSEUDO_MAP_FD = 1;
 const BPF_CALL = 0x85;
@@ -156,12 +155,6 @@ export class Assembler {
   storeValue(width: Width, to: Place, value: number): void {
     const { base: target, offset } = to;
     this.#push({ opcode: BPF_ST_MEM | SIZE_BITS[width], target, offset, immediate: value });
-  }
-
-  /** Adds `source` to the 64-bit number at `to`, whatever other cores do to it. */
-  atomicAdd(to: Place, source: Register): void {
-    const { base: target, offset } = to;
-    this.#push({ opcode: BPF_STX_ATOMIC | SIZE_BITS[8], target, source, offset });
   }
 
   /** Goes on at `label`. */

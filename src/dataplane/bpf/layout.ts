@@ -79,8 +79,8 @@ export const SCRATCH_SIZE = 2048;
 /** Longest transport part that the kernel sums up, bytes. Longer lone packets go to user mode. */
 export const TRANSPORT_SIZE_MAX = 1536;
 
-/** Why a packet was left to user mode; tx from the overlay link, rx from the underlay. */
-export const REASONS = [
+/** Why the program at the overlay link left a packet to user mode. */
+export const TX_REASONS = [
   "tx_not_taken",
   "tx_no_route",
   "tx_super_packet",
@@ -90,6 +90,9 @@ export const REASONS = [
   "tx_syn",
   "tx_expired",
   "tx_failed",
+] as const;
+/** The same of the program at the underlay. */
+export const RX_REASONS = [
   "rx_not_taken",
   "rx_user_mode",
   "rx_source",
@@ -98,6 +101,8 @@ export const REASONS = [
   "rx_expired",
   "rx_failed",
 ] as const;
+/** All of them, as they stand in the map "reasons". */
+export const REASONS = [...TX_REASONS, ...RX_REASONS] as const;
 export type Reason = (typeof REASONS)[number];
 
 /** The maps by their names in the programs. */

@@ -41,7 +41,7 @@ import {
   TCP_WITH_MSS_SIZE,
   UDP_SIZE,
 } from "./helpers.ts";
-import { PEER_COUNTER, ROUTE, ROUTE_LOCAL, ROUTE_PEER } from "./layout.ts";
+import { PEER_COUNTER, ROUTE, ROUTE_LOCAL, ROUTE_PEER, RX_REASONS } from "./layout.ts";
 
 export interface ReceiveOptions {
   /** This node's underlay address, as the number that its four bytes make in network order. */
@@ -75,15 +75,7 @@ export function receiveProgram(options: ReceiveOptions): Program {
   checkAddresses(asm);
   checkSyn(asm);
   deliver(asm, options);
-  putEnds(asm, [
-    "rx_not_taken",
-    "rx_user_mode",
-    "rx_source",
-    "rx_target",
-    "rx_syn",
-    "rx_expired",
-    "rx_failed",
-  ]);
+  putEnds(asm, RX_REASONS);
   return asm.assemble();
 }
 

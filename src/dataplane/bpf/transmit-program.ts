@@ -57,7 +57,14 @@ import {
   TCP_WITH_MSS_SIZE,
   UDP_SIZE,
 } from "./helpers.ts";
-import { PEER_COUNTER, ROUTE, ROUTE_PEER, ROUTE_WHOLE, TRANSPORT_SIZE_MAX } from "./layout.ts";
+import {
+  PEER_COUNTER,
+  ROUTE,
+  ROUTE_PEER,
+  ROUTE_WHOLE,
+  TRANSPORT_SIZE_MAX,
+  TX_REASONS,
+} from "./layout.ts";
 
 export interface TransmitOptions {
   /** This node's underlay address, as the number that its four bytes make in network order. */
@@ -113,17 +120,7 @@ export function transmitProgram(options: TransmitOptions): Program {
   launder(asm, options.linkHeaderSize);
   sendWhole(asm, options.linkHeaderSize);
   send(asm, options.linkHeaderSize);
-  putEnds(asm, [
-    "tx_not_taken",
-    "tx_no_route",
-    "tx_super_packet",
-    "tx_flow_in_user_mode",
-    "tx_too_big",
-    "tx_checksum",
-    "tx_syn",
-    "tx_expired",
-    "tx_failed",
-  ]);
+  putEnds(asm, TX_REASONS);
   putDrop(asm);
   return asm.assemble();
 }
