@@ -9,6 +9,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { programEnv } from "../../tests/lab/run.ts";
+import { linesOf } from "../../tests/support/lines.ts";
 import { parseJunit, skipReason } from "./junit.ts";
 import { DIST, inRoot, ROOT } from "./root.ts";
 
@@ -170,17 +171,6 @@ async function runShown(
   // The child has had the time to clean up; what is left to run is not wanted any more.
   if (interrupted) process.exit(INTERRUPTED_CODE);
   return { code, lines };
-}
-
-async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of stream) {
-    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = parts.pop() ?? "";
-    yield* parts;
-  }
-  if (rest !== "") yield rest;
 }
 
 function lastLines(lines: readonly string[]): string {

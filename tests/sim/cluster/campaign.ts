@@ -6,7 +6,9 @@
  *
  * @module
  */
+
 import { join } from "node:path";
+import { linesOf } from "../../support/lines.ts";
 import { Coverage } from "./coverage.ts";
 import type { Profile } from "./scenario.ts";
 import type { SeedFailure } from "./simulate.ts";
@@ -173,15 +175,4 @@ class Worker {
       failure: { property: "the process goes on", message, tail: [] },
     });
   }
-}
-
-async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of stream) {
-    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = parts.pop() ?? "";
-    yield* parts;
-  }
-  if (rest !== "") yield rest;
 }
