@@ -6,8 +6,8 @@
  * hot, and begins after some thousand calls. A node that has just started, or whose work has just
  * changed, then spends more on compiling than on its work: of 436 us that a write cost three nodes
  * in the first minute under load, 170 were this compiler (scripts/bench store; Bun 1.4.5). It comes
- * sixteen times later here: the packet loop gets there in seconds all the same, and what the
- * compiler before it makes of the rest is as fast. And memory that was freed is given back to
+ * sixteen times later here: a loop that is truly hot gets there all the same, and is then as fast
+ * (tried with a synthetic one). And memory that was freed is given back to
  * the kernel after a second, not after 10 ms, so that the next batch need not ask for it again:
  * another 49 us.
  *
