@@ -10,6 +10,7 @@ import { addAgent } from "./agent.ts";
 import { Cli, withExamples } from "./cli.ts";
 import { addConfig } from "./config.ts";
 import { addDebug } from "./debug.ts";
+import { addDockerEnv } from "./docker-env.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_USAGE } from "./exit-code.ts";
 import { safe } from "./format.ts";
 import { addJoin } from "./join.ts";
@@ -88,6 +89,7 @@ function createProgram(cli: Cli, said: Said): Command {
     addMember,
     addLease,
     addKv,
+    addDockerEnv,
     addAgent,
     addVersion,
     addDebug,

@@ -80,7 +80,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
     outside: ["@hono/hono", "valibot", "@hono/valibot-validator", "node:crypto"],
   },
   integrations: {
-    from: ["base", "host/files"],
+    from: ["base", "host/files", "host/clock"],
     typesFrom: ["control/network", PORTS],
     outside: ["node:fs", "node:path"],
   },
@@ -96,7 +96,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
     outside: ["bun", "node:fs", "node:os", "node:path", "node:util", "node:worker_threads"],
   },
   cli: {
-    from: ["base", "agent", "admin"],
+    from: ["base", "agent", "admin", "integrations"],
     outside: ["commander", "cli-table3", "node:fs", "node:path", "node:readline"],
   },
   "main.ts": { from: ["base", "cli", "agent"] },

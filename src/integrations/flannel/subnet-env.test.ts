@@ -5,7 +5,10 @@ import { formatSubnetEnv, parseSubnetEnv } from "./subnet-env.ts";
 
 const network = parsePrefix("10.0.0.0/16")!;
 const subnet = parsePrefix("10.0.53.0/24")!;
-const NOTHING = { network: undefined, subnet: undefined, mtu: undefined, ipMasq: undefined };
+const NOTHING = {
+  ...{ network: undefined, subnet: undefined, networks: [], ipv6Subnet: undefined },
+  ...{ mtu: undefined, ipMasq: undefined },
+};
 
 test("formatSubnetEnv: flannel's four lines, the subnet as the bridge's address", () => {
   expect(formatSubnetEnv({ network, subnet, mtu: 1472, ipMasq: true })).toBe(
@@ -24,7 +27,18 @@ test("formatSubnetEnv: the IPv6 half comes after the IPv4 one", () => {
 
 test("parseSubnetEnv: reads what formatSubnetEnv writes", () => {
   const text = formatSubnetEnv({ network, subnet, mtu: 1472, ipMasq: false });
-  expect(parseSubnetEnv(text)).toEqual({ network, subnet, mtu: 1472, ipMasq: false });
+  const found = { ...NOTHING, network, subnet, networks: [network], mtu: 1472, ipMasq: false };
+  expect(parseSubnetEnv(text)).toEqual(found);
+});
+
+test("parseSubnetEnv: both families", () => {
+  const ipv6 = { network: parsePrefix("fd00::/48")!, subnet: parsePrefix("fd00:0:0:5::/64")! };
+  const text = formatSubnetEnv({ network, subnet, ipv6, mtu: 1450, ipMasq: true });
+  const { networks, ipv6Subnet } = parseSubnetEnv(text);
+  expect({ networks, ipv6Subnet }).toEqual({
+    networks: [network, ipv6.network],
+    ipv6Subnet: ipv6.subnet,
+  });
 });
 
 const rows: { text: string; found: object; why: string }[] = [
@@ -41,7 +55,7 @@ const rows: { text: string; found: object; why: string }[] = [
   },
   {
     text: "FLANNEL_NETWORK=10.0.0.0/16,10.1.0.0/16\n",
-    found: { ...NOTHING, network },
+    found: { ...NOTHING, network, networks: [network, parsePrefix("10.1.0.0/16")!] },
     why: "a list of networks, as the CNI plugin allows",
   },
   {

@@ -9,12 +9,14 @@
 import {
   addressFamily,
   addressPlus,
+  type Family,
   type Prefix,
   parsePrefix,
   prefixAddress,
   prefixLength,
 } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
+import { parseShellVariables } from "./shell-variables.ts";
 
 /** A network and this node's subnet of it, of one family. */
 export interface SubnetEnvPair {
@@ -47,36 +49,38 @@ export interface ParsedSubnetEnv {
   /** The first one where there is a list. */
   readonly network: Prefix | undefined;
   readonly subnet: Prefix | undefined;
+  /** All networks of the lists, of both families. */
+  readonly networks: readonly Prefix[];
+  readonly ipv6Subnet: Prefix | undefined;
   readonly mtu: number | undefined;
   readonly ipMasq: boolean | undefined;
 }
-
-/** Longest text that is looked at, characters. The file has six lines. */
-const TEXT_LENGTH_MAX = 16 * 1024;
 
 /**
  * Reads a file that anybody may have written: what is not understood is left out. The last of
  * several lines of one key counts, as for a shell that sources the file.
  */
 export function parseSubnetEnv(text: string): ParsedSubnetEnv {
-  const values = new Map<string, string>();
-  for (const line of text.slice(0, TEXT_LENGTH_MAX).split("\n")) {
-    const match = /^\s*(?:export\s+)?([A-Z0-9_]+)=(["']?)([^"']*)\2\s*$/.exec(line);
-    if (match !== null) values.set(match[1]!, match[3]!.trim());
-  }
-  const [network = ""] = (values.get("FLANNEL_NETWORK") ?? "").split(",");
+  const values = parseShellVariables(text);
+  const networks = parseNetworks(values.get("FLANNEL_NETWORK"), 4);
   return {
-    network: parseV4(network),
-    subnet: parseV4(values.get("FLANNEL_SUBNET") ?? ""),
+    network: networks[0],
+    subnet: parseOf(4, values.get("FLANNEL_SUBNET")),
+    networks: [...networks, ...parseNetworks(values.get("FLANNEL_IPV6_NETWORK"), 6)],
+    ipv6Subnet: parseOf(6, values.get("FLANNEL_IPV6_SUBNET")),
     mtu: parseMtu(values.get("FLANNEL_MTU") ?? ""),
     ipMasq: parseSwitch(values.get("FLANNEL_IPMASQ") ?? ""),
   };
 }
 
+function parseNetworks(text = "", family: Family): Prefix[] {
+  return text.split(",").flatMap((one) => parseOf(family, one) ?? []);
+}
+
 /** The host bits (flannel writes the bridge's address) are masked off. */
-function parseV4(text: string): Prefix | undefined {
+function parseOf(family: Family, text = ""): Prefix | undefined {
   const prefix = parsePrefix(text.trim());
-  return prefix !== undefined && addressFamily(prefix) === 4 ? prefix : undefined;
+  return prefix !== undefined && addressFamily(prefix) === family ? prefix : undefined;
 }
 
 function parseMtu(text: string): number | undefined {

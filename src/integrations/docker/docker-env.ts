@@ -1,0 +1,111 @@
+/**
+ * `overlay docker-env`: waits for this node's subnet, writes dockerd's options, and looks for what
+ * would keep Docker from using them.
+ *
+ * @module
+ */
+import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { parsePrefix } from "../../base/address.ts";
+import { HostError } from "../../base/host-error.ts";
+import { err, ok, type Result } from "../../base/result.ts";
+import { openSystemClock } from "../../host/clock/system-clock.ts";
+import { writeFileAtomic } from "../../host/files/atomic-file.ts";
+import type { Clock } from "../../host/ports.ts";
+import { parseShellVariables } from "../flannel/shell-variables.ts";
+import { waitForFile } from "../wait-for-file.ts";
+import { type DockerOptionsRequest, makeDockerOptions } from "./docker-options.ts";
+import { type KernelRoute, parseKernelRoutes } from "./kernel-routes.ts";
+
+export interface DockerEnvRequest
+  extends Pick<DockerOptionsRequest, "individual" | "combined" | "key" | "masquerade"> {
+  /** `subnet.env`, of ours or of flannel's. */
+  readonly source: string;
+  /** Where to write; undefined: nowhere, the text is only given back. */
+  readonly target: string | undefined;
+  /** How long `source` may be missing; 0 takes a missing file for an empty one at once. */
+  readonly waitMs: number;
+  /** Variables of the process. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The machine's own when absent. */
+  readonly clock?: Clock;
+}
+
+export interface DockerEnvReport {
+  readonly text: string;
+  /** Sentences about what is in Docker's way. The subnet routed elsewhere: it cannot work. */
+  readonly blocked: string | undefined;
+  readonly warning: string | undefined;
+}
+
+const OUTPUT_MODE = 0o644;
+const ROUTES_PATH = "/proc/net/route";
+const BRIDGE = "docker0";
+
+/** Does the work; an error says why nothing was written. Throws `HostError`. */
+export async function writeDockerEnv(
+  request: DockerEnvRequest,
+): Promise<Result<DockerEnvReport, string>> {
+  const { clock = openSystemClock(), env, source, target, waitMs } = request;
+  // Without waiting, a file that lacks the subnet is as good as any, as it is for flannel.
+  const isReady = waitMs > 0 ? hasSubnet : () => true;
+  const found = await waitForFile(source, { clock, waitMs, isReady });
+  if (found === undefined && waitMs > 0) {
+    return err(
+      `no subnet in "${source}" after ${waitMs / 1000} s; see "overlay status" for what this node lacks`,
+    );
+  }
+  const inherited = Object.entries(env).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, value] as const],
+  );
+  const variables = new Map([...inherited, ...parseShellVariables(found ?? "")]);
+  const text = makeDockerOptions({ ...request, variables });
+  if (!text.ok) return err(`${text.error} in "${source}"`);
+  if (target !== undefined) await writeOut(target, text.value);
+  const routes = parseKernelRoutes(readFileSync(ROUTES_PATH, "utf8"));
+  const bridgeAddress = variables.get("FLANNEL_SUBNET") ?? "";
+  return ok({ text: text.value, ...findObstacles(bridgeAddress, routes) });
+}
+
+function hasSubnet(text: string): boolean {
+  return (parseShellVariables(text).get("FLANNEL_SUBNET") ?? "") !== "";
+}
+
+/** What Docker will stumble over with its bridge at `bridgeAddress` ("10.0.53.1/24"). Pure. */
+export function findObstacles(
+  bridgeAddress: string,
+  routes: readonly KernelRoute[],
+): Pick<DockerEnvReport, "blocked" | "warning"> {
+  const subnet = parsePrefix(bridgeAddress);
+  if (subnet === undefined) return { blocked: undefined, warning: undefined };
+  const elsewhere = routes.find(
+    ({ destination, gateway }) => destination === subnet && gateway !== undefined,
+  );
+  const blocked =
+    elsewhere === undefined
+      ? undefined
+      : `the routing table already sends ${subnet} via ${elsewhere.gateway} dev ${elsewhere.link}; delete that route, or start Docker without it in the way`;
+  const other = routes.find(
+    ({ destination, gateway, link }) =>
+      link === BRIDGE && gateway === undefined && destination !== subnet,
+  );
+  const hasOwn = routes.some(({ destination, link }) => link === BRIDGE && destination === subnet);
+  const warning =
+    other === undefined || hasOwn
+      ? undefined
+      : `${BRIDGE} is in ${other.destination} and not at ${bridgeAddress}; stop Docker, delete it with "ip link delete ${BRIDGE}", and start Docker again`;
+  return { blocked, warning };
+}
+
+/** As a shell's redirection: into what is there when that is no file, such as /dev/stdout. */
+async function writeOut(path: string, text: string): Promise<void> {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== false) {
+    await writeFileAtomic(path, text, { mode: OUTPUT_MODE });
+    return;
+  }
+  try {
+    writeFileSync(path, text, { flag: "a" });
+  } catch (cause) {
+    const errno = cause instanceof Error && "code" in cause ? String(cause.code) : "EIO";
+    throw new HostError({ operation: "write", object: path, errno, cause });
+  }
+}
