@@ -169,6 +169,49 @@ describe("commands", () => {
     expect((await run(["status"], { status })).out).toContain("x".repeat(60));
   });
 
+  describe("overlay status --watch", () => {
+    const screen = { isTerminal: true, columns: 80, rows: 30 };
+
+    test("draws over what it drew, and stays while the agent is away", async () => {
+      let looks = 0;
+      const status = () => {
+        looks++;
+        const warnings = looks === 1 ? ["Only at first"] : [];
+        return { ...FAKE_STATUS, warnings };
+      };
+      const { code, out } = await run(
+        ["status", "--watch"],
+        { status },
+        { ...screen, pausesMax: 2 },
+      );
+      expect([code, looks]).toEqual([0, 2]);
+      const frames = out.split("\u001b[H").slice(1);
+      expect(frames).toHaveLength(2);
+      expect(frames[0]).toStartWith("web1: 1 thing is wrong\u001b[K\n- Only at first\u001b[K\n");
+      expect(frames[1]).toStartWith("web1: all is well\u001b[K\n\u001b[K\nNode ");
+      for (const frame of frames) expect(frame).toEndWith("\u001b[K\n\u001b[J");
+
+      const away = await runWithout(["status", "--watch", "--socket", "/nonexistent"], screen);
+      expect([away.code, away.err]).toEqual([0, ""]);
+      expect(away.out).toContain("/nonexistent");
+    });
+
+    test("into a pipe: whole pictures, JSON a line each, and an end when the agent is away", async () => {
+      const text = await run(["status", "--watch", "1"], {}, { pausesMax: 2 });
+      expect(text.out.match(/^web1: all is well$/gm)).toHaveLength(2);
+      expect(text.out).not.toContain("\u001b");
+      const json = await run(["status", "--watch", "--json"], {}, { ...screen, pausesMax: 3 });
+      const lines = json.out.trimEnd().split("\n");
+      expect(lines.map((line) => JSON.parse(line))).toEqual([
+        FAKE_STATUS,
+        FAKE_STATUS,
+        FAKE_STATUS,
+      ]);
+      const away = await runWithout(["status", "--watch", "--socket", "/nonexistent"]);
+      expect([away.code, away.out]).toEqual([3, ""]);
+    });
+  });
+
   test("overlay version: without an agent, and with one of another version", async () => {
     const none = await runWithout(["version", "--socket", "/nonexistent"]);
     expect(none).toEqual(done(`overlay ${VERSION}\n`));
@@ -392,6 +435,7 @@ describe("usage", () => {
     { argv: ["token", "--life", "1y"], says: "expected a time from 60s to 365d, such as 24h" },
     { argv: ["token", "--life", "59s"], says: '"59s" is not valid' },
     { argv: ["token", "--uses", "0"], says: "expected a whole number from 1" },
+    { argv: ["status", "--watch", "0"], says: "expected a whole number from 1 to 3600" },
     { argv: ["status", "--timeout", "0"], says: "expected seconds, up to 3600" },
     { argv: ["join"], says: 'missing required argument "peer"' },
     { argv: ["join", "h"], says: 'Cannot join "h": no token; get one with "overlay token" on' },

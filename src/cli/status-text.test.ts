@@ -8,7 +8,7 @@ import { FAKE_STATUS } from "../admin/service.fake.ts";
 import type { StatusView } from "../admin/service.ts";
 import { formatStatus, type StatusLayout } from "./status-text.ts";
 
-const LAYOUT: StatusLayout = { columns: 80, color: false, allPeers: false };
+const LAYOUT: StatusLayout = { columns: 80, rows: 24, color: false, all: false };
 
 function manyPeers(count: number): StatusView["peers"] {
   return Array.from({ length: count }, (_, at) => ({
@@ -83,16 +83,44 @@ describe("formatStatus", () => {
   test("fifty peers are one screen: the worst, a count, no line over 80", () => {
     const text = formatStatus({ ...FAKE_STATUS, peers: manyPeers(50) }, LAYOUT);
     const lines = text.split("\n");
-    expect(lines.length).toBeLessThanOrEqual(24);
+    expect(lines).toHaveLength(24);
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
     expect(lines[11]).toContain("12 %");
-    expect(lines.at(-1)).toBe('and 40 more; "overlay status --all" shows them');
-    const all = formatStatus(
-      { ...FAKE_STATUS, peers: manyPeers(50) },
-      { ...LAYOUT, allPeers: true },
-    );
-    expect(all.split("\n")).toHaveLength(lines.length + 39);
+    expect(lines.at(-1)).toBe('and 38 more; "overlay status --all" shows them');
+    const all = formatStatus({ ...FAKE_STATUS, peers: manyPeers(50) }, { ...LAYOUT, all: true });
+    expect(all.split("\n")).toHaveLength(lines.length + 37);
   });
+
+  test("warnings give way before the peers are gone, and say how many they are", () => {
+    const warnings = Array.from(
+      { length: 40 },
+      (_, at) => `Thing ${at + 1} is ${"long ".repeat(20)}`,
+    );
+    const status = { ...FAKE_STATUS, warnings, peers: manyPeers(50) };
+    const lines = formatStatus(status, LAYOUT).split("\n");
+    expect(lines.length).toBeLessThanOrEqual(24);
+    expect(lines[0]).toBe("web1: 40 things are wrong");
+    expect(lines[1]).toStartWith("- Thing 1 is");
+    expect(lines.filter((line) => line.startsWith("a-node"))).not.toBeEmpty();
+    const more = lines.find((line) => line.startsWith("- and"));
+    expect(more).toMatch(/^- and 3\d more; "overlay status --all" shows them$/);
+    const all = formatStatus(status, { ...LAYOUT, all: true });
+    expect(all).toContain("- Thing 40 is");
+    expect(all).not.toContain(" more; ");
+  });
+
+  for (const rows of [1, 12, 18, 40]) {
+    test(`a screen of ${rows} lines has the first warning and three peers or more`, () => {
+      const warnings = Array.from({ length: 9 }, (_, at) => `Thing ${at + 1}`);
+      const status = { ...FAKE_STATUS, warnings, peers: manyPeers(9) };
+      const lines = formatStatus(status, { ...LAYOUT, rows }).split("\n");
+      expect(lines[1]).toBe("- Thing 1");
+      const peerCount = lines.filter((line) => line.startsWith("a-node")).length;
+      expect(peerCount).toBeGreaterThanOrEqual(3);
+      if (rows >= 18) expect(lines.length).toBeLessThanOrEqual(rows);
+      if (rows === 40) expect([peerCount, lines.includes("- Thing 9")]).toEqual([9, true]);
+    });
+  }
 
   test("peers follow each other as numbers do", () => {
     const layout = { ...LAYOUT, columns: Number.POSITIVE_INFINITY };

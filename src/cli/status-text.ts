@@ -19,16 +19,21 @@ import { formatTable } from "./table.ts";
 
 export interface StatusLayout {
   readonly columns: number;
+  /** Lines that one screen has. What does not fit is counted, not shown. */
+  readonly rows: number;
   readonly color: boolean;
-  /** Every peer, however many. */
-  readonly allPeers: boolean;
+  /** Every warning and every peer, however many. */
+  readonly all: boolean;
 }
 
-/** Peers shown unless all are asked for: the rest of a screen of 24 lines. */
-const PEERS_SHOWN_MAX = 10;
+/** Peers that are shown even when warnings want the whole screen. */
+const PEERS_SHOWN_MIN = 3;
+/** Lines of a table of peers beside the peers: the gap, the heads, the count of the others. */
+const PEER_LINES_BESIDE = 3;
 const LABEL_WIDTH = 12;
 /** Where lines of sentences are broken when the width is not known. */
 const PROSE_WIDTH = 80;
+const ALL_HINT = '"overlay status --all" shows them';
 
 /** `status` laid out. */
 export function formatStatus(status: StatusView, layout: StatusLayout): string {
@@ -42,20 +47,43 @@ export function formatStatus(status: StatusView, layout: StatusLayout): string {
     ...offloadRows(status),
     ...packetRows(status),
   ];
-  const lines = rows.flatMap(([label, text]) => labelled(label, safe(text), layout));
-  return [...headline(status, layout), "", ...lines, ...peerLines(status, layout)].join("\n");
+  const details = rows.flatMap(([label, text]) => labelled(label, safe(text), layout));
+  details.unshift("");
+  const linesMax = layout.all ? Number.POSITIVE_INFINITY : layout.rows;
+  const free = linesMax - details.length;
+  const peersMin = Math.min(status.peers.length, PEERS_SHOWN_MIN);
+  const head = headline(status, free - (peersMin === 0 ? 0 : peersMin + PEER_LINES_BESIDE), layout);
+  const peers = peerLines(status, Math.max(peersMin, free - head.length), layout);
+  return [...head, ...details, ...peers].join("\n");
 }
 
-function headline(status: StatusView, { columns, color }: StatusLayout): string[] {
+/** The verdict, and what is wrong in at most `linesMax` lines, the first of it in any case. */
+function headline(status: StatusView, linesMax: number, layout: StatusLayout): string[] {
+  const { columns, color } = layout;
   const name = safe(status.node.name);
   if (status.warnings.length === 0) return [paint(`${name}: all is well`, "green", color)];
   const count = status.warnings.length;
   const title = `${name}: ${count === 1 ? "1 thing is" : `${count} things are`} wrong`;
-  const width = Math.min(columns, PROSE_WIDTH);
-  const bullets = status.warnings.flatMap((warning) =>
-    wrap(safe(warning), width - 2).map((line, at) => `${at === 0 ? "-" : " "} ${line}`),
-  );
-  return [paint(title, "red", color), ...bullets];
+  const width = Math.min(columns, PROSE_WIDTH) - 2;
+  const bullets = status.warnings.map((warning) => bullet(wrap(safe(warning), width)));
+  const shown = bullets.slice(0, Math.max(1, countThatFit(bullets, linesMax - 1)));
+  const hidden = count - shown.length;
+  const more = hidden === 0 ? [] : [`- and ${hidden} more; ${ALL_HINT}`];
+  return [paint(title, "red", color), ...shown.flat(), ...more];
+}
+
+function bullet(lines: readonly string[]): string[] {
+  return lines.map((line, at) => `${at === 0 ? "-" : " "} ${line}`);
+}
+
+/** How many of `blocks` are within `linesMax`, with a line that counts the others, if any. */
+function countThatFit(blocks: readonly (readonly string[])[], linesMax: number): number {
+  let lines = 0;
+  const first = blocks.findIndex((block, at) => {
+    lines += block.length;
+    return lines + (at === blocks.length - 1 ? 0 : 1) > linesMax;
+  });
+  return first < 0 ? blocks.length : first;
 }
 
 function labelled(label: string, text: string, { columns, color }: StatusLayout): string[] {
@@ -138,14 +166,17 @@ function packetRows({ dataplane }: StatusView): (readonly [string, string])[] {
   return [["Packets", [...parts, `${formatCount(dropped)} dropped${why}`].join(", ")]];
 }
 
-function peerLines({ peers }: StatusView, layout: StatusLayout): string[] {
+/** The peers in at most `linesMax` lines, but for the fewest that are always shown. */
+function peerLines({ peers }: StatusView, linesMax: number, { columns }: StatusLayout): string[] {
   if (peers.length === 0) return [];
   const sorted = peers.toSorted(
     (a, b) =>
       (b.lossPercent ?? 0) - (a.lossPercent ?? 0) ||
       a.name.localeCompare(b.name, "en", { numeric: true }),
   );
-  const shown = layout.allPeers ? sorted : sorted.slice(0, PEERS_SHOWN_MAX);
+  const isWhole = peers.length + PEER_LINES_BESIDE - 1 <= linesMax;
+  const countMax = Math.max(PEERS_SHOWN_MIN, linesMax - PEER_LINES_BESIDE);
+  const shown = isWhole ? sorted : sorted.slice(0, countMax);
   const table = formatTable<PeerView>(
     [
       { head: "PEER", cell: ({ name }) => name, shrinkTo: 6 },
@@ -159,10 +190,10 @@ function peerLines({ peers }: StatusView, layout: StatusLayout): string[] {
       { head: "TX", cell: ({ txBytes }) => formatBytes(txBytes), right: true },
     ],
     shown,
-    layout.columns,
+    columns,
   );
   const hidden = sorted.length - shown.length;
-  const more = hidden === 0 ? [] : [`and ${hidden} more; "overlay status --all" shows them`];
+  const more = hidden === 0 ? [] : [`and ${hidden} more; ${ALL_HINT}`];
   return ["", ...table.split("\n"), ...more];
 }
 

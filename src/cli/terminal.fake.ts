@@ -15,20 +15,26 @@ export interface FakeTerminal extends Terminal {
 export interface FakeTerminalOptions extends Partial<Terminal> {
   /** What comes on standard input. */
   readonly input?: string;
+  /** Pauses after which whoever reads has gone. */
+  readonly pausesMax?: number;
 }
 
 /** A pipe without environment, unless `options` say otherwise. */
 export function createFakeTerminal(options: FakeTerminalOptions = {}): FakeTerminal {
-  const { input = "", ...overrides } = options;
+  const { input = "", pausesMax = 1, ...overrides } = options;
+  let pauses = 0;
   let out = "";
   let err = "";
   return {
     env: {},
     columns: Number.POSITIVE_INFINITY,
+    rows: Number.POSITIVE_INFINITY,
     isTerminal: false,
     color: false,
     canAsk: false,
-    isReaderGone: false,
+    get isReaderGone() {
+      return pauses >= pausesMax;
+    },
     print: async (text) => {
       out += `${text}\n`;
     },
@@ -42,6 +48,9 @@ export function createFakeTerminal(options: FakeTerminalOptions = {}): FakeTermi
     readInput: async (sizeBytesMax) => {
       const bytes = Buffer.from(input);
       return bytes.length > sizeBytesMax ? undefined : bytes;
+    },
+    pause: async () => {
+      pauses++;
     },
     printed: () => out,
     told: () => err,

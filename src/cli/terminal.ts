@@ -9,11 +9,14 @@
  */
 import type { Environment } from "../agent/config.ts";
 import { HostError } from "../base/host-error.ts";
+import { openSystemClock } from "../host/clock/system-clock.ts";
 
 export interface Terminal {
   readonly env: Environment;
   /** Width to lay out for; infinite when standard output is not a terminal. */
   readonly columns: number;
+  /** Lines of the screen; infinite when standard output is not a terminal. */
+  readonly rows: number;
   /** Whether standard output is a terminal. */
   readonly isTerminal: boolean;
   readonly color: boolean;
@@ -31,6 +34,8 @@ export interface Terminal {
   ask(question: string): Promise<string | undefined>;
   /** Standard input to its end, or undefined when it is longer than `sizeBytesMax`. */
   readInput(sizeBytesMax: number): Promise<Uint8Array | undefined>;
+  /** Resolves after `delayMs`: the time between two looks at the same thing. */
+  pause(delayMs: number): Promise<void>;
 }
 
 /**
@@ -43,6 +48,9 @@ export function openTerminal(env: Environment): Terminal {
     env,
     get columns() {
       return process.stdout.isTTY === true ? process.stdout.columns : Number.POSITIVE_INFINITY;
+    },
+    get rows() {
+      return process.stdout.isTTY === true ? process.stdout.rows : Number.POSITIVE_INFINITY;
     },
     get isTerminal() {
       return process.stdout.isTTY === true;
@@ -61,6 +69,7 @@ export function openTerminal(env: Environment): Terminal {
     tell: (text) => write(process.stderr, `${text}\n`),
     ask,
     readInput,
+    pause,
   };
 }
 
@@ -104,4 +113,10 @@ async function readInput(sizeBytesMax: number): Promise<Uint8Array | undefined> 
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+}
+
+function pause(delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    openSystemClock().after(delayMs, resolve);
+  });
 }
