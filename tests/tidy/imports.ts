@@ -96,7 +96,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
     outside: ["bun", "node:fs", "node:os", "node:path", "node:util", "node:worker_threads"],
   },
   cli: {
-    from: ["base", "agent", "admin", "integrations"],
+    from: ["base", "agent", "admin", "integrations", "host/clock"],
     outside: ["commander", "cli-table3", "node:fs", "node:path", "node:readline"],
   },
   "main.ts": { from: ["base", "cli", "agent"] },
