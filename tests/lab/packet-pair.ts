@@ -43,12 +43,14 @@ export interface PairSide {
 export interface PairOptions {
   /** "real": every frame on the wire is at most 1500 bytes, as on a network card. */
   readonly wire: "real" | "virtual";
+  /** Tells the namespaces of several pairs of one process apart; letters and digits. */
+  readonly label?: string;
 }
 
 /** Opens the two namespaces. Needs root. Everything goes with the pair. */
 export async function openPacketPair(options: PairOptions): Promise<PacketPair> {
   const folder = mkdtempSync(join(tmpdir(), "ovt-packets-"));
-  const pair = new PacketPair(folder);
+  const pair = new PacketPair(folder, options.label);
   try {
     await pair.build(options.wire);
   } catch (error) {
@@ -64,14 +66,14 @@ export class PacketPair implements AsyncDisposable {
   readonly #folder: string;
   readonly #processes: LabProcess[] = [];
 
-  constructor(folder: string) {
+  constructor(folder: string, label = "") {
     this.#folder = folder;
-    this.a = this.#side("a", 1);
-    this.b = this.#side("b", 2);
+    this.a = this.#side("a", 1, label);
+    this.b = this.#side("b", 2, label);
   }
 
-  #side(name: string, number: number): PairSide {
-    const id = `ovtp${process.pid}${name}`;
+  #side(name: string, number: number, label: string): PairSide {
+    const id = `ovtp${process.pid}${label}${name}`;
     const onStart = (child: LabProcess) => this.#processes.push(child);
     return {
       namespace: new Namespace({ name, id, folder: this.#folder, onStart }),

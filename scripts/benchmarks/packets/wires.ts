@@ -1,0 +1,63 @@
+/**
+ * A wire for each contender: pairs of namespaces that do not see each other.
+ *
+ * All are open at once, so that the contenders can take turns in each round; only one has traffic
+ * at a time.
+ *
+ * @module
+ */
+import { openPacketPair, type PacketPair } from "../../../tests/lab/packet-pair.ts";
+import { waitFor } from "../../../tests/lab/wait.ts";
+import type { Contender, RunningContender } from "./contender.ts";
+import type { WireName } from "./figures.ts";
+
+const ANSWER_TIMEOUT_MS = 20_000;
+
+/** A contender at work. */
+export interface Lane {
+  readonly contender: Contender;
+  readonly pair: PacketPair;
+  readonly running: RunningContender;
+}
+
+export class Wires implements AsyncDisposable {
+  readonly #pairs: PacketPair[] = [];
+
+  /**
+   * Starts every one of `contenders` on a wire of its own, and resolves when packets pass. One that
+   * cannot be started is left out, the reason told to `onFailure`.
+   */
+  async open(
+    wire: WireName,
+    contenders: readonly Contender[],
+    onFailure: (text: string) => void,
+  ): Promise<Lane[]> {
+    const lanes = contenders.map(async (contender) => {
+      try {
+        return [await this.#openLane(wire, contender)];
+      } catch (error) {
+        onFailure(`${contender.name}: ${error instanceof Error ? error.message : error}`);
+        return [];
+      }
+    });
+    return (await Promise.all(lanes)).flat();
+  }
+
+  async #openLane(wire: WireName, contender: Contender): Promise<Lane> {
+    const pair = await openPacketPair({ wire, label: contender.key });
+    this.#pairs.push(pair);
+    const running = await contender.start(pair);
+    const once = { count: 1, waitSeconds: 0.2 };
+    await waitFor(async () => (await pair.a.namespace.ping(running.target, once)).received > 0, {
+      describe: `an answer through ${contender.name}`,
+      timeoutMs: ANSWER_TIMEOUT_MS,
+    });
+    return { contender, pair, running };
+  }
+
+  /** Ends every process and namespace. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const pairs = this.#pairs.splice(0);
+    await Promise.all(pairs.map(async (pair) => await pair[Symbol.asyncDispose]()));
+  }
+}
