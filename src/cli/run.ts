@@ -8,6 +8,7 @@ import { HostError } from "../base/host-error.ts";
 import { VERSION } from "../base/version.ts";
 import { addAgent } from "./agent.ts";
 import { Cli, withExamples } from "./cli.ts";
+import { addCni } from "./cni.ts";
 import { addConfig } from "./config.ts";
 import { addDebug } from "./debug.ts";
 import { addDockerEnv } from "./docker-env.ts";
@@ -90,6 +91,7 @@ function createProgram(cli: Cli, said: Said): Command {
     addLease,
     addKv,
     addDockerEnv,
+    addCni,
     addAgent,
     addVersion,
     addDebug,

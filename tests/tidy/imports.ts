@@ -99,7 +99,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
     from: ["base", "agent", "admin", "integrations", "host/clock"],
     outside: ["commander", "cli-table3", "node:fs", "node:path", "node:readline"],
   },
-  "main.ts": { from: ["base", "cli", "agent"] },
+  "main.ts": { from: ["base", "cli", "agent", "integrations"] },
 };
 
 /** Where imports may begin without being imported: the program and the packet loop's Worker. */
