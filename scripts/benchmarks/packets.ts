@@ -2,7 +2,7 @@
  * Packets at speed: ours beside the wire itself, kernel VXLAN, wireguard-go, nebula and tinc.
  *
  *     scripts/bench packets [--quick] [--only NAME,…] [--wire real|virtual|both] [--json FILE]
- *                           [--rounds N] [--seconds N] [--from FILE]
+ *                           [--rounds N] [--seconds N] [--docs] [--from FILE]
  *
  * Each contender has two network namespaces on a veth pair to itself; all of them and the senders
  * share this machine's cores. They take turns at each measure in each round, and a figure is the
@@ -10,8 +10,9 @@
  * machines, absolute figures do not. A figure without its wire says nothing: see WIRE_OFFLOADS.
  *
  * `--only` takes contenders (veth, vxlan, default, user, sealed, wireguard, nebula, tinc), measures
- * (ping, tcp1, tcp4, tcp16, both, udp64, udp512, udp1400, idle), or both. `--from` shows figures
- * that `--json` stored. Needs root; Debian's packages of the peers are installed when missing.
+ * (ping, tcp1, tcp4, tcp16, both, udp64, udp512, udp1400, idle, overload), or both. `--docs`
+ * writes tables and chart into docs/; `--from` shows figures that `--json` stored. Needs root;
+ * Debian's packages of the peers are installed when missing.
  *
  * @module
  */
@@ -21,16 +22,20 @@ import { mustRun } from "../../tests/lab/run.ts";
 import { Progress, type StepNotes } from "../lib/progress.ts";
 import { ROOT } from "../lib/root.ts";
 import { installPrograms } from "../lib/setup.ts";
+import { writeDocument } from "./packets/document.ts";
 import type { ContenderFigures, Metric, PacketReport, WireName } from "./packets/figures.ts";
 import { record } from "./packets/figures.ts";
 import { runTcp } from "./packets/iperf.ts";
 import { describeMachine, processSeconds } from "./packets/machine-time.ts";
 import { type Figures, MEASURES } from "./packets/measures.ts";
 import { type PacketOptions, readOptions } from "./packets/options.ts";
+import { measureOverload, UNPRIVILEGED } from "./packets/overload.ts";
 import { describeReport } from "./packets/tables.ts";
 import { checkTargets } from "./packets/targets.ts";
 import { type Lane, Wires } from "./packets/wires.ts";
 
+/** One is enough: the wire carries more than the agents either way. */
+const OVERLOAD_WIRE: WireName = "real";
 const IDLE_MS = 3000;
 const EXIT_INTERRUPTED = 130;
 const BYTES_PER_MEGABYTE = 1e6;
@@ -87,7 +92,8 @@ class Bench {
         if (contender.kind === "ours") await runTcp(pair, running.target, { seconds: 1, flows: 1 });
     });
     if (measures.has("idle")) await this.#measureIdle(entries);
-    for (let round = 0; round < roundCount; round++) {
+    const isAsked = MEASURES.some(({ key }) => measures.has(key));
+    for (let round = 0; isAsked && round < roundCount; round++) {
       const title = `${wire} wire: round ${round + 1} of ${roundCount}`;
       await this.#progress.step(title, (notes) => this.#measureRound(entries, round, notes));
     }
@@ -97,6 +103,7 @@ class Bench {
         record(figures, "residentMegabytes", 0, Math.max(...resident) / BYTES_PER_MEGABYTE);
     }
     await this.wires[Symbol.asyncDispose]();
+    if (measures.has("overload") && wire === OVERLOAD_WIRE) await this.#measureOverload(entries);
   }
 
   /** All contenders at once: nothing happens. */
@@ -126,6 +133,23 @@ class Bench {
           store(figures, round, await measure.run(pair, running, this.#options.seconds));
         });
       }
+    }
+  }
+
+  /** Of ours alone: it takes long. */
+  async #measureOverload(entries: readonly Entry[]): Promise<void> {
+    for (const { contender, figures } of entries) {
+      if (contender.kind !== "ours") continue;
+      await this.#progress.step(`overload: ${contender.name}`, async (notes) => {
+        const fail = (text: string) => this.#failures.push(`overload of ${text}`);
+        const lanes = await this.wires.open(OVERLOAD_WIRE, [contender], fail, UNPRIVILEGED);
+        for (const { pair, running } of lanes) {
+          await this.#attempt(`overload of ${contender.name}`, async () => {
+            store(figures, 0, await measureOverload(pair, running, (text) => notes.status(text)));
+          });
+        }
+        await this.wires[Symbol.asyncDispose]();
+      });
     }
   }
 
@@ -172,6 +196,7 @@ async function main(): Promise<void> {
       ? await measure(options)
       : (JSON.parse(readFileSync(options.from, "utf8")) as PacketReport);
   console.log(`\n${describeReport(report)}`);
+  if (options.docs) writeDocument(report);
   if (options.json !== undefined) {
     const all = { ...report, targets: checkTargets(report) };
     writeFileSync(options.json, `${JSON.stringify(all, undefined, 2)}\n`);

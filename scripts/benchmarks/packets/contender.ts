@@ -16,8 +16,8 @@ export interface Contender {
   readonly kind: "limit" | "kernel" | "ours" | "peer";
   /** Debian's packages of its programs (program to package); none when absent. */
   readonly programs?: Readonly<Record<string, string>>;
-  /** Starts it in both namespaces. The pair ends what was started. */
-  readonly start: (pair: PacketPair) => Promise<RunningContender>;
+  /** Starts it in both namespaces, with `wrap` in front of its commands. The pair ends them. */
+  readonly start: (pair: PacketPair, wrap?: readonly string[]) => Promise<RunningContender>;
 }
 
 export interface RunningContender {

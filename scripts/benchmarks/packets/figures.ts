@@ -19,7 +19,7 @@ export type Metric =
   | "idleCpuPercent"
   /** Of one agent, after its transfers. */
   | "residentMegabytes"
-  /** The most that was delivered at any rate, with a tenth of a core for each agent. */
+  /** The most that was delivered at any rate, with a small share of a core for each agent. */
   | "overloadBestKpps"
   /** How many times that was offered then. */
   | "overloadTimes"

@@ -16,8 +16,9 @@ const CONTENDERS: readonly Contender[] = [
   ...[WIREGUARD, NEBULA, TINC],
 ];
 const WIRES: readonly WireName[] = ["real", "virtual"];
-/** A measure that is not part of the rounds. */
+/** Measures that are not part of the rounds. */
 const IDLE = "idle";
+const OVERLOAD = "overload";
 const ROUNDS_DEFAULT = 4;
 
 export interface PacketOptions {
@@ -32,6 +33,8 @@ export interface PacketOptions {
   readonly json: string | undefined;
   /** Figures of an earlier run, to be shown in place of a new one. */
   readonly from: string | undefined;
+  /** Whether docs/PERFORMANCE.md and its chart are written anew. */
+  readonly docs: boolean;
 }
 
 /** Reads `args`; throws on what it does not know. */
@@ -46,6 +49,7 @@ export function readOptions(args: readonly string[]): PacketOptions {
       seconds: { type: "string", default: "1" },
       json: { type: "string" },
       from: { type: "string" },
+      docs: { type: "boolean", default: false },
     },
   });
   const words = values.only?.split(",") ?? [];
@@ -58,12 +62,13 @@ export function readOptions(args: readonly string[]): PacketOptions {
     seconds: count("--seconds", values.seconds),
     json: values.json,
     from: values.from,
+    docs: values.docs,
   };
 }
 
 /** `--only` names contenders, measures, or both; without any of a kind it is all of that kind. */
 function select(words: readonly string[], quick: boolean) {
-  const measureKeys = [...MEASURES.map(({ key }) => key), IDLE];
+  const measureKeys = [...MEASURES.map(({ key }) => key), IDLE, OVERLOAD];
   const known = [...CONTENDERS.map(({ key }) => key), ...measureKeys];
   const unknown = words.filter((word) => !known.includes(word));
   if (unknown.length > 0) {

@@ -15,8 +15,8 @@ export const OURS_DEFAULT: Contender = {
   key: "default",
   name: "overlay",
   kind: "ours",
-  start: async (pair) =>
-    await startNodes(pair, (side) => pair.config(side, { engine: "auto" }), true),
+  start: async (pair, wrap) =>
+    await startNodes(pair, wrap, (side) => pair.config(side, { engine: "auto" }), true),
 };
 
 /** As of `--engine user`. */
@@ -24,7 +24,7 @@ export const OURS_USER: Contender = {
   key: "user",
   name: "overlay, user mode",
   kind: "ours",
-  start: async (pair) => await startNodes(pair, (side) => pair.config(side)),
+  start: async (pair, wrap) => await startNodes(pair, wrap, (side) => pair.config(side)),
 };
 
 /** As of `Backend.Encryption: "aes-256-gcm"`. */
@@ -32,16 +32,17 @@ export const OURS_SEALED: Contender = {
   key: "sealed",
   name: "overlay, sealed",
   kind: "ours",
-  start: async (pair) => await startNodes(pair, (side) => pair.sealedConfig(side)),
+  start: async (pair, wrap) => await startNodes(pair, wrap, (side) => pair.sealedConfig(side)),
 };
 
 async function startNodes(
   pair: PacketPair,
+  wrap: readonly string[] | undefined,
   configOf: (side: PairSide) => PacketNodeConfig,
   needsFastPath = false,
 ): Promise<RunningContender> {
   const nodes = await Promise.all(
-    [pair.a, pair.b].map(async (side) => await pair.startNode(side, configOf(side))),
+    [pair.a, pair.b].map(async (side) => await pair.startNode(side, configOf(side), wrap)),
   );
   if (needsFastPath) {
     const { fastPath } = await nodes[0]!.report();

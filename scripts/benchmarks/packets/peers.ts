@@ -30,11 +30,11 @@ export const WIREGUARD: Contender = {
   name: "wireguard-go",
   kind: "peer",
   programs: { "wireguard-go": "wireguard-go", wg: "wireguard-tools" },
-  start: async (pair) => {
+  start: async (pair, wrap = []) => {
     const keys = [await createWireguardKey(pair.a), await createWireguardKey(pair.b)] as const;
     const processes = [
-      await startWireguard(pair, pair.a, 1, keys[0].path, keys[1].publicKey),
-      await startWireguard(pair, pair.b, 2, keys[1].path, keys[0].publicKey),
+      await startWireguard(pair, pair.a, wrap, keys[0].path, keys[1].publicKey),
+      await startWireguard(pair, pair.b, wrap, keys[1].path, keys[0].publicKey),
     ];
     return { target: "10.91.0.2", processes };
   },
@@ -50,7 +50,7 @@ async function createWireguardKey(side: PairSide) {
 async function startWireguard(
   pair: PacketPair,
   side: PairSide,
-  number: number,
+  wrap: readonly string[],
   keyPath: string,
   peerKey: string,
 ) {
@@ -58,7 +58,7 @@ async function startWireguard(
   const other = side === pair.a ? pair.b : pair.a;
   // Its control sockets are in one folder for the whole machine, named after the link.
   const link = `wg${process.pid}${namespace.name}`;
-  const child = namespace.start(["wireguard-go", "-f", link]);
+  const child = namespace.start([...wrap, "wireguard-go", "-f", link]);
   const own = ["listen-port", String(WIREGUARD_PORT), "private-key", keyPath];
   const endpoint = `${other.underlay}:${WIREGUARD_PORT}`;
   const peer = ["peer", peerKey, "allowed-ips", "10.91.0.0/24", "endpoint", endpoint];
@@ -66,7 +66,8 @@ async function startWireguard(
     async () => (await namespace.run(["wg", "set", link, ...own, ...peer])).code === 0,
     { describe: "wireguard-go to start", details: () => child.tail(5) },
   );
-  await namespace.mustRun(["ip", "address", "add", `10.91.0.${number}/24`, "dev", link]);
+  const address = `10.91.0.${side === pair.a ? 1 : 2}/24`;
+  await namespace.mustRun(["ip", "address", "add", address, "dev", link]);
   await namespace.mustRun(["ip", "link", "set", link, "mtu", String(WIREGUARD_MTU), "up"]);
   return child;
 }
@@ -76,7 +77,7 @@ export const NEBULA: Contender = {
   name: "nebula",
   kind: "peer",
   programs: { nebula: "nebula", "nebula-cert": "nebula" },
-  start: async (pair) => {
+  start: async (pair, wrap = []) => {
     const { folder } = pair.a.namespace;
     const sign = async (...words: string[]) =>
       await mustRun(["nebula-cert", ...words], { cwd: folder });
@@ -88,7 +89,7 @@ export const NEBULA: Contender = {
       await sign("sign", "-name", namespace.name, "-ip", ip, ...files);
       const path = join(folder, `nebula-${namespace.name}.yml`);
       writeFileSync(path, nebulaConfig(pair, side));
-      return namespace.start(["nebula", "-config", path]);
+      return namespace.start([...wrap, "nebula", "-config", path]);
     });
     return { target: "10.92.0.2", processes: await Promise.all(processes) };
   },
@@ -122,7 +123,7 @@ export const TINC: Contender = {
   name: "tinc 1.0",
   kind: "peer",
   programs: { tincd: "tinc" },
-  start: async (pair) => {
+  start: async (pair, wrap = []) => {
     const sides = [pair.a, pair.b];
     const hosts = sides.map((side, index) => ({ side, key: createTincKey(), number: index + 1 }));
     for (const host of hosts) {
@@ -139,7 +140,7 @@ export const TINC: Contender = {
       }
     }
     const processes: LabProcess[] = [];
-    for (const { side, number } of hosts) processes.push(await startTinc(side, number));
+    for (const { side, number } of hosts) processes.push(await startTinc(side, number, wrap));
     // The first SIGINT makes it tell everything, each packet too; the next one silences it again.
     for (const child of processes) child.signal("SIGINT");
     await waitFor(
@@ -162,10 +163,10 @@ function createTincKey() {
   });
 }
 
-async function startTinc({ namespace }: PairSide, number: number) {
+async function startTinc({ namespace }: PairSide, number: number, wrap: readonly string[]) {
   const folder = join(namespace.folder, `tinc-${namespace.name}`);
   const pidFile = `--pidfile=${join(folder, "pid")}`;
-  const child = namespace.start(["tincd", "-D", "-c", folder, pidFile]);
+  const child = namespace.start([...wrap, "tincd", "-D", "-c", folder, pidFile]);
   const address = ["ip", "address", "add", `10.93.${number}.1/16`, "dev", "tinc0"];
   await waitFor(async () => (await namespace.run(address)).code === 0, {
     describe: "tinc to start",

@@ -36,16 +36,16 @@ export function describeReport(report: PacketReport): string {
     const contenders = report.contenders.filter((one) => one.wire === wire);
     if (contenders.length === 0) continue;
     const name = wire === "real" ? "Real wire" : "Virtual wire";
-    lines.push(`### ${name}: TCP, Gbit/s`, "", ...tcpTable(contenders), "");
-    lines.push(`### ${name}: datagrams and round trips`, "", ...packetTable(contenders), "");
-    lines.push(...ratioTable(report, wire, `### ${name}: ours divided by the others`));
+    lines.push(...tcpTable(`${name}: TCP, Gbit/s`, contenders));
+    lines.push(...packetTable(`${name}: datagrams and round trips`, contenders));
+    lines.push(...ratioTable(report, wire, `${name}: ours divided by the others`));
   }
   lines.push(...agentTable(report), ...overloadTable(report), ...targetTable(report));
   lines.push(...report.failures.map((text) => `Not measured: ${text}`));
   return lines.join("\n").trimEnd();
 }
 
-function tcpTable(contenders: readonly ContenderFigures[]): string[] {
+function tcpTable(title: string, contenders: readonly ContenderFigures[]): string[] {
   const columns: Column[] = [
     ["1 flow", of("tcp1Gbps", 2)],
     ["4 flows", of("tcp4Gbps", 2)],
@@ -55,10 +55,10 @@ function tcpTable(contenders: readonly ContenderFigures[]): string[] {
     ["CPU s/GB, machine", of("machineSecondsPerGigabyte", 2)],
     ["CPU s/GB, agents", of("agentSecondsPerGigabyte", 2)],
   ];
-  return contenderTable(contenders, columns);
+  return contenderTable(title, contenders, columns);
 }
 
-function packetTable(contenders: readonly ContenderFigures[]): string[] {
+function packetTable(title: string, contenders: readonly ContenderFigures[]): string[] {
   const udp = (size: 64 | 512 | 1400) => (one: ContenderFigures) => {
     const delivered = of(`udp${size}DeliveredKpps`, 0)(one);
     return delivered === NONE ? NONE : `${delivered} of ${of(`udp${size}OfferedKpps`, 0)(one)}`;
@@ -72,13 +72,19 @@ function packetTable(contenders: readonly ContenderFigures[]): string[] {
     ["under load p50", of("loadedPingP50Ms", 2)],
     ["p99", of("loadedPingP99Ms", 2)],
   ];
-  return contenderTable(contenders, columns);
+  return contenderTable(title, contenders, columns);
 }
 
-function contenderTable(contenders: readonly ContenderFigures[], columns: Column[]): string[] {
+/** Empty when nothing of it was measured. */
+function contenderTable(
+  title: string,
+  contenders: readonly ContenderFigures[],
+  columns: readonly Column[],
+): string[] {
   const used = columns.filter(([, cell]) => contenders.some((one) => cell(one) !== NONE));
+  if (used.length === 0) return [];
   const rows = contenders.map((one) => [one.name, ...used.map(([, cell]) => cell(one))]);
-  return table([["", ...used.map(([head]) => head)], ...rows]);
+  return titled(title, ["", ...used.map(([head]) => head)], rows);
 }
 
 /** Empty when there is nothing to divide by. */
@@ -95,7 +101,7 @@ function ratioTable(report: PacketReport, wire: WireName, title: string): string
   ).filter((row) => row.slice(1).some((cell) => cell !== NONE));
   if (rows.length === 0) return [];
   const names = BASE_KEYS.map((base) => `÷ ${find(report, wire, base)?.name ?? base}`);
-  return [title, "", ...table([["", ...names], ...rows]), ""];
+  return titled(title, ["", ...names], rows);
 }
 
 function agentTable(report: PacketReport): string[] {
@@ -107,7 +113,7 @@ function agentTable(report: PacketReport): string[] {
     of("residentMegabytes", 0)(one),
   ]);
   const head = ["", "idle, % of a core", "resident after it all, MB"];
-  return ["### One agent", "", ...table([head, ...rows]), ""];
+  return titled("One agent", head, rows);
 }
 
 function overloadTable(report: PacketReport): string[] {
@@ -118,7 +124,7 @@ function overloadTable(report: PacketReport): string[] {
     ["then offered, ×", of("overloadTimes", 1)],
     ["delivered of best", of("overloadShare", 2)],
   ];
-  return ["### Overload, 64 bytes", "", ...contenderTable(contenders, columns), ""];
+  return contenderTable("Overload, 64 bytes", contenders, columns);
 }
 
 function targetTable(report: PacketReport): string[] {
@@ -130,7 +136,11 @@ function targetTable(report: PacketReport): string[] {
     digits(value ?? Number.NaN),
     met === true ? "met" : "**missed**",
   ]);
-  return ["### Targets", "", ...table([["", "wanted", "measured", ""], ...rows]), ""];
+  return titled("Targets", ["", "wanted", "measured", ""], rows);
+}
+
+function titled(title: string, head: Row, rows: readonly Row[]): string[] {
+  return [`### ${title}`, "", ...table([head, ...rows]), ""];
 }
 
 /** Two digits after the point, more where they would all be zero. */

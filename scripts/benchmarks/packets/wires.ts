@@ -31,10 +31,11 @@ export class Wires implements AsyncDisposable {
     wire: WireName,
     contenders: readonly Contender[],
     onFailure: (text: string) => void,
+    wrap: readonly string[] = [],
   ): Promise<Lane[]> {
     const lanes = contenders.map(async (contender) => {
       try {
-        return [await this.#openLane(wire, contender)];
+        return [await this.#openLane(wire, contender, wrap)];
       } catch (error) {
         onFailure(`${contender.name}: ${error instanceof Error ? error.message : error}`);
         return [];
@@ -43,10 +44,10 @@ export class Wires implements AsyncDisposable {
     return (await Promise.all(lanes)).flat();
   }
 
-  async #openLane(wire: WireName, contender: Contender): Promise<Lane> {
+  async #openLane(wire: WireName, contender: Contender, wrap: readonly string[]): Promise<Lane> {
     const pair = await openPacketPair({ wire, label: contender.key });
     this.#pairs.push(pair);
-    const running = await contender.start(pair);
+    const running = await contender.start(pair, wrap);
     const once = { count: 1, waitSeconds: 0.2 };
     await waitFor(async () => (await pair.a.namespace.ping(running.target, once)).received > 0, {
       describe: `an answer through ${contender.name}`,
