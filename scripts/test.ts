@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { LAB_PROGRAMS, TEST_PROGRAMS } from "../tests/lab/programs.ts";
 import { build } from "./build.ts";
 import { Progress, seconds } from "./lib/progress.ts";
 import { installLibraries, installPrograms } from "./lib/setup.ts";
@@ -47,8 +48,9 @@ async function main(names: readonly string[]): Promise<number> {
   const progress = new Progress();
   const tally = new Tally();
   await progress.step("libraries", async (notes) => notes.result(await installLibraries()));
+  const needsAll = suites.some(needsBuild);
   await progress.step("programs of the lab", async (notes) => {
-    const outcome = await installPrograms();
+    const outcome = await installPrograms(needsAll ? TEST_PROGRAMS : LAB_PROGRAMS);
     notes.result(outcome.kind === "ready" ? outcome.text : `not all there, ${outcome.text}`);
   });
   const built = suites.some(needsBuild) ? await tryBuild(progress, tally) : true;

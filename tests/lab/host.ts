@@ -90,6 +90,7 @@ export class Host extends Namespace {
   readonly #lab: LabServices;
   readonly #onStart: (process: LabProcess) => void;
   #agent: LabProcess | undefined;
+  #sandboxes = 0;
 
   constructor(options: HostOptions) {
     super(options);
@@ -235,6 +236,15 @@ export class Host extends Namespace {
     ]);
     this.containers.push(container);
     return container;
+  }
+
+  /** A namespace with nothing in it, as a container runtime makes one before it calls plugins. */
+  async addSandbox(): Promise<Namespace> {
+    this.#sandboxes += 1;
+    const name = `${this.name}s${this.#sandboxes}`;
+    const id = this.#lab.declare(name);
+    await this.#lab.runLines([`ip netns add ${id}`, `ip -n ${id} link set dev lo up`]);
+    return new Namespace({ name, id, folder: this.folder, onStart: this.#onStart });
   }
 
   /** Starts catching packets on a link of this host. */

@@ -19,3 +19,25 @@ export const LAB_PROGRAMS: Readonly<Record<string, string>> = {
   unshare: "util-linux",
   setpriv: "util-linux",
 };
+
+/** What tests with real container runtimes need beside those. */
+export const RUNTIME_PROGRAMS: Readonly<Record<string, string>> = {
+  dockerd: "docker.io",
+  docker: "docker.io",
+  containerd: "containerd",
+  runc: "runc",
+  iptables: "iptables",
+  podman: "podman",
+  conmon: "conmon",
+  busybox: "busybox-static",
+  "/usr/lib/cni/bridge": "containernetworking-plugins",
+};
+
+/** What tests against flannel's own store need. */
+export const ETCD_PROGRAMS: Readonly<Record<string, string>> = {
+  etcd: "etcd-server",
+  etcdctl: "etcd-client",
+};
+
+/** All that any test needs. */
+export const TEST_PROGRAMS = { ...LAB_PROGRAMS, ...RUNTIME_PROGRAMS, ...ETCD_PROGRAMS };

@@ -14,15 +14,18 @@ import { whichProgram } from "./run.ts";
 const LAB_TEST_TIMEOUT_MS = 60_000;
 
 /** Why no lab can be opened here; undefined when it can. */
-export function labObstacle(): string | undefined {
+export function labObstacle(programs: Readonly<Record<string, string>> = {}): string | undefined {
   if (process.platform !== "linux") return "needs Linux";
   if (process.getuid?.() !== 0) return "needs root";
-  const missing = Object.keys(LAB_PROGRAMS).filter((name) => whichProgram(name) === undefined);
+  const needed = Object.keys({ ...LAB_PROGRAMS, ...programs });
+  const missing = needed.filter((name) => whichProgram(name) === undefined);
   return missing.length === 0 ? undefined : `needs ${missing.join(", ")}`;
 }
 
 export interface LabTestOptions extends LabOptions {
   readonly timeoutMs?: number;
+  /** Programs beside those of every lab. */
+  readonly programs?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -35,7 +38,7 @@ export function labTest(
   body: (lab: Lab) => Promise<void>,
 ): void {
   const timeoutMs = options.timeoutMs ?? LAB_TEST_TIMEOUT_MS;
-  testOrSkip(name, timeoutMs, async () => {
+  testOrSkip(name, { timeoutMs, obstacle: labObstacle(options.programs) }, async () => {
     await using lab = await openLab(options);
     await withLogs(name, lab, body);
   });
@@ -67,7 +70,8 @@ export function labGroup(
       afterAll(async () => await shared?.[Symbol.asyncDispose]());
     }
     declare((title, body, timeoutMs) => {
-      testOrSkip(title, timeoutMs ?? options.timeoutMs ?? LAB_TEST_TIMEOUT_MS, async () => {
+      const limitMs = timeoutMs ?? options.timeoutMs ?? LAB_TEST_TIMEOUT_MS;
+      testOrSkip(title, { timeoutMs: limitMs, obstacle: labObstacle() }, async () => {
         if (shared === undefined) throw new Error("The lab of this group could not be opened");
         await withLogs(title, shared, body);
       });
@@ -75,8 +79,11 @@ export function labGroup(
   });
 }
 
-function testOrSkip(name: string, timeoutMs: number, body: () => Promise<void>): void {
-  const obstacle = labObstacle();
+function testOrSkip(
+  name: string,
+  { obstacle, timeoutMs }: { readonly obstacle: string | undefined; readonly timeoutMs: number },
+  body: () => Promise<void>,
+): void {
   if (obstacle === undefined) test(name, body, timeoutMs);
   else test.skip(`${name} [skipped: ${obstacle}]`, () => undefined);
 }

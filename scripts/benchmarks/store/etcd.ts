@@ -21,12 +21,6 @@ import {
   type StoreSystem,
 } from "./system.ts";
 
-/** Programs of it, and the Debian packages that have them. */
-export const ETCD_PROGRAMS: Readonly<Record<string, string>> = {
-  etcd: "etcd-server",
-  etcdctl: "etcd-client",
-};
-
 const HOST = "127.0.0.1";
 const CLIENT_PORT_FIRST = 23_790;
 const PEER_PORT_FIRST = 23_800;
