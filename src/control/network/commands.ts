@@ -154,6 +154,40 @@ export type UnreserveOutcome =
   | { readonly kind: "not_reserved" }
   | CommandRefusal;
 
+/**
+ * Takes over a network from elsewhere: its config, and who has which subnet of it, in one revision,
+ * so that no node of ours takes in between what is another's there.
+ */
+export interface ImportNetwork extends Command<ImportOutcome> {
+  readonly kind: "import_network";
+  readonly config: JsonObject;
+  /** As in `PutConfig`. */
+  readonly expectedRevision: number | null;
+  readonly reservations: readonly ImportedReservation[];
+}
+
+/** A subnet, and the address whose node has it. */
+export interface ImportedReservation {
+  readonly subnet: Prefix;
+  readonly publicIp: IpAddress;
+}
+
+export type ImportOutcome =
+  | {
+      readonly kind: "imported";
+      readonly revision: Revision;
+      readonly config: JsonObject;
+      readonly plan: ConfigPlan;
+    }
+  /** Nothing was written: these cannot be reserved. */
+  | { readonly kind: "refused"; readonly refused: readonly RefusedReservation[] }
+  | Exclude<PutConfigOutcome, { readonly kind: "stored" }>;
+
+export interface RefusedReservation {
+  readonly subnet: Prefix;
+  readonly why: Exclude<ReserveOutcome, { readonly kind: "reserved" }>;
+}
+
 export type NetworkCommand =
   | PutConfig
   | AcquireLease
@@ -161,7 +195,8 @@ export type NetworkCommand =
   | ReleaseLease
   | ExpireLeases
   | ReserveSubnet
-  | UnreserveSubnet;
+  | UnreserveSubnet
+  | ImportNetwork;
 
 /** Replaces the config; absent `expectedRevision`: whatever there is. */
 export function putConfig(request: {
@@ -212,4 +247,14 @@ export function reserveSubnet(request: {
 /** Ends the reservation of `subnet`; a lease of it goes on. */
 export function unreserveSubnet(subnet: Prefix): UnreserveSubnet {
   return { kind: "unreserve_subnet", subnet };
+}
+
+/** Writes config and reservations, all or nothing; up to `IMPORT_RESERVATIONS_MAX` of them. */
+export function importNetwork(request: {
+  readonly config: JsonObject;
+  readonly expectedRevision?: number | undefined;
+  readonly reservations: readonly ImportedReservation[];
+}): ImportNetwork {
+  const { config, expectedRevision = null, reservations } = request;
+  return { kind: "import_network", config, expectedRevision, reservations };
 }

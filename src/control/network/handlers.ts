@@ -6,6 +6,7 @@
 import { handler } from "../kv/state-machine.ts";
 import type { CommandHandler } from "../kv/types.ts";
 import { applyPutConfig } from "./apply-config.ts";
+import { applyImport } from "./apply-import.ts";
 import { applyAcquire, applyExpire, applyRelease, applyRenew } from "./apply-leases.ts";
 import { applyReserve, applyUnreserve } from "./apply-reservations.ts";
 import type { NetworkCommand } from "./commands.ts";
@@ -20,4 +21,5 @@ export const networkHandlers = {
   expire_leases: handler(commandParsers.expire_leases, applyExpire),
   reserve_subnet: handler(commandParsers.reserve_subnet, applyReserve),
   unreserve_subnet: handler(commandParsers.unreserve_subnet, applyUnreserve),
+  import_network: handler(commandParsers.import_network, applyImport),
 } satisfies Readonly<Record<NetworkCommand["kind"], CommandHandler>>;

@@ -27,6 +27,8 @@ export const SEAL_KEYS_MAX = 4;
 
 /** Renewals in one command: one revision, one batch of events. */
 export const RENEWALS_MAX = 1024;
+/** Reservations in one import: some 300 kB of command, applied in tens of milliseconds. */
+export const IMPORT_RESERVATIONS_MAX = 4096;
 /** Expiries in one command: keeps one apply under about a millisecond. */
 export const EXPIRE_BATCH_MAX = 100;
 

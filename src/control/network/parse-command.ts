@@ -12,6 +12,8 @@ import {
   type ExpireLeases,
   type Expiry,
   expireLeases,
+  type ImportedReservation,
+  type ImportNetwork,
   type NetworkCommand,
   type PutConfig,
   type ReleaseLease,
@@ -27,7 +29,7 @@ import {
 } from "./commands.ts";
 import { parseJsonObject } from "./json.ts";
 import { parseAttributes } from "./lease.ts";
-import { EXPIRE_BATCH_MAX, RENEWALS_MAX } from "./limits.ts";
+import { EXPIRE_BATCH_MAX, IMPORT_RESERVATIONS_MAX, RENEWALS_MAX } from "./limits.ts";
 
 type Parsers = { readonly [K in NetworkCommand["kind"]]: (command: unknown) => ParsedOf<K> };
 type ParsedOf<Kind> = Extract<NetworkCommand, { readonly kind: Kind }> | undefined;
@@ -41,6 +43,7 @@ export const commandParsers: Parsers = {
   expire_leases: parseExpire,
   reserve_subnet: parseReserve,
   unreserve_subnet: parseUnreserve,
+  import_network: parseImport,
 };
 
 /** The command that `value` is; undefined when it is none. */
@@ -133,6 +136,24 @@ function parseUnreserve(value: unknown): UnreserveSubnet | undefined {
   if (!isRecord(value)) return undefined;
   const subnet = parseSubnet(value["subnet"]);
   return subnet === undefined ? undefined : unreserveSubnet(subnet);
+}
+
+function parseImport(value: unknown): ImportNetwork | undefined {
+  if (!isRecord(value)) return undefined;
+  const { expectedRevision } = value;
+  const config = parseJsonObject(value["config"]);
+  const list = parseList(value["reservations"], IMPORT_RESERVATIONS_MAX, parseImported);
+  if (config === undefined || list === undefined) return undefined;
+  if (expectedRevision !== null && !isCounter(expectedRevision)) return undefined;
+  return { kind: "import_network", config, expectedRevision, reservations: list };
+}
+
+function parseImported(value: unknown): ImportedReservation | undefined {
+  if (!isRecord(value)) return undefined;
+  const subnet = parseSubnet(value["subnet"]);
+  const { publicIp: text } = value;
+  const publicIp = typeof text === "string" ? parseAddress(text) : undefined;
+  return subnet === undefined || publicIp === undefined ? undefined : { subnet, publicIp };
 }
 
 /** A prefix in canonical text: another spelling would name another key. */
