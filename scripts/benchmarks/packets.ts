@@ -88,8 +88,8 @@ class Bench {
     this.#contenders.push(...entries.map(({ figures }) => figures));
     await this.#progress.step(`${wire} wire: warm up`, async () => {
       // What compiles its code while it runs is not yet what it will be.
-      for (const { contender, pair, running } of entries)
-        if (contender.kind === "ours") await runTcp(pair, running.target, { seconds: 1, flows: 1 });
+      for (const { contender, ends } of entries)
+        if (contender.kind === "ours") await runTcp(ends, { seconds: 1, flows: 1 });
     });
     if (measures.has("idle")) await this.#measureIdle(entries);
     const isAsked = MEASURES.some(({ key }) => measures.has(key));
@@ -125,12 +125,13 @@ class Bench {
   /** Each measure of every contender, before the next measure. */
   async #measureRound(entries: readonly Entry[], round: number, notes: StepNotes): Promise<void> {
     for (const measure of MEASURES.filter(({ key }) => this.#options.measures.has(key))) {
-      for (const { contender, pair, running, figures } of entries) {
+      for (const { figures, ...lane } of entries) {
+        const { contender } = lane;
         notes.status(`${measure.key}, ${contender.name}`);
         const where = `${figures.wire} wire, round ${round + 1}`;
         const what = `${measure.key} of ${contender.name}, ${where}`;
         await this.#attempt(what, async () => {
-          store(figures, round, await measure.run(pair, running, this.#options.seconds));
+          store(figures, round, await measure.run(lane, this.#options.seconds));
         });
       }
     }
@@ -143,9 +144,9 @@ class Bench {
       await this.#progress.step(`overload: ${contender.name}`, async (notes) => {
         const fail = (text: string) => this.#failures.push(`overload of ${text}`);
         const lanes = await this.wires.open(OVERLOAD_WIRE, [contender], fail, UNPRIVILEGED);
-        for (const { pair, running } of lanes) {
+        for (const lane of lanes) {
           await this.#attempt(`overload of ${contender.name}`, async () => {
-            store(figures, 0, await measureOverload(pair, running, (text) => notes.status(text)));
+            store(figures, 0, await measureOverload(lane, (text) => notes.status(text)));
           });
         }
         await this.wires[Symbol.asyncDispose]();

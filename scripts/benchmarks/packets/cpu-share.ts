@@ -11,21 +11,26 @@ const VERSION_2 = "/sys/fs/cgroup";
 /** Short, so that what waits for the next period still fits into a queue. */
 const PERIOD_MICROS = 25_000;
 
-/** Processes held down for as long as this is not disposed of. */
+/** Processes held down for as long as this is not disposed of, at most until this process ends. */
 export class CpuShare implements Disposable {
-  readonly #groups: { readonly parent: string; readonly path: string; readonly pid: number }[] = [];
+  readonly #parent: string;
+  readonly #paths: string[] = [];
+  readonly #onExit = () => this[Symbol.dispose]();
 
   /** Gives each of `pids` at most `share` of one core: 0.1 is a tenth. Throws without cgroups. */
   constructor(pids: readonly number[], share: number) {
     const isVersion2 = existsSync(join(VERSION_2, "cgroup.controllers"));
-    const parent = isVersion2 ? VERSION_2 : VERSION_1;
-    if (!existsSync(parent)) throw new Error("Cannot limit a process: no control groups here");
+    this.#parent = isVersion2 ? VERSION_2 : VERSION_1;
+    if (!existsSync(this.#parent)) {
+      throw new Error("Cannot limit a process: this machine has no control groups");
+    }
+    process.on("exit", this.#onExit);
     const quota = String(Math.round(PERIOD_MICROS * share));
-    if (isVersion2) writeFileSync(join(parent, "cgroup.subtree_control"), "+cpu");
+    if (isVersion2) writeFileSync(join(this.#parent, "cgroup.subtree_control"), "+cpu");
     for (const pid of pids) {
-      const path = join(parent, `ovt-${pid}`);
+      const path = join(this.#parent, `ovt-${pid}`);
       mkdirSync(path);
-      this.#groups.push({ parent, path, pid });
+      this.#paths.push(path);
       if (isVersion2) writeFileSync(join(path, "cpu.max"), `${quota} ${PERIOD_MICROS}`);
       else {
         writeFileSync(join(path, "cpu.cfs_period_us"), String(PERIOD_MICROS));
@@ -37,9 +42,11 @@ export class CpuShare implements Disposable {
 
   /** Lets them go. A group whose process has ended goes too. */
   [Symbol.dispose](): void {
-    for (const { parent, path } of this.#groups.splice(0)) {
+    process.off("exit", this.#onExit);
+    for (const path of this.#paths.splice(0)) {
       const left = readFileSync(join(path, "cgroup.procs"), "utf8").split("\n");
-      for (const pid of left) if (pid !== "") writeFileSync(join(parent, "cgroup.procs"), pid);
+      for (const pid of left)
+        if (pid !== "") writeFileSync(join(this.#parent, "cgroup.procs"), pid);
       rmdirSync(path);
     }
   }

@@ -1,13 +1,21 @@
 /**
- * One run of iperf3 between the namespaces of a pair, read back as numbers.
+ * One run of iperf3 between two namespaces, read back as numbers.
  *
  * @module
  */
-import type { PacketPair } from "../../../tests/lab/packet-pair.ts";
+import type { Namespace } from "../../../tests/lab/namespace.ts";
 
 const PORT = 5201;
 /** Beside the time that is measured: connecting, and what a full queue holds back. */
 const EXTRA_MS = 15_000;
+
+/** Who sends to whom. */
+export interface Ends {
+  readonly source: Namespace;
+  readonly target: Namespace;
+  /** Where `source` reaches `target`. */
+  readonly address: string;
+}
 
 /** The parts of iperf3's report that are used. */
 interface IperfReport {
@@ -27,21 +35,19 @@ interface IperfReport {
   };
 }
 
-/** Sends from a to b's `target` for `seconds` and gives iperf3's words. Rejects on its error. */
+/** Sends for `seconds` and gives iperf3's words. Rejects on its error. */
 async function runIperf(
-  pair: PacketPair,
-  target: string,
+  { source, target, address }: Ends,
   seconds: number,
   args: readonly string[],
 ): Promise<IperfReport["end"]> {
-  const server = pair.b.namespace.start(["iperf3", "-s", "-1", "-p", String(PORT)]);
+  const server = target.start(["iperf3", "-s", "-1", "-p", String(PORT)]);
   try {
     await server.waitListening(PORT);
-    const fixed = ["-c", target, "-p", String(PORT), "-J", "--connect-timeout", "3000"];
-    const { stdout } = await pair.a.namespace.run(
-      ["iperf3", ...fixed, "-t", String(seconds), ...args],
-      { timeoutMs: seconds * 1000 + EXTRA_MS },
-    );
+    const fixed = ["-c", address, "-p", String(PORT), "-J", "--connect-timeout", "3000"];
+    const { stdout } = await source.run(["iperf3", ...fixed, "-t", String(seconds), ...args], {
+      timeoutMs: seconds * 1000 + EXTRA_MS,
+    });
     const report = JSON.parse(stdout === "" ? '{"error":"no answer in time"}' : stdout);
     const { end, error } = report as IperfReport;
     if (error !== undefined) throw new Error(`iperf3: ${error}`);
@@ -60,14 +66,13 @@ export interface TcpFigures {
   readonly retransmits: number;
 }
 
-/** TCP over `flows` connections from a to b; `bothWays`: as many back at the same time. */
+/** TCP over `flows` connections; `bothWays`: as many back at the same time. */
 export async function runTcp(
-  pair: PacketPair,
-  target: string,
+  ends: Ends,
   options: { readonly seconds: number; readonly flows: number; readonly bothWays?: boolean },
 ): Promise<TcpFigures> {
   const words = ["-P", String(options.flows), ...(options.bothWays === true ? ["--bidir"] : [])];
-  const end = await runIperf(pair, target, options.seconds, words);
+  const end = await runIperf(ends, options.seconds, words);
   const back = end.sum_received_bidir_reverse?.bits_per_second ?? 0;
   return {
     gigabitsPerSecond: (end.sum_received.bits_per_second + back) / 1e9,
@@ -83,17 +88,16 @@ export interface UdpFigures {
 }
 
 /**
- * Datagrams with `size` bytes of payload from a to b, `kpps` thousand a second, or as many as the
+ * Datagrams with `size` bytes of payload, `kpps` thousand a second, or as many as the
  * sender can when absent.
  */
 export async function runUdp(
-  pair: PacketPair,
-  target: string,
+  ends: Ends,
   options: { readonly seconds: number; readonly size: number; readonly kpps?: number },
 ): Promise<UdpFigures> {
   const { size, kpps, seconds } = options;
   const bits = kpps === undefined ? 0 : Math.round(kpps * 1000 * size * 8);
-  const end = await runIperf(pair, target, seconds, ["-u", "-l", String(size), "-b", `${bits}`]);
+  const end = await runIperf(ends, seconds, ["-u", "-l", String(size), "-b", `${bits}`]);
   if (end.sum === undefined) throw new Error("iperf3 reported no datagrams");
   const offeredKpps = end.sum.packets / end.sum.seconds / 1000;
   return { offeredKpps, deliveredKpps: offeredKpps * (1 - end.sum.lost_percent / 100) };

@@ -3,13 +3,12 @@
  *
  * @module
  */
-import type { PacketPair } from "../../../tests/lab/packet-pair.ts";
 import { parsePing, pingCommand } from "../../../tests/lab/ping.ts";
 import { quantile } from "../store/figures.ts";
-import type { RunningContender } from "./contender.ts";
 import type { Metric, UdpSize } from "./figures.ts";
-import { runTcp, runUdp } from "./iperf.ts";
+import { type Ends, runTcp, runUdp } from "./iperf.ts";
 import { machineBusySeconds, processSeconds } from "./machine-time.ts";
+import type { Lane } from "./wires.ts";
 
 const PING_COUNT = 100;
 const PING_INTERVAL_SECONDS = 0.01;
@@ -22,21 +21,21 @@ export interface Measure {
   /** As `--only` names it. */
   readonly key: string;
   readonly inQuick: boolean;
-  readonly run: (pair: PacketPair, running: RunningContender, seconds: number) => Promise<Figures>;
+  readonly run: (lane: Lane, seconds: number) => Promise<Figures>;
 }
 
 /** In the order in which they are done. */
 export const MEASURES: readonly Measure[] = [
-  { key: "ping", inQuick: true, run: async (pair, { target }) => await measurePing(pair, target) },
+  { key: "ping", inQuick: true, run: async ({ ends }) => await measurePing(ends) },
   tcpMeasure("tcp1", 1, "tcp1Gbps", true),
   tcpMeasure("tcp4", 4, "tcp4Gbps", true),
   tcpMeasure("tcp16", 16, "tcp16Gbps", false),
   {
     key: "both",
     inQuick: false,
-    run: async (pair, { target }, seconds) => {
+    run: async ({ ends }, seconds) => {
       const options = { seconds, flows: 1, bothWays: true };
-      return { bothWaysGbps: (await runTcp(pair, target, options)).gigabitsPerSecond };
+      return { bothWaysGbps: (await runTcp(ends, options)).gigabitsPerSecond };
     },
   },
   udpMeasure(64, true),
@@ -46,12 +45,13 @@ export const MEASURES: readonly Measure[] = [
 
 /** With four flows, pings go beside them. */
 function tcpMeasure(key: string, flows: number, metric: Metric, inQuick: boolean): Measure {
-  const run: Measure["run"] = async (pair, { target, processes }, seconds) => {
+  const run: Measure["run"] = async ({ ends, running }, seconds) => {
+    const { processes } = running;
     const agents = () => processes.reduce((sum, { pid }) => sum + processSeconds(pid), 0);
     const endless = { intervalSeconds: PING_INTERVAL_SECONDS };
-    const pings = flows === 4 ? pair.a.namespace.startPing(target, endless) : undefined;
+    const pings = flows === 4 ? ends.source.startPing(ends.address, endless) : undefined;
     const [machineBefore, agentsBefore] = [machineBusySeconds(), agents()];
-    const { gigabitsPerSecond, receivedBytes, retransmits } = await runTcp(pair, target, {
+    const { gigabitsPerSecond, receivedBytes, retransmits } = await runTcp(ends, {
       seconds,
       flows,
     });
@@ -73,8 +73,8 @@ function tcpMeasure(key: string, flows: number, metric: Metric, inQuick: boolean
 }
 
 function udpMeasure(size: UdpSize, inQuick: boolean): Measure {
-  const run: Measure["run"] = async (pair, { target }, seconds) => {
-    const { offeredKpps, deliveredKpps } = await runUdp(pair, target, { seconds, size });
+  const run: Measure["run"] = async ({ ends }, seconds) => {
+    const { offeredKpps, deliveredKpps } = await runUdp(ends, { seconds, size });
     return {
       [`udp${size}OfferedKpps`]: offeredKpps,
       [`udp${size}DeliveredKpps`]: deliveredKpps,
@@ -83,10 +83,10 @@ function udpMeasure(size: UdpSize, inQuick: boolean): Measure {
   return { key: `udp${size}`, inQuick, run };
 }
 
-async function measurePing(pair: PacketPair, target: string): Promise<Figures> {
+async function measurePing({ source, address }: Ends): Promise<Figures> {
   const options = { count: PING_COUNT, intervalSeconds: PING_INTERVAL_SECONDS };
-  const { stdout, stderr } = await pair.a.namespace.run(pingCommand(target, options));
+  const { stdout, stderr } = await source.run(pingCommand(address, options));
   const { roundTripsMs } = parsePing(stdout + stderr);
-  if (roundTripsMs.length === 0) throw new Error(`No answer from ${target}`);
+  if (roundTripsMs.length === 0) throw new Error(`No answer from ${address}`);
   return { pingP50Ms: quantile(roundTripsMs, 0.5), pingP99Ms: quantile(roundTripsMs, 0.99) };
 }

@@ -10,6 +10,7 @@ import { openPacketPair, type PacketPair } from "../../../tests/lab/packet-pair.
 import { waitFor } from "../../../tests/lab/wait.ts";
 import type { Contender, RunningContender } from "./contender.ts";
 import type { WireName } from "./figures.ts";
+import type { Ends } from "./iperf.ts";
 
 const ANSWER_TIMEOUT_MS = 20_000;
 
@@ -18,6 +19,8 @@ export interface Lane {
   readonly contender: Contender;
   readonly pair: PacketPair;
   readonly running: RunningContender;
+  /** From side a to side b, through it. */
+  readonly ends: Ends;
 }
 
 export class Wires implements AsyncDisposable {
@@ -53,7 +56,12 @@ export class Wires implements AsyncDisposable {
       describe: `an answer through ${contender.name}`,
       timeoutMs: ANSWER_TIMEOUT_MS,
     });
-    return { contender, pair, running };
+    const ends = {
+      source: pair.a.namespace,
+      target: pair.b.namespace,
+      address: running.target,
+    };
+    return { contender, pair, running, ends };
   }
 
   /** Ends every process and namespace. */
