@@ -11,7 +11,8 @@
  * of the record before. The log's snapshot mark repeats size and SHA-256, so that a file which is
  * whole in itself, but not the one that was saved, is found too.
  *
- * Reading and writing go chunk by chunk; between two chunks the event loop turns.
+ * Reading and writing go chunk by chunk; between two chunks the event loop turns, unless the
+ * reader asks for several at a time.
  *
  * @module
  */
@@ -33,6 +34,12 @@ import { damaged, foreign, unknownVersion } from "./wal-errors.ts";
 export interface SnapshotSeal {
   readonly fileSize: number;
   readonly digest: Uint8Array;
+}
+
+/** How the chunks of a snapshot are read. */
+export interface SnapshotReading {
+  readonly seal: SnapshotSeal | undefined;
+  readonly readAheadSize?: number;
 }
 
 /** Chunks in the caller's own pieces, each at most `SNAPSHOT_CHUNK_SIZE_MAX`. */
@@ -102,27 +109,28 @@ export async function readSnapshotMeta(
   file: DiskFile,
   owner: WalIdentity,
 ): Promise<StoredSnapshotMeta> {
-  const record = await new RecordReader(file).next();
+  const record = await new RecordReader(file, 0).next();
   return decodeHeader(file.path, owner, record);
 }
 
 /**
  * The chunks of the snapshot in `file`, each checked before it is given out, and the whole after
  * the last one: what was read is valid only once this has ended without an error. `seal` is what
- * the log says of the file, where it does. Each chunk is the caller's to keep.
+ * the log says of the file, where it does. Each chunk is the caller's to keep. At least
+ * `readAheadSize` bytes are read in one call, and their chunks come in one turn of the loop.
  */
 export async function* readSnapshotChunks(
   file: DiskFile,
   owner: WalIdentity,
-  seal: SnapshotSeal | undefined,
+  { seal, readAheadSize = 0 }: SnapshotReading,
 ): AsyncGenerator<Uint8Array, void, void> {
-  const reader = new RecordReader(file);
+  const reader = new RecordReader(file, readAheadSize);
   decodeHeader(file.path, owner, await reader.next());
   let bodySize = 0;
   for (let chunkCount = 0; ; chunkCount++) {
-    const digest = reader.digestSoFar();
     const record = await reader.next();
     if (record.type === TYPE_TRAILER) {
+      const digest = reader.digestBeforeTrailer();
       checkTrailer(file, record, { bodySize, chunkCount, digest });
       if (reader.offset !== file.sizeBytes) throw damaged(file.path, "bytes follow its end");
       if (seal !== undefined) checkSeal(file, { fileSize: reader.offset, digest }, seal);
@@ -186,22 +194,27 @@ class RecordWriter {
 
 class RecordReader {
   readonly #file: DiskFile;
+  readonly #readAheadSize: number;
   readonly #hash = new Bun.CryptoHasher("sha256");
+  /** Bytes of the file from `#windowStart`. Never used again: records are views of it. */
+  #window = new Uint8Array(0);
+  #windowStart = 0;
   #offset = 0;
   #crc = 0;
   #number = 0;
 
-  constructor(file: DiskFile) {
+  constructor(file: DiskFile, readAheadSize: number) {
     this.#file = file;
+    this.#readAheadSize = readAheadSize;
   }
 
   get offset(): number {
     return this.#offset;
   }
 
-  /** SHA-256 of every record read so far. */
-  digestSoFar(): Uint8Array {
-    return new Uint8Array(this.#hash.copy().digest());
+  /** SHA-256 of every record before the trailer, which was read last. */
+  digestBeforeTrailer(): Uint8Array {
+    return new Uint8Array(this.#hash.digest());
   }
 
   error(reason: string): HostError {
@@ -209,27 +222,37 @@ class RecordReader {
   }
 
   async next(): Promise<SnapshotRecord> {
-    const head = new Uint8Array(RECORD_HEADER_SIZE);
-    if ((await this.#file.read(head, this.#offset)) < head.length) {
-      throw this.error("the file ends too early");
-    }
-    const length = new DataView(head.buffer).getUint32(4, true);
+    const head = await this.#bytes(RECORD_HEADER_SIZE);
+    const length = new DataView(head.buffer, head.byteOffset).getUint32(4, true);
     const size = RECORD_HEADER_SIZE + length;
     const isTooLong = size > RECORD_SIZE_MAX || this.#offset + size > this.#file.sizeBytes;
     if (isTooLong) throw this.error("wrong length");
-    const record = new Uint8Array(size);
-    if ((await this.#file.read(record, this.#offset)) < size) {
-      throw this.error("the file ends too early");
-    }
-    const view = new DataView(record.buffer);
+    const record = await this.#bytes(size);
+    const view = new DataView(record.buffer, record.byteOffset);
     const crc = crc32c(record, 4, size - 4, this.#crc);
     if (view.getUint32(0, true) !== crc) throw this.error("wrong checksum");
     if (view.getUint32(12, true) !== this.#number) throw this.error("records out of order");
-    this.#hash.update(record);
+    const type = view.getUint32(8, true);
+    if (type !== TYPE_TRAILER) this.#hash.update(record);
     this.#crc = crc;
     this.#number++;
     this.#offset += size;
-    return { type: view.getUint32(8, true), payload: record.subarray(RECORD_HEADER_SIZE) };
+    return { type, payload: record.subarray(RECORD_HEADER_SIZE) };
+  }
+
+  /** The next `size` bytes, out of what was read ahead if they are in it. */
+  async #bytes(size: number): Promise<Uint8Array> {
+    let at = this.#offset - this.#windowStart;
+    if (at + size > this.#window.length) {
+      const left = Math.max(0, this.#file.sizeBytes - this.#offset);
+      const window = new Uint8Array(Math.min(left, Math.max(size, this.#readAheadSize)));
+      const count = await this.#file.read(window, this.#offset);
+      this.#window = window.subarray(0, count);
+      this.#windowStart = this.#offset;
+      at = 0;
+    }
+    if (at + size > this.#window.length) throw this.error("the file ends too early");
+    return this.#window.subarray(at, at + size);
   }
 }
 

@@ -17,7 +17,7 @@ import { HostError } from "../../base/host-error.ts";
 import type { Disk, DiskFile } from "../files/disk.ts";
 import type { StoredSnapshotMeta } from "../ports.ts";
 import type { SnapshotMark } from "./frame.ts";
-import { SNAPSHOTS_KEPT_COUNT } from "./limits.ts";
+import { SNAPSHOT_KEPT_SIZE_MAX, SNAPSHOT_OPEN_READ_SIZE, SNAPSHOTS_KEPT_COUNT } from "./limits.ts";
 import type { LogState } from "./log-state.ts";
 import type { WalIdentity } from "./segment-header.ts";
 import {
@@ -77,6 +77,8 @@ export function parseSnapshotName(text: string): SnapshotId | undefined {
 export class SnapshotStore {
   readonly #place: SnapshotPlace;
   #newest: UsableSnapshot | undefined;
+  /** Chunks of the newest as `open` read and checked them, for the first who asks. */
+  #checked: readonly Uint8Array[] | undefined;
 
   constructor(place: SnapshotPlace) {
     this.#place = place;
@@ -149,6 +151,7 @@ export class SnapshotStore {
   async adopt(mark: SnapshotMark): Promise<void> {
     const { disk, directory } = this.#place;
     this.#newest = { index: mark.index, term: mark.term, seal: mark };
+    this.#checked = undefined;
     const kept = (await this.#list()).filter((id) => id.index <= mark.index);
     const keptNames = new Set(kept.slice(0, SNAPSHOTS_KEPT_COUNT).map(formatSnapshotName));
     for (const name of await disk.list(directory)) {
@@ -161,13 +164,15 @@ export class SnapshotStore {
   /** The chunks of the newest snapshot, checked. Asserts that there is one. */
   read(): AsyncGenerator<Uint8Array, void, void> {
     assert(this.#newest !== undefined, "there must be a snapshot to read");
-    return this.#readFile(this.#newest);
+    const checked = this.#checked;
+    this.#checked = undefined;
+    return checked === undefined ? this.#readFile(this.#newest) : giveOut(checked);
   }
 
   async *#readFile(snapshot: UsableSnapshot): AsyncGenerator<Uint8Array, void, void> {
     const file = await this.#place.disk.open(this.#pathOf(snapshot), "read");
     try {
-      yield* readSnapshotChunks(file, this.#place.identity, snapshot.seal);
+      yield* readSnapshotChunks(file, this.#place.identity, snapshot);
     } finally {
       await file.close();
     }
@@ -178,22 +183,34 @@ export class SnapshotStore {
     const path = this.#pathOf(snapshot);
     const file = await this.#place.disk.open(path, "read");
     try {
-      const meta = await this.#check(file, snapshot);
+      const { meta, chunks } = await this.#check(file, snapshot);
       this.#newest = snapshot;
+      this.#checked = chunks;
       return meta;
     } finally {
       await file.close();
     }
   }
 
-  async #check(file: DiskFile, snapshot: UsableSnapshot): Promise<StoredSnapshotMeta> {
+  async #check(
+    file: DiskFile,
+    snapshot: UsableSnapshot,
+  ): Promise<{
+    readonly meta: StoredSnapshotMeta;
+    readonly chunks: readonly Uint8Array[] | undefined;
+  }> {
     const { identity } = this.#place;
     const meta = await readSnapshotMeta(file, identity);
     if (meta.index !== snapshot.index || meta.term !== snapshot.term) {
       throw damaged(file.path, "its header does not fit its name");
     }
-    for await (const _ of readSnapshotChunks(file, identity, snapshot.seal));
-    return meta;
+    const isSmall = file.sizeBytes <= SNAPSHOT_KEPT_SIZE_MAX;
+    const chunks: Uint8Array[] = [];
+    const reading = { seal: snapshot.seal, readAheadSize: SNAPSHOT_OPEN_READ_SIZE };
+    for await (const chunk of readSnapshotChunks(file, identity, reading)) {
+      if (isSmall) chunks.push(chunk);
+    }
+    return { meta, chunks: isSmall ? chunks : undefined };
   }
 
   /** The newest older snapshot that is whole and that the log goes on from. */
@@ -244,4 +261,8 @@ export class SnapshotStore {
   #pathOf(id: SnapshotId): string {
     return `${this.#place.directory}/${formatSnapshotName(id)}`;
   }
+}
+
+async function* giveOut(chunks: readonly Uint8Array[]): AsyncGenerator<Uint8Array, void, void> {
+  yield* chunks;
 }
