@@ -81,6 +81,7 @@ export interface RecoveredLog {
  * current one, a current term or commit that goes back, a second vote in a term.
  */
 export interface LogStore {
+  /** What was there when it was opened. To be read before the first `append`, which drops it. */
   readonly recovered: RecoveredLog;
   /** Resolves when the batch is on stable storage. Payloads are borrowed until then. */
   append(batch: LogBatch): Promise<void>;

@@ -36,6 +36,7 @@ const WORD_COUNT = 512;
 
 /** Half as dear as a TextDecoder (Bun 1.4.5), and it does the same with what is no UTF-8. */
 const textOf = Buffer.prototype.toString;
+const sliceOf = Uint8Array.prototype.slice;
 
 const NOTHING = new Uint8Array(0);
 const NOTHING_VIEW = new DataView(NOTHING.buffer);
@@ -52,13 +53,15 @@ export class CborDecoder {
   #at = 0;
   #itemCount = 0;
   #isBad = false;
+  #ownsBytes = false;
   readonly #words: (Word | undefined)[] = new Array(WORD_COUNT).fill(undefined);
 
   /**
-   * The value that `bytes` are, wholly; undefined also when they are malformed (`isBad` tells).
-   * Byte strings in it are views of `bytes`.
+   * The value that `bytes` are, wholly; undefined also when they are malformed. Byte strings in it
+   * are views of `bytes`, or with `ownsBytes` copies.
    */
-  decode(bytes: Uint8Array): unknown {
+  decode(bytes: Uint8Array, ownsBytes = false): unknown {
+    this.#ownsBytes = ownsBytes;
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#at = 0;
@@ -129,7 +132,8 @@ export class CborDecoder {
     const bytes = this.#bytes;
     if (this.#isBad || length > bytes.length - start) return this.#bad();
     this.#at = start + length;
-    // A plain array also when a Buffer came in.
+    // Plain arrays also when a Buffer came in: its own `slice` would give a view.
+    if (this.#ownsBytes) return sliceOf.call(bytes, start, start + length);
     return new Uint8Array(bytes.buffer, bytes.byteOffset + start, length);
   }
 

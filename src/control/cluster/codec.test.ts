@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { Encoder } from "cbor-x/index-no-eval";
 import fc from "fast-check";
 import { VALUE_DEPTH_MAX } from "./cbor-decoder.ts";
-import { decodeRecord, encodeValue } from "./codec.ts";
+import { decodeOwnRecord, decodeRecord, encodeValue } from "./codec.ts";
 
 function hex(text: string): Uint8Array {
   return new Uint8Array(Buffer.from(text.replaceAll(" ", ""), "hex"));
@@ -61,6 +61,15 @@ describe("encodeValue", () => {
     expect(first).toEqual(copy);
     expect(first.buffer.byteLength).toBe(first.length);
   });
+});
+
+test("decodeOwnRecord: byte strings outlive the bytes that they came in, those of a Buffer too", () => {
+  const bytes = encodeValue({ a: Uint8Array.of(1, 2), b: [Uint8Array.of(3)] });
+  for (const source of [bytes.slice(), Buffer.from(bytes)]) {
+    const record = decodeOwnRecord(source);
+    source.fill(0xee);
+    expect(record).toEqual({ a: Uint8Array.of(1, 2), b: [Uint8Array.of(3)] });
+  }
 });
 
 describe("decodeRecord", () => {

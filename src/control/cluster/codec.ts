@@ -33,6 +33,12 @@ export function decodeRecord(bytes: Uint8Array): PlainRecord | undefined {
   return isRecord(value) ? value : undefined;
 }
 
+/** The same; byte strings in it are copies, of which each can outlive `bytes` by itself. */
+export function decodeOwnRecord(bytes: Uint8Array): PlainRecord | undefined {
+  const value = decoder.decode(bytes, true);
+  return isRecord(value) ? value : undefined;
+}
+
 /** Whether `value` is a map as `decodeRecord` yields it. */
 export function isRecord(value: unknown): value is PlainRecord {
   return (

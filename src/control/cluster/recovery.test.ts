@@ -3,6 +3,7 @@ import { decodeNodeId, decodeRevision } from "../../base/ids.ts";
 import type { StoredEntry } from "../../host/ports.ts";
 import { kvHandlers } from "../kv/handlers.ts";
 import { createStateMachine } from "../kv/state-machine.ts";
+import { TRAILING_ENTRIES } from "./limits.ts";
 import { bootstrapStore, EMPTY_CONF_STATE, isUnused, recoverStore } from "./recovery.ts";
 import { SIM_CLUSTER, SimClock } from "./sim-cluster.fake.ts";
 import { SimLogStore } from "./sim-log-store.fake.ts";
@@ -130,6 +131,14 @@ describe("recoverStore", () => {
       expect(found.voters).toEqual([nodeId]);
     });
   }
+
+  test("of a long log before the snapshot only what the driver keeps is taken up", async () => {
+    const index = TRAILING_ENTRIES + 100;
+    const disk = { snapshot: { index, term: 2 }, entries: entries(1, index + 3, 2), commit: index };
+    const found = await recover(disk);
+    // The first one kept is known by its term only.
+    expect(found.span).toBe(`102..${index + 3}`);
+  });
 
   test("after dropped entries the next one leaves no gap in the store", async () => {
     const { store } = await recover({ snapshot, entries: entries(3, 8, 2), commit: 7 });

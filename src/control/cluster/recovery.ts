@@ -10,11 +10,12 @@
  */
 import { HostError } from "../../base/host-error.ts";
 import { decodeIndex, decodeNodeId, decodeTerm, type NodeId } from "../../base/ids.ts";
-import type { LogStore, StoredSnapshotMeta } from "../../host/ports.ts";
+import type { LogStore, RecoveredLog, StoredSnapshotMeta } from "../../host/ports.ts";
 import type { StateMachine } from "../kv/types.ts";
 import { MemoryLog } from "../raft/memory-log.ts";
 import type { ConfState, Entry, HardState, Snapshot } from "../raft/types.ts";
 import { decodeStored } from "./entry-codec.ts";
+import { TRAILING_ENTRIES } from "./limits.ts";
 import {
   decodeSnapshotHeader,
   encodeSnapshotBody,
@@ -79,11 +80,7 @@ export async function recoverStore(
   cluster: ClusterRef,
 ): Promise<Recovered> {
   const { hardState: stored, snapshot: meta } = store.recovered;
-  const entries = store.recovered.entries.map((entry) => {
-    const decoded = decodeStored(entry);
-    if (decoded !== undefined) return decoded;
-    throw unusable(`log entry ${entry.index}`, "its payload has an unknown format");
-  });
+  const entries = recoverEntries(store.recovered);
   const snapshot = meta === undefined ? undefined : await restoreSnapshot(store, machine, meta);
   if (snapshot !== undefined) assertCluster(snapshot, cluster);
   const memoryLog = buildLog(snapshot, entries);
@@ -95,6 +92,18 @@ export async function recoverStore(
     hardState: stored === undefined ? undefined : toHardState(stored, memoryLog),
     confState: snapshot?.confState ?? EMPTY_CONF_STATE,
   };
+}
+
+/** The entries that are still wanted: of those before the snapshot, as many as the driver keeps. */
+function recoverEntries({ snapshot, entries }: RecoveredLog): readonly Entry[] {
+  const wantedFrom = (snapshot?.index ?? 0) - TRAILING_ENTRIES;
+  return entries
+    .filter((entry) => entry.index > wantedFrom)
+    .map((entry) => {
+      const decoded = decodeStored(entry);
+      if (decoded !== undefined) return decoded;
+      throw unusable(`log entry ${entry.index}`, "its payload has an unknown format");
+    });
 }
 
 async function restoreSnapshot(

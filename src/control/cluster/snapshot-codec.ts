@@ -13,7 +13,7 @@ import type { ClusterId, Revision } from "../../base/ids.ts";
 import { parseClusterId } from "../../base/ids.ts";
 import type { SnapshotPart } from "../kv/types.ts";
 import type { ConfState } from "../raft/types.ts";
-import { decodeRecord, encodeValue } from "./codec.ts";
+import { decodeOwnRecord, decodeRecord, encodeValue } from "./codec.ts";
 import { FieldReader } from "./fields.ts";
 import { confStateFromRecord, confStateToRecord } from "./message-codec.ts";
 
@@ -131,8 +131,8 @@ export class SnapshotBodyDecoder {
     const piece = this.#piece;
     this.#filled = 0;
     if (this.#isPart) {
-      // Its own memory, so that one small value that stays does not keep the whole body.
-      const part = decodeRecord(piece);
+      // Values of their own, so that a small one that stays does not keep the whole part.
+      const part = decodeOwnRecord(piece);
       if (part === undefined) return false;
       this.#parts.push(part);
       this.#isPart = false;

@@ -90,3 +90,27 @@ test("FrozenMap: an iteration under way does not see what changes meanwhile", ()
   }
   expect(count).toBe(1000);
 });
+
+test("OrderedMap: appending in order makes the same map as setting, whatever comes in between", () => {
+  const key = (i: number) => `/${String(i).padStart(6, "0")}`;
+  const map = new OrderedMap<number>();
+  const model = new Map<string, number>();
+  const frozen: [FrozenMap<number>, number][] = [];
+  for (let i = 0; i < 5000; i++) {
+    map.append(key(i), i);
+    model.set(key(i), i);
+    if (i % 700 === 699) frozen.push([map.freeze(), map.size]);
+    // Each in a leaf that was the last one a moment ago.
+    if (i % 97 === 96) {
+      map.set(`${key(i - 1)}+`, -i);
+      model.set(`${key(i - 1)}+`, -i);
+    }
+    if (i % 301 === 300) {
+      for (const gone of [i, i - 50]) expect(map.delete(key(gone))).toBe(model.delete(key(gone)));
+    }
+  }
+  expect([...map.freeze().entries("")].map(([k, v]): [string, number] => [k, v])).toEqual(
+    naiveEntries(model, ""),
+  );
+  for (const [view, size] of frozen) expect([...view.entries("")]).toHaveLength(size);
+});

@@ -71,6 +71,8 @@ export class OrderedMap<Value> {
   #edit: Edit = {};
   #root: Node<Value> = { kind: "leaf", edit: this.#edit, keys: [], cells: [] };
   readonly #index = new Map<string, Cell<Value>>();
+  /** The last leaf, while keys are only being appended. */
+  #tail: Leaf<Value> | undefined;
 
   get size(): number {
     return this.#index.size;
@@ -94,6 +96,7 @@ export class OrderedMap<Value> {
     }
     const cell: Cell<Value> = { edit: this.#edit, value };
     this.#index.set(key, cell);
+    this.#tail = undefined;
     const root = this.#own(this.#root);
     this.#root = root;
     this.#insert(root, key, cell);
@@ -103,9 +106,26 @@ export class OrderedMap<Value> {
     }
   }
 
+  /** Adds a key that comes after all others: no descent, so the least work for many in order. */
+  append(key: string, value: Value): void {
+    const edit = this.#edit;
+    const tail = this.#tail;
+    if (tail === undefined || tail.edit !== edit || tail.keys.length >= NODE_SIZE_MAX) {
+      this.set(key, value);
+      this.#tail = lastLeaf(this.#root);
+      return;
+    }
+    assert(key > tail.keys.at(-1)!, "appended keys must be in order");
+    const cell: Cell<Value> = { edit, value };
+    this.#index.set(key, cell);
+    tail.keys.push(key);
+    tail.cells.push(cell);
+  }
+
   /** Whether there was a value. */
   delete(key: string): boolean {
     if (!this.#index.delete(key)) return false;
+    this.#tail = undefined;
     const root = this.#own(this.#root);
     this.#remove(root, key);
     const only = root.kind === "branch" && root.children.length === 1;
@@ -202,6 +222,12 @@ export class OrderedMap<Value> {
 
 function nodeSize<Value>(node: Node<Value>): number {
   return node.kind === "leaf" ? node.keys.length : node.children.length;
+}
+
+function lastLeaf<Value>(root: Node<Value>): Leaf<Value> {
+  let node = root;
+  while (node.kind === "branch") node = node.children.at(-1)!;
+  return node;
 }
 
 function* iterate<Value>(

@@ -26,6 +26,8 @@ import { Store } from "./store.ts";
 import type { KeyTtl, KeyValue, SnapshotPart } from "./types.ts";
 
 const FORMAT = 1;
+/** Items in the row of a pair without a time to live. */
+const PAIR_ROW_LENGTH = 5;
 /** Numbers and heads of a row of a pair, bytes at most: many small pairs make a part too. */
 const PAIR_ROW_OVERHEAD_BYTES = 64;
 
@@ -215,9 +217,9 @@ class ContentReader {
 
   #readRow(kind: unknown, row: readonly unknown[]): string | undefined {
     if (kind === "pairs") {
-      const [key, value, ...about] = row;
+      const value = row[1];
       if (!(value instanceof Uint8Array)) return "has a pair without a value";
-      const pair = this.#parsePair(key, value, about);
+      const pair = this.#parsePair(row, value);
       if (pair === undefined) return "has an invalid pair";
       this.store.load(pair);
       return undefined;
@@ -259,34 +261,35 @@ class ContentReader {
   }
 
   #startLarge(about: readonly unknown[]): { pair: KeyValue; received: number } | undefined {
-    const [key, size, ...rest] = about;
+    const size = about[1];
     if (!isCounter(size) || size > VALUE_SIZE_MAX_BYTES) return undefined;
-    const pair = this.#parsePair(key, new Uint8Array(size), rest);
+    const pair = this.#parsePair(about, new Uint8Array(size));
     return pair === undefined ? undefined : { pair, received: 0 };
   }
 
-  /** Checks a pair and that it comes after the one before. */
-  #parsePair(key: unknown, bytes: Uint8Array, about: readonly unknown[]): KeyValue | undefined {
-    const [create, mod, version, ...ttlAbout] = about;
+  /**
+   * Checks a pair (key, anything, revisions, version, time to live if it has one) and that it comes
+   * after the one before. By position: taking rows apart by pattern was a tenth of a restore.
+   */
+  #parsePair(row: readonly unknown[], value: Uint8Array): KeyValue | undefined {
+    const key = row[0];
+    const create = row[2];
+    const mod = row[3];
+    const version = row[4];
     if (typeof key !== "string" || !isValidKey(key) || key <= this.#lastKey) return undefined;
-    if (bytes.length > VALUE_SIZE_MAX_BYTES) return undefined;
+    if (value.length > VALUE_SIZE_MAX_BYTES) return undefined;
     if (!isCounter(create) || !isCounter(mod) || !isCounter(version)) return undefined;
     if (create < 1 || create > mod || mod > this.store.revision || version < 1) return undefined;
-    const ttl = ttlAbout.length === 0 ? undefined : this.#parseTtl(ttlAbout);
-    if (ttlAbout.length > 0 && ttl === undefined) return undefined;
+    const createRevision = decodeRevision(create);
+    const modRevision = decodeRevision(mod);
+    const lasting = { key, value, createRevision, modRevision, version };
+    const ttl = row.length === PAIR_ROW_LENGTH ? undefined : this.#parseTtl(row[5], row[6]);
+    if (ttl === undefined && row.length !== PAIR_ROW_LENGTH) return undefined;
     this.#lastKey = key;
-    return {
-      key,
-      // A copy: the part may be a view of a buffer that is used again.
-      value: new Uint8Array(bytes),
-      createRevision: decodeRevision(create),
-      modRevision: decodeRevision(mod),
-      version,
-      ...(ttl === undefined ? undefined : { ttl }),
-    };
+    return ttl === undefined ? lasting : { ...lasting, ttl };
   }
 
-  #parseTtl([seconds, epoch]: readonly unknown[]): KeyTtl | undefined {
+  #parseTtl(seconds: unknown, epoch: unknown): KeyTtl | undefined {
     if (!isCounter(seconds) || !isCounter(epoch) || epoch > this.index) return undefined;
     if (seconds < KEY_TTL_SECONDS_MIN || seconds > KEY_TTL_SECONDS_MAX) return undefined;
     return { seconds, epoch: decodeIndex(epoch) };

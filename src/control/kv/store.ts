@@ -168,10 +168,11 @@ export class Store implements KvWriter {
     return events;
   }
 
-  /** Adds a pair as a snapshot has it. The store must be new, and idle. */
+  /** Adds a pair as a snapshot has it, in the order of keys. The store must be new, and idle. */
   load(pair: KeyValue): void {
     assert(this.#changes.size === 0, "store must be idle");
-    this.#set(pair);
+    this.#pairs.append(pair.key, pair);
+    if (pair.ttl !== undefined) this.#ttls.set(pair.key, pair.ttl);
     this.#digest.pair(pair, 1);
   }
 

@@ -208,4 +208,8 @@ export interface StateCheckReader {
 }
 
 /** Plain data; only the state machine that made it reads it. */
+/**
+ * A piece of a snapshot, plain data. Who makes it does not change it any more: its byte strings
+ * become values of the state that takes it.
+ */
 export type SnapshotPart = Readonly<Record<string, unknown>>;

@@ -100,7 +100,7 @@ class FileLogStore implements WalStore {
     this.#planSeal();
   }
 
-  /** Entries that `compact` has covered since are left out: they would only take memory. */
+  /** Without its entries as soon as they would only take memory. */
   get recovered(): RecoveredLog {
     return this.#recovered;
   }
@@ -108,6 +108,7 @@ class FileLogStore implements WalStore {
   append(batch: LogBatch): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     assert(this.#closing === undefined, "a closed log takes no entries");
+    this.#dropRecovered(Number.POSITIVE_INFINITY);
     const waiting = this.#deferred.at(-1);
     if (waiting === undefined) return this.#enqueue(this.#accept(batch));
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -154,8 +155,7 @@ class FileLogStore implements WalStore {
       const { snapshots, writer } = this.#parts;
       assert(index <= snapshots.newestIndex, "only what a snapshot covers may be forgotten");
       this.#accepted.forget(index);
-      const entries = this.#recovered.entries.filter((entry) => entry.index > index);
-      this.#recovered = { ...this.#recovered, entries };
+      this.#dropRecovered(index);
       await writer.deleteUpTo(index);
     });
   }
@@ -181,6 +181,12 @@ class FileLogStore implements WalStore {
     }
     await writer.close();
     if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  #dropRecovered(index: number): void {
+    if (this.#recovered.entries.length === 0) return;
+    const entries = this.#recovered.entries.filter((entry) => entry.index > index);
+    this.#recovered = { ...this.#recovered, entries };
   }
 
   /** Frames of `batch`, in the order of thesis §3.8: term and vote before entries of that term. */

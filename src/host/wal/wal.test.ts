@@ -227,6 +227,18 @@ async function longestRun(count: () => number, work: Promise<void>): Promise<num
   return longest;
 }
 
+test("what was recovered is given up when the log is written to", async () => {
+  const disk = new MemoryDisk();
+  const store = await open(disk);
+  await store.append(first);
+  await store.close();
+  const again = await open(disk);
+  expect(again.recovered.entries).toHaveLength(3);
+  await again.append({ entries: [testEntry(4, 1)] });
+  expect(again.recovered.entries).toEqual([]);
+  await again.close();
+});
+
 describe("group commit", () => {
   test("appends that arrive during a sync share the next batch", async () => {
     const disk = new MemoryDisk();
