@@ -7,16 +7,19 @@
 import * as v from "valibot";
 import { IfMatchHeader, PutConfigQuery } from "./config.ts";
 import { EVENT_STREAM_TYPE } from "./event-stream.ts";
+import { ImportBody } from "./import.ts";
 import { JoinBody, LeaveBody } from "./join.ts";
 import { Conditions, DeleteQuery, GetQuery, ListQuery, PutQuery } from "./kv.ts";
 import { ListSchema, TxnSchema, WriteSchema } from "./kv-views.ts";
 import { METRICS_MEDIA_TYPE } from "./metrics-text.ts";
 import { PingBody } from "./ping.ts";
+import { ReserveBody } from "./reservations.ts";
 import { CreateTokenBody } from "./tokens.ts";
 import { CompactBody, TxnBody } from "./txn.ts";
 import {
   ConfigSchema,
   CreatedTokenSchema,
+  ImportSchema,
   JoinSchema,
   LeaseSchema,
   LeaveSchema,
@@ -24,6 +27,7 @@ import {
   PingSchema,
   PutConfigSchema,
   ReadinessSchema,
+  ReservationSchema,
   StatusSchema,
   TokenSchema,
 } from "./views.ts";
@@ -92,6 +96,33 @@ export const OPERATIONS: readonly Operation[] = [
     path: "/leases/{subnet}",
     summary: "Takes a subnet, such as 10.0.53.0-24, from its holder",
     answer: LeaseSchema,
+  },
+  {
+    method: "get",
+    path: "/reservations",
+    summary: "Subnets that are kept for somebody",
+    answer: v.array(ReservationSchema),
+  },
+  {
+    method: "put",
+    path: "/reservations/{subnet}",
+    summary: "Keeps a subnet for a node, or for whoever first comes from an address",
+    body: ReserveBody,
+    answer: ReservationSchema,
+  },
+  {
+    method: "delete",
+    path: "/reservations/{subnet}",
+    summary: "Ends a reservation; a lease of the subnet goes on",
+    answer: ReservationSchema,
+  },
+  {
+    method: "post",
+    path: "/import",
+    summary: "Takes over a network config and who has which subnet, wholly or not at all",
+    headers: IfMatchHeader,
+    body: ImportBody,
+    answer: ImportSchema,
   },
   {
     method: "get",

@@ -19,6 +19,7 @@ import {
   FAKE_LEASE,
   FAKE_MEMBERS,
   FAKE_PLAN,
+  FAKE_RESERVATION,
   FAKE_STATUS,
 } from "./service.fake.ts";
 import type {
@@ -30,6 +31,7 @@ import type {
   NotFound,
   PutConfigFailure,
   PutConfigRequest,
+  ReserveFailure,
 } from "./service.ts";
 
 function openApp(overrides: Partial<AdminService> = {}): TestApp {
@@ -91,6 +93,12 @@ const LEAVE_FAILURES: readonly [LeaveFailure, number][] = [
   [{ kind: "last_member", detail: "d" }, 409],
 ];
 
+const RESERVE_FAILURES: readonly [ReserveFailure, number][] = [
+  ...FIND_FAILURES,
+  [{ kind: "no_config", detail: "d" }, 404],
+  [{ kind: "reservation_refused", detail: "d", errors: [] }, 409],
+];
+
 interface FailureRow {
   readonly request: string;
   readonly init: RequestInit;
@@ -115,6 +123,15 @@ const FAILURE_ROWS: readonly FailureRow[] = [
   ...rows("/config", put("{}"), PUT_FAILURES, (error) => ({ putConfig: async () => err(error) })),
   ...rows("/leases/10.0.53.0-24", { method: "DELETE" }, FIND_FAILURES, (error) => ({
     releaseLease: async () => err(error),
+  })),
+  ...rows("/reservations/10.0.60.0-24", put('{"node":"web1"}'), RESERVE_FAILURES, (error) => ({
+    reserve: async () => err(error),
+  })),
+  ...rows("/reservations/10.0.60.0-24", { method: "DELETE" }, FIND_FAILURES, (error) => ({
+    unreserve: async () => err(error),
+  })),
+  ...rows("/import", post('{"config":{},"reservations":[]}'), PUT_FAILURES, (error) => ({
+    importNetwork: async () => err(error),
   })),
   ...rows("/members/0b0b0b0b0b0b0b", { method: "DELETE" }, MEMBER_FAILURES, (error) => ({
     removeMember: async () => err(error),
@@ -154,6 +171,25 @@ const ANSWERS: readonly { request: string; init?: RequestInit; status?: number; 
     },
     { request: "/leases", body: [FAKE_LEASE] },
     { request: "/leases/10.0.53.0-24", init: { method: "DELETE" }, body: FAKE_LEASE },
+    { request: "/reservations", body: [] },
+    {
+      request: "/reservations/10.0.60.0-24",
+      init: put('{"publicIp":"192.0.2.9"}'),
+      body: FAKE_RESERVATION,
+    },
+    {
+      request: "/reservations/10.0.60.0-24",
+      init: { method: "DELETE" },
+      body: FAKE_RESERVATION,
+    },
+    {
+      request: "/import",
+      init: post('{"config":{},"reservations":[]}'),
+      body: {
+        ...{ revision: 13, config: { Network: "10.0.0.0/16" }, plan: FAKE_PLAN },
+        reservations: [FAKE_RESERVATION],
+      },
+    },
     { request: "/members", body: FAKE_MEMBERS },
     { request: "/members/0b0b0b0b0b0b0b", init: { method: "DELETE" }, body: FAKE_MEMBERS[1] },
     {
@@ -423,6 +459,48 @@ describe("bodies", () => {
 });
 
 describe("paths", () => {
+  test("PUT /reservations: a node or an address, and nothing else", async () => {
+    const seen: unknown[] = [];
+    const reserve: AdminService["reserve"] = async (...request) => {
+      seen.push(request);
+      return ok(FAKE_RESERVATION);
+    };
+    const app = openApp({ reserve });
+    const ask = (body: object) =>
+      app.request("/reservations/10.0.60.7-24", put(JSON.stringify(body)));
+    expect((await ask({ node: "web1" })).status).toBe(200);
+    expect((await ask({ publicIp: "192.0.2.9" })).status).toBe(200);
+    expect(seen).toEqual([
+      ["10.0.60.0/24", { node: "web1" }],
+      ["10.0.60.0/24", { publicIp: "192.0.2.9" }],
+    ]);
+    for (const body of [{}, { node: "" }, { publicIp: "web1" }, { node: "a", publicIp: "::1" }]) {
+      expect((await ask(body)).status).toBe(400);
+    }
+  });
+
+  test("POST /import: the config as it is, the rest parsed; If-Match guards it", async () => {
+    const seen: unknown[] = [];
+    const importNetwork: AdminService["importNetwork"] = async (request) => {
+      seen.push(request);
+      return await createFakeService().importNetwork(request);
+    };
+    const app = openApp({ importNetwork });
+    const body = { config: { Odd: 1 }, reservations: [{ subnet: "10.0.7.0-24", publicIp: "::1" }] };
+    const init = post(JSON.stringify(body));
+    const headers = { "content-type": "application/json", "if-match": '"0"' };
+    expect((await app.request("/import", { ...init, headers })).status).toBe(200);
+    const reservations = [{ subnet: "10.0.7.0/24", publicIp: "::1" }];
+    expect(seen).toEqual([{ config: { Odd: 1 }, reservations, expectedRevision: 0 }]);
+    for (const wrong of [
+      {},
+      { config: {} },
+      { ...body, reservations: [{ subnet: "10.0.7.0/24" }] },
+    ]) {
+      expect((await app.request("/import", post(JSON.stringify(wrong)))).status).toBe(400);
+    }
+  });
+
   test("DELETE /leases: the subnet arrives canonical, with - or %2F", async () => {
     const seen: string[] = [];
     const releaseLease: AdminService["releaseLease"] = async (subnet) => {

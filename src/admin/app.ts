@@ -16,6 +16,7 @@ import { Gate } from "./gate.ts";
 import { healthRoutes } from "./health.ts";
 import { homeRoutes } from "./home.ts";
 import { hotRoutes } from "./hot-routes.ts";
+import { importRoutes } from "./import.ts";
 import { joinRoutes } from "./join.ts";
 import { kvRoutes } from "./kv.ts";
 import { leaseRoutes } from "./leases.ts";
@@ -24,6 +25,7 @@ import { metricsRoutes } from "./metrics.ts";
 import { openApiRoutes } from "./openapi.ts";
 import { pingRoutes } from "./ping.ts";
 import { type Problem, problemResponse } from "./problem.ts";
+import { reservationRoutes } from "./reservations.ts";
 import type { AdminService } from "./service.ts";
 import { statusRoutes } from "./status.ts";
 import { tokenRoutes } from "./tokens.ts";
@@ -77,6 +79,8 @@ function createRouter(service: AdminService, options: RouterOptions): Hono {
     statusRoutes,
     configRoutes,
     leaseRoutes,
+    reservationRoutes,
+    importRoutes,
     memberRoutes,
     tokenRoutes,
     joinRoutes,

@@ -12,6 +12,7 @@ import { createKvClient, type KvClient } from "./kv-client.ts";
 import type {
   ConfigView,
   CreatedToken,
+  ImportView,
   JoinRequest,
   JoinView,
   LeaseView,
@@ -20,12 +21,15 @@ import type {
   PingRequest,
   PingView,
   Readiness,
+  ReservationOwnerRequest,
+  ReservationView,
   StatusView,
   TokenView,
 } from "./service.ts";
 import {
   ConfigSchema,
   CreatedTokenSchema,
+  ImportSchema,
   JoinSchema,
   LeaseSchema,
   LeaveSchema,
@@ -34,6 +38,7 @@ import {
   PutConfigSchema,
   type PutConfigView,
   ReadinessSchema,
+  ReservationSchema,
   StatusSchema,
   TokenSchema,
 } from "./views.ts";
@@ -50,6 +55,12 @@ export interface NewToken {
   readonly usesMax?: number | undefined;
 }
 
+/** A config, and the addresses whose nodes have which subnets. */
+export interface NetworkImport {
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly reservations: readonly { readonly subnet: string; readonly publicIp: string }[];
+}
+
 export interface AdminClient {
   readonly kv: KvClient;
   getConfig(): Answer<ConfigView>;
@@ -60,6 +71,11 @@ export interface AdminClient {
   leases(): Answer<readonly LeaseView[]>;
   /** `subnet` as "10.0.53.0/24". */
   releaseLease(subnet: string): Answer<LeaseView>;
+  reservations(): Answer<readonly ReservationView[]>;
+  reserve(subnet: string, owner: ReservationOwnerRequest): Answer<ReservationView>;
+  unreserve(subnet: string): Answer<ReservationView>;
+  /** `expectedRevision` is of the config; 0: there must be none. */
+  importNetwork(network: NetworkImport, expectedRevision: number): Answer<ImportView>;
   members(): Answer<readonly MemberView[]>;
   removeMember(id: string): Answer<MemberView>;
   tokens(): Answer<readonly TokenView[]>;
@@ -84,6 +100,22 @@ export function createAdminClient(target: AdminTarget, timeoutMs: number): Admin
     leases: () => ask(v.array(LeaseSchema), { path: "/leases" }),
     releaseLease: (subnet) =>
       ask(LeaseSchema, { method: "DELETE", path: path("leases", subnet.replace("/", "-")) }),
+    reservations: () => ask(v.array(ReservationSchema), { path: "/reservations" }),
+    reserve: (subnet, owner) =>
+      ask(ReservationSchema, {
+        ...post(path("reservations", subnet.replace("/", "-")), owner),
+        method: "PUT",
+      }),
+    unreserve: (subnet) =>
+      ask(ReservationSchema, {
+        method: "DELETE",
+        path: path("reservations", subnet.replace("/", "-")),
+      }),
+    importNetwork: (network, expectedRevision) => {
+      const request = post("/import", network);
+      const headers = { ...request.headers, "if-match": `"${expectedRevision}"` };
+      return ask(ImportSchema, { ...request, headers });
+    },
     members: () => ask(v.array(MemberSchema), { path: "/members" }),
     removeMember: (id) => ask(MemberSchema, { method: "DELETE", path: path("members", id) }),
     tokens: () => ask(v.array(TokenSchema), { path: "/tokens" }),

@@ -12,7 +12,8 @@ import { problemResponse } from "./problem.ts";
 import { parsedBy, parseWith } from "./request.ts";
 import type { AdminService } from "./service.ts";
 
-const SubnetPath = v.object({
+/** Path of a subnet's routes. */
+export const SubnetPath = v.object({
   subnet: parsedBy(parseSubnetSegment, 'a subnet such as "10.0.53.0-24"'),
 });
 
@@ -37,6 +38,7 @@ export function formatSubnetSegment(prefix: Prefix): string {
   return prefix.replace("/", "-");
 }
 
-function parseSubnetSegment(text: string): Prefix | undefined {
+/** The subnet that `text` writes, with "-" or "/". */
+export function parseSubnetSegment(text: string): Prefix | undefined {
   return parsePrefix(text.replace(/-([0-9]+)$/, "/$1"));
 }

@@ -33,6 +33,9 @@ export const CLOSE_GRACE_MS = 2_000;
 /** What `Retry-After` says: an election with its retries takes about this long. */
 export const RETRY_AFTER_SECONDS = 1;
 
+/** Reservations in one `POST /import`: what one command of the cluster takes. */
+export { IMPORT_RESERVATIONS_MAX } from "../control/network/limits.ts";
+
 /** Shortest life of a join token. */
 export const TOKEN_LIFE_SECONDS_MIN = 60;
 /** Longest life of a join token: 365 days. */

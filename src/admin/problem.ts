@@ -11,7 +11,7 @@ import type { JoinFailure, LeaveFailure } from "../control/cluster/types.ts";
 import { ANSWER_HEADERS } from "./answer.ts";
 import type { KvProblem } from "./kv-problem.ts";
 import { RETRY_AFTER_SECONDS } from "./limits.ts";
-import type { FieldIssue, MemberFailure, PutConfigFailure } from "./service.ts";
+import type { FieldIssue, MemberFailure, PutConfigFailure, ReserveFailure } from "./service.ts";
 
 /** What can be wrong with a request before the agent is asked. */
 export type RequestProblem =
@@ -46,6 +46,7 @@ export type RequestProblem =
 export type Problem =
   | RequestProblem
   | PutConfigFailure
+  | ReserveFailure
   | JoinFailure
   | LeaveFailure
   | MemberFailure
@@ -64,6 +65,7 @@ export const PROBLEM_CLASSES: Readonly<Record<ProblemKind, ProblemClass>> = {
   no_config: { status: 404, title: "No network config yet" },
   invalid_config: { status: 400, title: "Network config not acceptable" },
   revision_mismatch: { status: 412, title: "Changed meanwhile" },
+  reservation_refused: { status: 409, title: "Subnet not to be reserved" },
   would_renumber: { status: 409, title: "Live leases would become invalid" },
 
   invalid_json: { status: 400, title: "Body is not JSON" },

@@ -13,6 +13,7 @@ import type {
   LeaseView,
   MemberView,
   PingResultView,
+  ReservationView,
   StatusView,
   TokenView,
 } from "./service.ts";
@@ -82,6 +83,14 @@ export const FAKE_LEASE: LeaseView = {
   reserved: false,
 };
 
+/** Kept for whoever comes from an address. */
+export const FAKE_RESERVATION: ReservationView = {
+  subnet: "10.0.60.0/24",
+  node: null,
+  publicIp: "192.0.2.9",
+  held: false,
+};
+
 /** "web1", this node, and "web2". */
 export const FAKE_MEMBERS: readonly MemberView[] = [
   {
@@ -136,6 +145,11 @@ export function createFakeService(overrides: Partial<AdminService> = {}): AdminS
     status: () => FAKE_STATUS,
     leases: () => [FAKE_LEASE],
     releaseLease: async () => ok(FAKE_LEASE),
+    reservations: () => [],
+    reserve: async () => ok(FAKE_RESERVATION),
+    unreserve: async () => ok(FAKE_RESERVATION),
+    importNetwork: async () =>
+      ok({ revision: 13, config, plan: FAKE_PLAN, reservations: [FAKE_RESERVATION] }),
     members: () => FAKE_MEMBERS,
     removeMember: async () => ok(FAKE_MEMBERS[1]!),
     tokens: () => [FAKE_TOKEN],

@@ -181,6 +181,48 @@ export interface LeaseView {
   readonly reserved: boolean;
 }
 
+/** A subnet that is kept, for a node or for whoever first comes from an address. */
+export interface ReservationView {
+  readonly subnet: string;
+  readonly node: NodeRef | null;
+  readonly publicIp: string | null;
+  /** Whether its owner holds it now. */
+  readonly held: boolean;
+}
+
+/** Exactly one of the two. */
+export type ReservationOwnerRequest =
+  | { readonly node: string; readonly publicIp?: undefined }
+  | { readonly publicIp: string; readonly node?: undefined };
+
+export interface ImportRequest {
+  /** A network config, not yet checked. */
+  readonly config: unknown;
+  readonly reservations: readonly { readonly subnet: string; readonly publicIp: string }[];
+  /** From `If-Match`. */
+  readonly expectedRevision: number | undefined;
+}
+
+export interface ImportView extends ConfigView {
+  readonly plan: ConfigPlanView;
+  readonly reservations: readonly ReservationView[];
+}
+
+/** Subnets that cannot be kept for whom they should be; each is the path of an issue. */
+export interface ReservationRefused {
+  readonly kind: "reservation_refused";
+  readonly detail: string;
+  readonly errors: readonly FieldIssue[];
+}
+
+export type ReserveFailure =
+  | { readonly kind: "no_config"; readonly detail: string }
+  | ReservationRefused
+  | NotFound
+  | ClusterFailure;
+
+export type ImportFailure = PutConfigFailure | ReservationRefused;
+
 export interface MemberView {
   readonly id: string;
   readonly name: string;
@@ -274,6 +316,13 @@ export interface AdminService {
   status(): StatusView;
   leases(): readonly LeaseView[];
   releaseLease(subnet: string): Promise<Result<LeaseView, NotFound | ClusterFailure>>;
+  reservations(): readonly ReservationView[];
+  reserve(
+    subnet: string,
+    owner: ReservationOwnerRequest,
+  ): Promise<Result<ReservationView, ReserveFailure>>;
+  unreserve(subnet: string): Promise<Result<ReservationView, NotFound | ClusterFailure>>;
+  importNetwork(request: ImportRequest): Promise<Result<ImportView, ImportFailure>>;
   members(): readonly MemberView[];
   removeMember(id: string): Promise<Result<MemberView, MemberFailure>>;
   tokens(): readonly TokenView[];

@@ -12,6 +12,7 @@ import type {
   ConfigPlanView,
   ConfigView,
   CreatedToken,
+  ImportView,
   JoinView,
   LeaseView,
   LeaveView,
@@ -19,6 +20,7 @@ import type {
   NodeRef,
   PingView,
   Readiness,
+  ReservationView,
   StatusView,
   TokenView,
 } from "./service.ts";
@@ -124,6 +126,20 @@ export const LeaseSchema: Schema<LeaseView> = v.looseObject({
   reserved: v.boolean(),
 });
 
+export const ReservationSchema: Schema<ReservationView> = v.looseObject({
+  subnet: v.string(),
+  node: v.nullable(NodeRefSchema),
+  publicIp: v.nullable(v.string()),
+  held: v.boolean(),
+});
+
+export const ImportSchema: Schema<ImportView> = v.looseObject({
+  revision: v.number(),
+  config: object,
+  plan: ConfigPlanSchema,
+  reservations: v.array(ReservationSchema),
+});
+
 export const MemberSchema: Schema<MemberView> = v.looseObject({
   id: v.string(),
   name: v.string(),
@@ -221,6 +237,7 @@ const ProblemVariants = v.variant("kind", [
   v.object({ kind: v.picklist(PLAIN_KINDS), detail: v.string() }),
   v.object({ kind: v.literal("invalid_config"), detail: v.string(), errors: FieldIssues }),
   v.object({ kind: v.literal("invalid_request"), detail: v.string(), errors: FieldIssues }),
+  v.object({ kind: v.literal("reservation_refused"), detail: v.string(), errors: FieldIssues }),
   v.object({ kind: v.literal("revision_mismatch"), detail: v.string(), revision: v.number() }),
   v.object({ kind: v.picklist(SIZE_KINDS), detail: v.string(), limitBytes: v.number() }),
   v.object({ kind: v.picklist(COUNT_KINDS), detail: v.string(), limit: v.number() }),

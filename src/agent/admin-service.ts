@@ -13,13 +13,15 @@ import type {
   CreatedToken,
   CreateTokenRequest,
   FieldIssue,
+  ImportFailure,
+  ImportRequest,
+  ImportView,
   JoinRequest,
   JoinView,
   LeaseView,
   LeaveView,
   MemberFailure,
   MemberView,
-  NodeRef,
   NotFound,
   PutConfigFailure,
   PutConfigRequest,
@@ -31,15 +33,22 @@ import { err, ok, type Result } from "../base/result.ts";
 import { VERSION } from "../base/version.ts";
 import { formatHostPort } from "../control/cluster/host-port.ts";
 import type { JoinFailure, LeaveFailure, Member, TokenInfo } from "../control/cluster/types.ts";
-import { type PutConfigOutcome, putConfig, releaseLease } from "../control/network/commands.ts";
+import {
+  importNetwork,
+  type PutConfigOutcome,
+  putConfig,
+  releaseLease,
+} from "../control/network/commands.ts";
 import { formatNetworkConfig, parseNetworkConfig } from "../control/network/config.ts";
 import type { Lease, LeaseBackend } from "../control/network/lease.ts";
 import { type ConfigPlan, planConfig } from "../control/network/plan.ts";
 import type { Clock } from "../host/ports.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { agentMetrics } from "./metrics.ts";
+import { nodeRef } from "./node-ref.ts";
 import { pingPeers } from "./ping.ts";
 import type { Reconciler } from "./reconciler.ts";
+import { listReservations, parseImported, refusal, reserve, unreserve } from "./reservations.ts";
 import type { Session } from "./session.ts";
 import { agentReadiness, agentStatus } from "./status.ts";
 
@@ -72,6 +81,10 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
         leaseView(options, lease),
       ),
     releaseLease: (subnet) => releaseBySubnet(options, subnet),
+    reservations: () => listReservations(options.session()),
+    reserve: (subnet, owner) => reserve(options.session(), subnet, owner),
+    unreserve: (subnet) => unreserve(options.session(), subnet),
+    importNetwork: (request) => changeNetwork(options, request),
     members: () => options.session().cluster.members().map(memberView),
     removeMember: (id) => removeMember(options, id),
     tokens: () =>
@@ -140,6 +153,33 @@ async function changeConfig(
   const result = await cluster.execute(putConfig({ config, expectedRevision, renumber }));
   if (!result.ok) return result;
   return configAnswer(options, result.value);
+}
+
+async function changeNetwork(
+  options: AdminServiceOptions,
+  request: ImportRequest,
+): Promise<Result<ImportView, ImportFailure>> {
+  const parsed = parseNetworkConfig(request.config);
+  if (!parsed.ok) return err(invalidConfig(parsed.error));
+  const conflicts = options.findConflicts(parsed.value.pool.network);
+  if (conflicts.length > 0) return err(invalidConfig(conflicts));
+  const session = options.session();
+  const config = formatNetworkConfig(parsed.value);
+  const { expectedRevision } = request;
+  const reservations = parseImported(request);
+  const command = importNetwork({ config, expectedRevision, reservations });
+  const result = await session.cluster.execute(command);
+  if (!result.ok) return result;
+  const outcome = result.value;
+  if (outcome.kind === "refused") return err(refusal(session, "import", outcome.refused));
+  const answer = configAnswer(
+    options,
+    outcome.kind === "imported" ? { ...outcome, kind: "stored" } : outcome,
+  );
+  if (!answer.ok) return answer;
+  const wanted = new Set(reservations.map(({ subnet }): string => subnet));
+  const stored = listReservations(session).filter(({ subnet }) => wanted.has(subnet));
+  return ok({ ...answer.value, reservations: stored });
 }
 
 function configAnswer(options: AdminServiceOptions, outcome: PutConfigOutcome): PutConfigAnswer {
@@ -288,12 +328,6 @@ function tokenView({ clock }: AdminServiceOptions, token: TokenInfo): TokenView 
     revoked: token.revoked,
     expired: clock.wallMs() >= token.expiresAtMs,
   };
-}
-
-/** Id and name of a node; the id twice when its name is not known here. */
-export function nodeRef(session: Session, id: NodeId): NodeRef {
-  const text = formatNodeId(id);
-  return { id: text, name: session.cluster.members().find((one) => one.id === id)?.name ?? text };
 }
 
 function mapValue<T, U, E>(result: Result<T, E>, map: (value: T) => U): Result<U, E> {

@@ -42,6 +42,11 @@ const ROWS: Row = {
     { kind: "revision_mismatch", detail: "d", revision: 3 },
     "Cannot do it: d; look at it",
   ],
+  reservation_refused: [
+    1,
+    { kind: "reservation_refused", detail: "d", errors },
+    "Cannot do it: Network: too small, odd",
+  ],
   would_renumber: [
     1,
     { kind: "would_renumber", detail: "d", plan },

@@ -43,6 +43,10 @@ function stateOf(failure: ClientFailure): string {
       const listed = failure.errors.map(formatIssue);
       return listed.length === 0 ? failure.detail : listed.join(", ");
     }
+    case "reservation_refused": {
+      const listed = failure.errors.map(formatIssue);
+      return listed.length === 0 ? failure.detail : listed.join(", ");
+    }
     case "would_renumber": {
       const { renumbered } = failure.plan;
       const listed = renumbered.map(({ subnet, node }) => `${node} (${subnet})`).join(", ");

@@ -14,6 +14,7 @@ import {
   FAKE_LEASE,
   FAKE_MEMBERS,
   FAKE_PLAN,
+  FAKE_RESERVATION,
   FAKE_STATUS,
   FAKE_TOKEN,
 } from "../admin/service.fake.ts";
@@ -333,6 +334,32 @@ describe("what is sent", () => {
     expect(told).toContain('get one with "overlay token"');
   });
 
+  test("lease list: what is kept for nodes that are still to come", async () => {
+    const { out } = await run(["lease", "list"], { reservations: () => [FAKE_RESERVATION] });
+    expect(out).toEndWith("\n10.0.60.0/24 is reserved for the node at 192.0.2.9\n");
+  });
+
+  test("lease reserve and unreserve", async () => {
+    const seen: unknown[] = [];
+    const reserve: AdminService["reserve"] = async (...request) => {
+      seen.push(request);
+      return ok(FAKE_RESERVATION);
+    };
+    const words = ["lease", "reserve", "10.0.60.0-24"];
+    const done = await run([...words, "--public-ip", "192.0.2.9"], { reserve });
+    expect(done.out).toBe("Reserved 10.0.60.0/24 for the node at 192.0.2.9\n");
+    await run([...words, "--node", "web2"], { reserve });
+    expect(seen).toEqual([
+      ["10.0.60.0/24", { publicIp: "192.0.2.9" }],
+      ["10.0.60.0/24", { node: "web2" }],
+    ]);
+    for (const wrong of [[], ["--node", "a", "--public-ip", "192.0.2.9"]]) {
+      expect((await run([...words, ...wrong], { reserve })).code).toBe(2);
+    }
+    const ended = await run(["lease", "unreserve", "10.0.60.0/24"]);
+    expect(ended.out).toBe("10.0.60.0/24 is no longer reserved for the node at 192.0.2.9\n");
+  });
+
   test("lease release takes the form of keys too", async () => {
     const seen: string[] = [];
     const releaseLease: AdminService["releaseLease"] = async (subnet) => {
@@ -477,6 +504,7 @@ describe("usage", () => {
     ...["status", "join", "leave", "agent", "version", "config", "token", "member", "lease"],
     ...["config get", "config set", "config plan", "token create", "token list", "token revoke"],
     ...["member list", "member remove", "lease list", "lease release"],
+    ...["lease reserve", "lease unreserve", "docker-env", "cni", "cni install", "cni uninstall"],
   ];
   for (const name of HELP) {
     test(`overlay ${name} --help: usage, options and an example, on 80 columns`, async () => {
@@ -485,7 +513,7 @@ describe("usage", () => {
       expect([code, err]).toEqual([0, ""]);
       expect(out).toStartWith(`Usage: ${["overlay", ...argv].join(" ")} `);
       expect(out).toMatch(/\nExamples?:\n {2}(\S+=\S+ )?overlay/);
-      const asksAgent = argv.length > 0 && name !== "agent" && !out.includes("\nCommands:");
+      const asksAgent = !/^($|agent|docker-env|cni)/.test(name) && !out.includes("\nCommands:");
       if (asksAgent)
         for (const option of ["--socket", "--timeout", "--json"]) expect(out).toContain(option);
       for (const line of out.split("\n")) expect(line.length).toBeLessThanOrEqual(88);
