@@ -2,7 +2,7 @@
  * The agent: opens everything in order, hands it to each other, and closes it in the opposite
  * order. No logic of its own beyond that order and the moves between clusters.
  *
- *     lock ─► kernel ─► underlay ─► identity ─► data plane ─► session ─► admin API
+ *     lock ─► kernel ─► underlay ─► what was kept ─► data plane ─► identity ─► session ─► admin API
  *
  * @module
  */
@@ -33,10 +33,11 @@ import { releaseFilePages } from "../host/sys/resident.ts";
 import type { UnderlayChoice } from "../host/underlay/choose.ts";
 import { parseSubnetEnv } from "../integrations/flannel/subnet-env.ts";
 import { createAdminService } from "./admin-service.ts";
-import type { AgentConfig } from "./config.ts";
+import { type AgentConfig, type Environment, readEnvironment } from "./config.ts";
 import { DataPlane } from "./data-plane.ts";
 import { openIdentityFiles } from "./identity-files.ts";
 import { joinRefusal } from "./join-refusal.ts";
+import { type Kept, openKept } from "./kept.ts";
 import { openReconciler, type Reconciler } from "./reconciler.ts";
 import { openSession, type Session } from "./session.ts";
 import {
@@ -56,7 +57,10 @@ const ADMIN_TOKEN_SIZE = 32;
 const ADMIN_TOKEN_MODE = 0o600;
 
 /** Runs the agent until it is told to stop. Resolves to the exit code. */
-export async function startAgent(config: AgentConfig): Promise<number> {
+export async function startAgent(
+  config: AgentConfig,
+  env: Environment = readEnvironment(),
+): Promise<number> {
   const clock = openSystemClock();
   const log = createLog({
     level: config.logLevel,
@@ -74,7 +78,7 @@ export async function startAgent(config: AgentConfig): Promise<number> {
       ended.resolve(0);
     });
   }
-  const agent = new Agent({ config, clock, random: openSystemRandom(), log, onFatal });
+  const agent = new Agent({ config, env, clock, random: openSystemRandom(), log, onFatal });
   try {
     await agent.start();
   } catch (error) {
@@ -90,6 +94,7 @@ export async function startAgent(config: AgentConfig): Promise<number> {
 
 interface AgentOptions {
   readonly config: AgentConfig;
+  readonly env: Environment;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -102,6 +107,7 @@ class Agent {
   #kernel: Kernel | undefined;
   #reconciler: Reconciler | undefined;
   #dataPlane: DataPlane | undefined;
+  #kept: Kept | undefined;
   #underlay: UnderlayChoice | undefined;
   #identityStore: IdentityStore | undefined;
   #session: Session | undefined;
@@ -128,6 +134,7 @@ class Agent {
     const underlay = findUnderlay(kernel, config.choice, this.#lastSubnet);
     this.#underlay = underlay;
     this.#reconciler = openReconciler({ kernel, clock, log });
+    this.#kept = openKept({ runDir: config.runDir, env: this.#options.env, log });
     this.#dataPlane = new DataPlane({
       reconciler: this.#reconciler,
       underlay,
@@ -136,6 +143,7 @@ class Agent {
       offloadsOff: config.offloadsOff,
       engine: config.engine,
       kernel,
+      kept: this.#kept,
       clock,
       random: this.#options.random,
       log,
@@ -207,6 +215,7 @@ class Agent {
       self: this.#self(),
       publicIp: this.#underlay!.publicAddress,
       dataPlane: this.#dataPlane!,
+      keptSeal: this.#kept!.seal,
       wantedSubnet: this.#lastSubnet,
       findConflict: (network, lease) => {
         const first = localConflicts(kernel, network, lease)[0];

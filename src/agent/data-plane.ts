@@ -3,8 +3,8 @@
  * to what the control plane last said.
  *
  * It outlives the cluster's connections: without quorum, or while this node moves to another
- * cluster, packets go on as last told. Closing it leaves links, routes and files in place; only
- * `remove` takes them away.
+ * cluster, packets go on as last told. Closing it leaves links, routes and files in place, and the
+ * descriptors with whoever holds them for the next process; only `remove` takes them away.
  *
  * @module
  */
@@ -24,6 +24,7 @@ import { kernelPathMtu } from "../host/udp/kernel-mtu.ts";
 import { formatSubnetEnv } from "../integrations/flannel/subnet-env.ts";
 import { FastPath, type FastPathState, type PeerWay, removeFastPath } from "./fast-path.ts";
 import { addKernelCounters } from "./fast-path-counters.ts";
+import type { Kept } from "./kept.ts";
 import type { OffloadName } from "./offload-names.ts";
 import { openPacketEngine, type PacketCounters, type PacketEngine } from "./packet-engine.ts";
 import { PeerProber } from "./peer-prober.ts";
@@ -57,6 +58,8 @@ export interface DataPlaneOptions {
   /** Whether the kernel may carry packets where it can, or user mode carries all. */
   readonly engine: "auto" | "user";
   readonly kernel: Kernel;
+  /** What outlives this process; absent: nothing does. */
+  readonly kept?: Kept;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -149,7 +152,7 @@ export class DataPlane {
   /** Takes back all that this node made: links, routes, files. */
   async remove(): Promise<void> {
     // The engine first: it must not find its link gone, nor open it again.
-    await this.#stopEngine({ removeTun: true });
+    await this.#endEngine({ removeTun: true });
     this.#assigned = undefined;
     await this.#options.reconciler.remove();
     await this.#removeSubnetFiles();
@@ -166,6 +169,12 @@ export class DataPlane {
     this.#closeHelpers();
     await engine?.stop(options);
     this.#engine = undefined;
+  }
+
+  /** The same for good: nobody goes on with what the engine had open. */
+  async #endEngine(options: { readonly removeTun: boolean }): Promise<void> {
+    await this.#stopEngine(options);
+    this.#options.kept?.drop();
   }
 
   #closeHelpers(): void {
@@ -189,8 +198,10 @@ export class DataPlane {
   async #openEngine({ subnet, port }: Assignment): Promise<void> {
     const current = this.#assigned;
     if (this.#engine && current?.subnet === subnet && current.port === port) return;
-    await this.#stopEngine({ removeTun: false });
+    if (this.#engine !== undefined) await this.#endEngine({ removeTun: false });
+    const { kept } = this.#options;
     this.#engine = await openPacketEngine({
+      ...(kept === undefined ? {} : { kept }),
       tunName: OVERLAY_LINK,
       tunAddress: prefixAddress(subnet),
       overlayMtu: this.mtu,
@@ -200,6 +211,7 @@ export class DataPlane {
       log: this.#options.log,
       onLost: (error) => this.#lose(error),
     });
+    kept?.hold(this.#engine);
     this.#fastPath = this.#openFastPath(this.#engine, port);
     const { clock, random } = this.#options;
     const link = this.#engine.probes;
@@ -245,7 +257,10 @@ export class DataPlane {
     this.#options.log.warn("packet engine lost its link; opening it again", {
       reason: error.message,
     });
-    void engine?.stop({ removeTun: false }).then(this.#options.onLost);
+    void engine?.stop({ removeTun: false }).then(() => {
+      this.#options.kept?.drop();
+      this.#options.onLost();
+    });
   }
 
   async #removeSubnetFiles(): Promise<void> {

@@ -25,8 +25,8 @@ import {
 } from "../dataplane/forward/counters.ts";
 import { type Descriptor, openEventDescriptor, signalEvent } from "../host/sys/descriptor.ts";
 import { systemError } from "../host/sys/errno.ts";
-import { openTunDevice, type TunDevice } from "../host/tun/tun-device.ts";
-import { openUdpSocket, type UdpSocket } from "../host/udp/udp-socket.ts";
+import { adoptTunDevice, openTunDevice, type TunDevice } from "../host/tun/tun-device.ts";
+import { adoptUdpSocket, openUdpSocket, type UdpSocket } from "../host/udp/udp-socket.ts";
 import { OffloadControl, type PacketOffloads } from "./offload-control.ts";
 import type { OffloadName } from "./offload-names.ts";
 import { testSocketOffloads } from "./offload-test.ts";
@@ -59,8 +59,20 @@ export interface PacketEngineOptions {
   /** Offloads that are not to be used. */
   readonly offloadsOff?: readonly OffloadName[];
   readonly log: Log;
+  /** What an earlier process left, and where the state of sealing lies; absent: nothing. */
+  readonly kept?: KeptParts;
   /** Called once when the TUN is gone (somebody removed the link): stop and open a new engine. */
   readonly onLost?: (error: HostError) => void;
+}
+
+/** What outlives the process (host/keep). */
+export interface KeptParts {
+  /** Gives up the descriptor of an earlier process; undefined when there is none. */
+  take(name: "tun" | "udp"): number | undefined;
+  /** Has the holder close its copies: what is to be opened anew must not be held elsewhere. */
+  drop(): void;
+  /** Where the kept state of sealing lies in this process. */
+  readonly sealAddress: number;
 }
 
 /** One peer's share; packets are inner packets, bytes are theirs. */
@@ -97,6 +109,8 @@ export interface PacketEngine {
   /** The way to the loop for whoever watches the peers. */
   readonly probes: ProbeLink;
   counters(): PacketCounters;
+  /** Descriptors that another process can go on with. */
+  readonly descriptors: { readonly tun: number; readonly udp: number };
   /** Which of tso, uso, gso, gro, tcp_join, udp_join are on, and why the others are not. */
   offloads(): PacketOffloads;
   /**
@@ -111,10 +125,15 @@ export interface PacketEngine {
  * the host does not allow it; then nothing stays open.
  */
 export async function openPacketEngine(options: PacketEngineOptions): Promise<PacketEngine> {
+  // Both are looked at before anything is opened: what cannot be gone on with is in the way.
+  const { address, port, kept } = options;
+  const keptUdp = adopt(kept?.take("udp"), (fd) => adoptUdpSocket({ address, port }, fd));
+  const keptTun = adopt(kept?.take("tun"), (fd) => adoptTunDevice(options.tunName, fd));
+  if (keptUdp === undefined || keptTun === undefined) kept?.drop();
   // The socket first: when another agent holds the port, its TUN must not be touched.
-  const socket = openUdpSocket({ address: options.address, port: options.port });
+  const socket = keptUdp ?? openUdpSocket({ address, port });
   try {
-    const tun = openTunDevice(options.tunName);
+    const tun = keptTun ?? openTunDevice(options.tunName);
     try {
       return await WorkerEngine.start(options, tun, socket);
     } catch (error) {
@@ -125,6 +144,13 @@ export async function openPacketEngine(options: PacketEngineOptions): Promise<Pa
     socket.close();
     throw error;
   }
+}
+
+function adopt<Port>(
+  fd: number | undefined,
+  open: (fd: number) => Port | undefined,
+): Port | undefined {
+  return fd === undefined ? undefined : open(fd);
 }
 
 class WorkerEngine implements PacketEngine {
@@ -251,6 +277,10 @@ class WorkerEngine implements PacketEngine {
     };
   }
 
+  get descriptors(): { readonly tun: number; readonly udp: number } {
+    return { tun: this.#tun.fd, udp: this.#socket.fd };
+  }
+
   offloads(): PacketOffloads {
     return this.#offloads.report();
   }
@@ -279,6 +309,7 @@ class WorkerEngine implements PacketEngine {
       offloads: sharedBuffer(this.#offloads.states),
       questions: this.probes.questionMemory,
       reports: this.probes.reportMemory,
+      keptAddress: this.#options.kept?.sealAddress,
       tables: this.#channel.port2,
     };
   }

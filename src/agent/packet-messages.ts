@@ -35,6 +35,8 @@ export interface WorkerStart {
   /** Mail rings (dataplane/probe): questions to ask peers, and reports of what came back. */
   readonly questions: SharedArrayBuffer;
   readonly reports: SharedArrayBuffer;
+  /** Where the kept state of sealing lies in this process; undefined: none outlives it. */
+  readonly keptAddress: number | undefined;
   /** Brings `TableMessage`s. */
   readonly tables: MessagePort;
 }

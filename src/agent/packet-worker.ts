@@ -18,10 +18,13 @@ import { type Arena, createArena, PORT_LIMITS } from "../dataplane/forward/arena
 import { PacketLoop, SIDE, TURN } from "../dataplane/forward/packet-loop.ts";
 import { MailRing } from "../dataplane/probe/mail-ring.ts";
 import type { AeadEngine } from "../dataplane/seal/aead.ts";
+import type { SharedKeyPair } from "../dataplane/seal/exchange-key.ts";
+import { KEPT_STATE_SIZE, KeptState, KeptWindows } from "../dataplane/seal/kept-state.ts";
 import { createNodeAead } from "../dataplane/seal/node-aead.ts";
 import type { LoopClock } from "../host/packet-ports.ts";
 import { clearEvent, POLLIN, POLLOUT, PollSet } from "../host/sys/descriptor.ts";
 import { openLibcryptoAead } from "../host/sys/libcrypto.ts";
+import { memoryAt } from "../host/sys/memory.ts";
 import { setThreadRealtime } from "../host/sys/priority.ts";
 import { TunDevicePort } from "../host/tun/tun-port.ts";
 import { UdpSocketPort } from "../host/udp/udp-port.ts";
@@ -51,15 +54,18 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
   const arena = createArena();
   // The host's own libcrypto where there is one that works.
   const aead = openLibcryptoAead(arena.memory) ?? createNodeAead(arena.memory);
-  const loop = openLoop(start, { arena, aead, questions });
+  const kept = start.keptAddress === undefined ? undefined : openKept(start.keptAddress);
+  const loop = openLoop(start, { arena, aead, questions, kept });
   const priority = new LoopPriority(CLOCK, setThreadRealtime);
   const poll = new PollSet([start.tunFd, start.udpFd, start.eventFd]);
   let warmup = openPacketWarmup();
   report({ kind: "ready", nowMs: CLOCK.nowMs(), aead: aead.name });
+  // Packets that wait from the time of an earlier process would find no table.
+  waitForTable(start.eventFd, control);
   let ready: number = SIDE.BOTH;
   while (Atomics.load(control, CONTROL.STOP) === 0) {
     if (Atomics.load(control, CONTROL.PUBLISHED) !== Atomics.load(control, CONTROL.TAKEN)) {
-      takeTables(loop, start.tables, control);
+      takeTables(loop, start.tables, { control, kept });
     }
     if (!questions.isEmpty) loop.ask();
     const bytesBefore = loop.byteCount;
@@ -83,6 +89,18 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
   return loop.lostErrno;
 }
 
+/** Waits until the first table is there, or the end. */
+function waitForTable(eventFd: number, control: Int32Array): void {
+  const poll = new PollSet([eventFd]);
+  while (
+    Atomics.load(control, CONTROL.STOP) === 0 &&
+    Atomics.load(control, CONTROL.PUBLISHED) === 0
+  ) {
+    poll.wait(WAIT_FOR_EVER);
+    clearEvent(eventFd);
+  }
+}
+
 /** Waits for what the last turn lacked; the SIDE bits that are ready then. */
 function wait(poll: PollSet, turn: number, isWarming: boolean): number {
   const isBlocked = turn === TURN.BLOCKED;
@@ -99,9 +117,22 @@ interface LoopParts {
   readonly arena: Arena;
   readonly aead: AeadEngine;
   readonly questions: MailRing;
+  readonly kept: Kept | undefined;
 }
 
-function openLoop(start: WorkerStart, { arena, aead, questions }: LoopParts): PacketLoop {
+/** The kept state as this thread uses it. */
+interface Kept {
+  readonly state: KeptState;
+  readonly windows: KeptWindows;
+}
+
+function openKept(address: number): Kept {
+  const memory = memoryAt(address, KEPT_STATE_SIZE);
+  return { state: new KeptState(memory), windows: new KeptWindows(memory) };
+}
+
+function openLoop(start: WorkerStart, parts: LoopParts): PacketLoop {
+  const { arena, aead, questions, kept } = parts;
   const { memory } = arena;
   const { sendCountMax, pieceCountMax, receiveCountMax } = PORT_LIMITS;
   return new PacketLoop({
@@ -120,20 +151,37 @@ function openLoop(start: WorkerStart, { arena, aead, questions }: LoopParts): Pa
     offloads: new Int32Array(start.offloads),
     probes: { questions, reports: new MailRing(start.reports) },
     aead,
+    ...(kept === undefined ? {} : { windows: kept.windows }),
   });
 }
 
 /** Takes every message that waits, in order: a later one may build on an earlier one's counters. */
-function takeTables(loop: PacketLoop, tables: MessagePort, control: Int32Array): void {
+function takeTables(
+  loop: PacketLoop,
+  tables: MessagePort,
+  { control, kept }: { readonly control: Int32Array; readonly kept: Kept | undefined },
+): void {
   for (;;) {
     const received: { message: TableMessage } | undefined = receiveMessageOnPort(tables);
     if (received === undefined) return;
     const { generation, table, peers, probed, seal } = received.message;
-    if (seal !== undefined) loop.useKeys(seal);
+    if (seal !== undefined) loop.useKeys({ ...seal, own: withSecrets(seal.own, kept?.state) });
     loop.useTable(table, peers === undefined ? undefined : new Float64Array(peers));
     loop.usePeers(probed);
     Atomics.store(control, CONTROL.TAKEN, generation);
   }
+}
+
+/** Pairs that lie in the kept state, with their memory. */
+function withSecrets(
+  own: readonly SharedKeyPair[],
+  state: KeptState | undefined,
+): readonly SharedKeyPair[] {
+  return own.map((pair) => {
+    if (pair.slot === undefined) return pair;
+    assert(state !== undefined, "a pair in a slot needs the kept state");
+    return { ...pair, memory: state.memoryOf(pair.slot) };
+  });
 }
 
 assert(parentPort !== null, "packet-worker.ts runs in a Worker only");

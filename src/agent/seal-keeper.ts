@@ -2,14 +2,17 @@
  * Keeps this node's keys for sealed packets: feeds the keyring with what the store says, and turns
  * its decisions into what the lease lists and what the data plane does.
  *
- * Private keys are made here, live in this process only, and are never written anywhere. A packet
- * engine that is opened anew gets new keys: its windows against replays are gone.
+ * Private keys are made here and live in memory only. Where that memory is the kept state, which
+ * outlives the process with all windows against replays, the next process goes on with them.
+ * Without one they end with the process, and a packet engine that is opened anew gets new keys.
  *
  * @module
  */
 import type { ClusterId, NodeId } from "../base/ids.ts";
 import type { SealKey } from "../control/network/seal-key.ts";
 import type { NetworkView } from "../control/network/view.ts";
+import { KeptKeys } from "../dataplane/seal/kept-keys.ts";
+import type { KeptState } from "../dataplane/seal/kept-state.ts";
 import { Keyring, type KeyringDecision, type KeyringTimes } from "../dataplane/seal/keyring.ts";
 import { SEAL_OVERHEAD } from "../dataplane/seal/limits.ts";
 import type { ListedPeer } from "../dataplane/seal/listed-keys.ts";
@@ -25,8 +28,17 @@ export interface SealKeeperOptions {
   readonly engine: () => object | undefined;
   readonly clock: Clock;
   readonly random: Random;
+  /** Absent: no key outlives this process. */
+  readonly kept?: KeptSeal;
   /** Other times than the usual, for tests. */
   readonly times?: Partial<KeyringTimes>;
+}
+
+/** The kept state of this machine's agent, and the clock of its times. */
+export interface KeptSeal {
+  readonly state: KeptState;
+  /** Milliseconds of a monotonic clock that all processes of the machine share. */
+  readonly sharedMs: () => number;
 }
 
 /** What the data plane is to do about sealing. */
@@ -52,13 +64,22 @@ const NOBODY: KeyringDecision = {
 export class SealKeeper {
   readonly #options: SealKeeperOptions;
   readonly #keyring: Keyring;
+  readonly #keptKeys: KeptKeys | undefined;
   #decision = NOBODY;
   #isWanted = false;
   #engine: object | undefined;
 
   constructor(options: SealKeeperOptions) {
+    const { nodeId: node, clusterId, generation, clock, kept } = options;
     this.#options = options;
-    this.#keyring = new Keyring((count) => options.random.bytes(count), options.times);
+    const makeBytes = (count: number) => options.random.bytes(count);
+    this.#keyring = new Keyring(makeBytes, options.times, kept?.state);
+    if (kept === undefined) return;
+    const times = { nowMs: clock.nowMs(), sharedMs: kept.sharedMs() };
+    this.#keptKeys = new KeptKeys(kept.state, { clusterId, generation, node }, times);
+    this.#keyring.resume(this.#keptKeys.recall(times.nowMs));
+    // Keys of another cluster end here.
+    this.#keptKeys.keep(this.#keyring.lives);
   }
 
   /** Keys that this node's lease shall list. */
@@ -86,7 +107,8 @@ export class SealKeeper {
   /** Decides anew by what the store says now. */
   update(view: NetworkView): void {
     const engine = this.#options.engine();
-    if (this.#engine !== undefined && engine !== this.#engine) this.#keyring.forget();
+    const isNew = this.#engine !== undefined && engine !== this.#engine;
+    if (isNew && this.#keptKeys === undefined) this.#keyring.forget();
     this.#engine = engine;
     this.#isWanted = view.config?.config.backend.encryption === "aes-256-gcm";
     const mine = view.byNode.get(this.#options.nodeId);
@@ -107,6 +129,7 @@ export class SealKeeper {
       },
       peers,
     });
+    this.#keptKeys?.keep(this.#keyring.lives);
   }
 
   /** Makes a new key pair at the next `update`. */
@@ -114,8 +137,8 @@ export class SealKeeper {
     this.#keyring.rekey();
   }
 
-  /** Forgets every private key. */
+  /** Forgets every private key that is not kept for the next process. */
   close(): void {
-    this.#keyring.forget();
+    if (this.#keptKeys === undefined) this.#keyring.forget();
   }
 }

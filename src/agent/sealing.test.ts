@@ -184,6 +184,6 @@ test("sealing: no private key outlives the agent's part in the cluster", async (
   expect(pairs.length).toBe(1);
   await agent.close();
   for (const { memory } of pairs) {
-    expect(new Uint8Array(memory, 0, 32).every((byte) => byte === 0)).toBe(true);
+    expect(memory.subarray(0, 32).every((byte) => byte === 0)).toBe(true);
   }
 });

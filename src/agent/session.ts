@@ -24,7 +24,7 @@ import type { DataPlane } from "./data-plane.ts";
 import { KvService } from "./kv-service.ts";
 import { openLeaseMemory } from "./lease-memory.ts";
 import { NetworkAgent } from "./network-agent.ts";
-import { SealKeeper } from "./seal-keeper.ts";
+import { type KeptSeal, SealKeeper } from "./seal-keeper.ts";
 import { StoreKeeper } from "./store-keeper.ts";
 
 export interface SessionOptions {
@@ -35,6 +35,8 @@ export interface SessionOptions {
   readonly self: MemberInfo;
   readonly publicIp: IpAddress;
   readonly dataPlane: DataPlane;
+  /** Where this node's keys outlive the process. */
+  readonly keptSeal: KeptSeal;
   readonly wantedSubnet: Prefix | undefined;
   readonly findConflict: (network: Prefix, lease: Prefix) => string | undefined;
   readonly clock: Clock;
@@ -94,6 +96,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       clusterId: identity.clusterId,
       generation: identity.generation,
       engine: () => options.dataPlane.engine,
+      kept: options.keptSeal,
       clock,
       random,
     }),

@@ -70,6 +70,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   "host/sysctl": LOW_DRIVER,
   "host/netlink": DRIVER,
   "host/bpf": { ...DRIVER, from: [...DRIVER.from, "host/netlink"] },
+  "host/keep": DRIVER,
   "host/tun": DRIVER,
   "host/udp": DRIVER,
   "host/underlay": DRIVER,
@@ -91,7 +92,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
       ...["clock", "random", "files", "sys", "sysctl", "netlink", "bpf"].map(
         (name) => `host/${name}`,
       ),
-      ...["tun", "udp", "underlay", "wal"].map((name) => `host/${name}`),
+      ...["keep", "tun", "udp", "underlay", "wal"].map((name) => `host/${name}`),
     ],
     outside: ["bun", "node:fs", "node:os", "node:path", "node:util", "node:worker_threads"],
   },

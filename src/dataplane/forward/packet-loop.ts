@@ -12,9 +12,10 @@ import { encodeEmptyFib, FibView } from "../fib/table.ts";
 import { createMailMemory, MailRing } from "../probe/mail-ring.ts";
 import { PeerTableView } from "../probe/peer-table.ts";
 import type { AeadEngine } from "../seal/aead.ts";
+import type { KeptWindows } from "../seal/kept-state.ts";
 import { SEAL_OVERHEAD } from "../seal/limits.ts";
 import { createNodeAead } from "../seal/node-aead.ts";
-import type { SealKeys } from "../seal/session-table.ts";
+import { type SealKeys, SessionTable } from "../seal/session-table.ts";
 import type { Arena } from "./arena.ts";
 import { COUNTER_COUNT, LoopCounters } from "./counters.ts";
 import { ErrorReplier } from "./error-replier.ts";
@@ -63,6 +64,8 @@ export interface PacketLoopParts {
   readonly probes?: { readonly questions: MailRing; readonly reports: MailRing };
   /** Seals and opens over the arena; absent: node:crypto does. */
   readonly aead?: AeadEngine;
+  /** Windows against replays that outlive this loop; absent: they end with it. */
+  readonly windows?: KeptWindows;
 }
 
 /** A ring that nobody writes to or reads from. */
@@ -89,7 +92,8 @@ export class PacketLoop {
     assert(parts.offloads.length >= OFFLOAD_NAMES.length, "every offload needs its state");
     const counters = new LoopCounters(parts.totals, parts.peers);
     const offloads = new OffloadState(parts.offloads);
-    const sealer = new Sealer(arena, parts.aead ?? createNodeAead(arena.memory), counters);
+    const engine = parts.aead ?? createNodeAead(arena.memory);
+    const sealer = new Sealer(arena, new SessionTable(engine, parts.windows), counters);
     const queue = new SendQueue({ arena, udp, counters, offloads, sealer });
     const writer = new TunWriter(arena, tun, counters, offloads);
     const joiner = new SegmentJoiner(arena.memory, writer, offloads);

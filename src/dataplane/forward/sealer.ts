@@ -8,10 +8,9 @@
  */
 import type { PacketMemory } from "../../host/packet-ports.ts";
 import { type FibView, ROW_REFUSES_PLAIN, ROW_SEALS } from "../fib/table.ts";
-import type { AeadEngine } from "../seal/aead.ts";
 import { openPacket, SEAL_FAULT, type SealJob, sealPacket } from "../seal/frame.ts";
 import { SEAL_OVERHEAD } from "../seal/limits.ts";
-import { type SealKeys, SessionTable } from "../seal/session-table.ts";
+import type { SealKeys, SessionTable } from "../seal/session-table.ts";
 import { type Arena, HEADER_SIZE, PACKET_SIZE_MAX } from "./arena.ts";
 import { DROP, type LoopCounters } from "./counters.ts";
 
@@ -30,10 +29,10 @@ export class Sealer {
   /** ROW_SEALS and ROW_REFUSES_PLAIN by peer slot. */
   #flags = new Uint8Array(0);
 
-  constructor(arena: Arena, engine: AeadEngine, counters: LoopCounters) {
+  constructor(arena: Arena, sessions: SessionTable, counters: LoopCounters) {
     this.#memory = arena.memory;
     this.#counters = counters;
-    this.#sessions = new SessionTable(engine);
+    this.#sessions = sessions;
     this.#start = arena.sealAt;
     this.#end = arena.sealEnd;
     this.#next = arena.sealAt;

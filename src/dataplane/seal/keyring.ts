@@ -28,6 +28,7 @@ import {
   type SharedKeyPair,
   sealedCount,
 } from "./exchange-key.ts";
+import type { KeptState } from "./kept-state.ts";
 import {
   EXCHANGE_KEY_SIZE,
   KEY_RETIRE_MS,
@@ -68,14 +69,20 @@ const TIMES: KeyringTimes = {
   keyRetireMs: KEY_RETIRE_MS,
 };
 
-interface OwnKey {
+/** A pair and its life so far, as an earlier process of this node left it. */
+export interface KeyLife {
   readonly pair: SharedKeyPair;
-  readonly text: string;
-  readonly keyId: number;
   readonly madeMs: number;
   /** First seen in our own lease; Infinity: not yet. */
-  publishedMs: number;
+  readonly publishedMs: number;
   /** A newer one took its place in sending; Infinity: not yet. */
+  readonly replacedMs: number;
+}
+
+interface OwnKey extends KeyLife {
+  readonly text: string;
+  readonly keyId: number;
+  publishedMs: number;
   replacedMs: number;
 }
 
@@ -83,6 +90,7 @@ interface OwnKey {
 export class Keyring {
   readonly #makeBytes: (count: number) => Uint8Array;
   readonly #times: KeyringTimes;
+  readonly #kept: KeptState | undefined;
   readonly #switches: PeerSwitches;
   /** Newest first. */
   #own: OwnKey[] = [];
@@ -92,10 +100,27 @@ export class Keyring {
   #isRekeyAsked = false;
   #publication: Publication | undefined;
 
-  constructor(makeBytes: (count: number) => Uint8Array, times: Partial<KeyringTimes> = {}) {
+  /** `kept`: where the pairs lie that shall outlive the process. */
+  constructor(
+    makeBytes: (count: number) => Uint8Array,
+    times: Partial<KeyringTimes> = {},
+    kept?: KeptState,
+  ) {
     this.#makeBytes = makeBytes;
     this.#times = { ...TIMES, ...times };
+    this.#kept = kept;
     this.#switches = new PeerSwitches(this.#times);
+  }
+
+  /** The pairs that there are, newest first. */
+  get lives(): readonly KeyLife[] {
+    return this.#own;
+  }
+
+  /** Goes on with the pairs of an earlier process, newest first. Before the first `update`. */
+  resume(lives: readonly KeyLife[]): void {
+    this.#own = lives.map((life) => ownKey(life));
+    this.#epoch = lives[0]?.pair.publicKey.epoch ?? 0;
   }
 
   /** Asks for a new key pair at the next `update`, whatever the age of the present one. */
@@ -160,19 +185,11 @@ export class Keyring {
     this.#isRekeyAsked = false;
     const secret = this.#makeBytes(EXCHANGE_KEY_SIZE);
     assert(Number.isSafeInteger(this.#epoch + 1), "epochs must not run out");
-    const pair = createKeyPair(++this.#epoch, secret);
+    const place = this.#kept?.takeSlot(new Set(this.#own.map(({ pair: { slot } }) => slot)));
+    const pair = createKeyPair(++this.#epoch, secret, place);
     secret.fill(0);
-    const { bytes } = pair.publicKey;
-    const text = Buffer.from(bytes).toString("hex");
     const [publishedMs, replacedMs] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-    this.#own.unshift({
-      pair,
-      text,
-      keyId: keyIdOf(bytes),
-      madeMs: nowMs,
-      publishedMs,
-      replacedMs,
-    });
+    this.#own.unshift(ownKey({ pair, madeMs: nowMs, publishedMs, replacedMs }));
   }
 
   #isDue(key: OwnKey, nowMs: number): boolean {
@@ -223,6 +240,12 @@ export class Keyring {
     const next = Math.min(...times.filter((ms) => ms > nowMs));
     return next === Number.POSITIVE_INFINITY ? undefined : next;
   }
+}
+
+function ownKey({ pair, madeMs, publishedMs, replacedMs }: KeyLife): OwnKey {
+  const { bytes } = pair.publicKey;
+  const text = Buffer.from(bytes).toString("hex");
+  return { pair, text, keyId: keyIdOf(bytes), madeMs, publishedMs, replacedMs };
 }
 
 function hasSealed(peers: ReadonlyMap<NodeId, PeerDecision>): boolean {

@@ -17,23 +17,36 @@ const BLOCK_MASK = BLOCK_COUNT - 1;
 /** The window of one receiving session. Counters are safe integers from 0. */
 export class ReplayWindow {
   readonly #blocks = new Int32Array(BLOCK_COUNT);
-  /** Largest counter noted; -1: none. */
-  #newest = -1;
+  /** Where the window ends: the largest counter noted and one; 0: none was. */
+  readonly #ends: Float64Array;
+  readonly #at: number;
+
+  /**
+   * A window that ends at `ends[at]`, and keeps its end there. What is behind the end that it finds
+   * there counts as noted.
+   */
+  constructor(ends: Float64Array = new Float64Array(1), at = 0) {
+    this.#ends = ends;
+    this.#at = at;
+    if (this.#ends[at]! > 0) this.#blocks.fill(-1);
+  }
 
   /** Whether `counter` was not noted and is not too far behind. */
   isFresh(counter: number): boolean {
-    if (counter > this.#newest) return true;
-    if (this.#newest - counter >= REPLAY_WINDOW_PACKETS) return false;
+    const end = this.#ends[this.#at]!;
+    if (counter >= end) return true;
+    if (end - counter > REPLAY_WINDOW_PACKETS) return false;
     return (this.#blocks[placeOf(counter)]! & bitOf(counter)) === 0;
   }
 
   /** Notes `counter`, which `isFresh` has allowed. */
   note(counter: number): void {
     const place = placeOf(counter);
-    if (counter > this.#newest) {
-      const steps = Math.floor(counter / BLOCK_BITS) - Math.floor(this.#newest / BLOCK_BITS);
+    const newest = this.#ends[this.#at]! - 1;
+    if (counter > newest) {
+      const steps = Math.floor(counter / BLOCK_BITS) - Math.floor(newest / BLOCK_BITS);
       if (steps > 0) this.#slide(steps, place);
-      this.#newest = counter;
+      this.#ends[this.#at] = counter + 1;
     }
     this.#blocks[place] = this.#blocks[place]! | bitOf(counter);
   }

@@ -12,8 +12,10 @@ import type { NodeId } from "../../base/ids.ts";
 import type { AeadEngine, AeadKey } from "./aead.ts";
 import { keyIdOf, LoopKeyPair, type PublicKey, type SharedKeyPair } from "./exchange-key.ts";
 import { receiverWord } from "./header.ts";
+import type { KeptWindows } from "./kept-state.ts";
 import { deriveSession, type SealContext, type SealParty } from "./key-schedule.ts";
 import { decodePeerKeys } from "./peer-keys.ts";
+import { ReplayWindow } from "./replay-window.ts";
 import { ReceiveSession, SendSession } from "./session.ts";
 
 /** All keys at one time, from the agent's thread. */
@@ -48,6 +50,7 @@ interface PeerKey {
 /** The sessions of one loop. Starts without any. */
 export class SessionTable {
   readonly #engine: AeadEngine;
+  readonly #windows: KeptWindows | undefined;
   #keys: SealKeys | undefined;
   #own: readonly OwnKey[] = [];
   #sendPair: LoopKeyPair | undefined;
@@ -60,8 +63,10 @@ export class SessionTable {
   #recentSender = 0;
   #recent: ReceiveSession | undefined;
 
-  constructor(engine: AeadEngine) {
+  /** `windows`: where they outlive the process. */
+  constructor(engine: AeadEngine, windows?: KeptWindows) {
     this.#engine = engine;
+    this.#windows = windows;
   }
 
   get engineName(): string {
@@ -95,6 +100,7 @@ export class SessionTable {
       if (rank === 0) this.#targets[slot] = peerKey;
     }
     for (const peerKey of before.values()) forgetOthers(peerKey, new Set());
+    this.#windows?.keepOnly(new Set(this.#own.map(({ pair }) => pair.keyId)));
   }
 
   /** The session to seal to the peer with `slot`; undefined when there is none. */
@@ -142,9 +148,19 @@ export class SessionTable {
     const known = peerKey.receivers.get(pair);
     if (known !== undefined) return known ?? undefined;
     const key = this.#derive(pair, peerKey, false);
-    const session = key === undefined ? null : new ReceiveSession(key, peerKey.slot);
+    const session =
+      key === undefined
+        ? null
+        : new ReceiveSession(key, peerKey.slot, this.#windowOf(pair, peerKey));
     peerKey.receivers.set(pair, session);
     return session ?? undefined;
+  }
+
+  /** Where the next process finds it; without room for that, the pair ends with this one. */
+  #windowOf(pair: LoopKeyPair, peerKey: PeerKey): ReplayWindow {
+    const kept = this.#windows?.open(pair.keyId, peerKey.keyId);
+    if (kept === undefined) pair.markIncomplete();
+    return kept ?? new ReplayWindow();
   }
 
   #derive(pair: LoopKeyPair, peerKey: PeerKey, isSending: boolean): AeadKey | undefined {

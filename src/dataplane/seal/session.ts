@@ -7,7 +7,7 @@ import type { AeadKey } from "./aead.ts";
 import type { LoopKeyPair } from "./exchange-key.ts";
 import { receiverWord, SEAL_COUNTER_AT, SEAL_RECEIVER_AT, SEAL_SENDER_AT } from "./header.ts";
 import { REJECT_AFTER_PACKETS, SEAL_SEQUENCE_COUNT } from "./limits.ts";
-import { ReplayWindow } from "./replay-window.ts";
+import type { ReplayWindow } from "./replay-window.ts";
 
 /**
  * Seals to a peer. The counter is an incarnation, which no other session under the same key pair
@@ -51,12 +51,13 @@ export class SendSession {
 /** Opens what a peer seals. */
 export class ReceiveSession {
   readonly key: AeadKey;
-  readonly window = new ReplayWindow();
+  readonly window: ReplayWindow;
   /** Counter slot of the peer. Another one after a table swap, perhaps. */
   slot: number;
 
-  constructor(key: AeadKey, slot: number) {
+  constructor(key: AeadKey, slot: number, window: ReplayWindow) {
     this.key = key;
+    this.window = window;
     this.slot = slot;
   }
 }

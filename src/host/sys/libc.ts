@@ -44,6 +44,28 @@ const SYMBOLS = {
   recv: { args: [i32, u64_fast, u64_fast, i32], returns: i32 },
   recvmsg: { args: [i32, u64_fast, i32], returns: i32 },
   recvmmsg: { args: [i32, u64_fast, u32, i32, u64_fast], returns: i32 },
+  sendmsg: { args: [i32, u64_fast, i32], returns: i32 },
+  // Processes and memory.
+  posix_spawn: {
+    args: [u64_fast, u64_fast, u64_fast, u64_fast, u64_fast, u64_fast],
+    returns: i32,
+  },
+  posix_spawn_file_actions_init: { args: [u64_fast], returns: i32 },
+  posix_spawn_file_actions_addopen: {
+    args: [u64_fast, i32, u64_fast, i32, u32],
+    returns: i32,
+  },
+  posix_spawn_file_actions_adddup2: { args: [u64_fast, i32, i32], returns: i32 },
+  posix_spawn_file_actions_destroy: { args: [u64_fast], returns: i32 },
+  posix_spawnattr_init: { args: [u64_fast], returns: i32 },
+  posix_spawnattr_setflags: { args: [u64_fast, i32], returns: i32 },
+  posix_spawnattr_setsigmask: { args: [u64_fast, u64_fast], returns: i32 },
+  posix_spawnattr_destroy: { args: [u64_fast], returns: i32 },
+  waitpid: { args: [i32, u64_fast, i32], returns: i32 },
+  kill: { args: [i32, i32], returns: i32 },
+  ftruncate: { args: [i32, i64_fast], returns: i32 },
+  lseek: { args: [i32, i64_fast, i32], returns: i64_fast },
+  mmap: { args: [u64_fast, u64_fast, i32, i32, i32, i64_fast], returns: i64_fast },
   madvise: { args: [u64_fast, u64_fast, i32], returns: i32 },
   clock_gettime: { args: [i32, u64_fast], returns: i32 },
   // Everything else, by number.
@@ -64,11 +86,21 @@ export interface SyscallNumbers {
   readonly bpf: number;
   readonly prlimit64: number;
   readonly sched_setscheduler: number;
+  readonly memfd_create: number;
+  readonly pidfd_open: number;
+  readonly pidfd_getfd: number;
+  readonly pidfd_send_signal: number;
 }
 
 const SYSCALL_NUMBERS: Readonly<Record<string, SyscallNumbers>> = {
-  x64: { sendmmsg: 307, setns: 308, bpf: 321, prlimit64: 302, sched_setscheduler: 144 },
-  arm64: { sendmmsg: 269, setns: 268, bpf: 280, prlimit64: 261, sched_setscheduler: 119 },
+  x64: {
+    ...{ sendmmsg: 307, setns: 308, bpf: 321, prlimit64: 302, sched_setscheduler: 144 },
+    ...{ memfd_create: 319, pidfd_open: 434, pidfd_getfd: 438, pidfd_send_signal: 424 },
+  },
+  arm64: {
+    ...{ sendmmsg: 269, setns: 268, bpf: 280, prlimit64: 261, sched_setscheduler: 119 },
+    ...{ memfd_create: 279, pidfd_open: 434, pidfd_getfd: 438, pidfd_send_signal: 424 },
+  },
 };
 
 /** The functions of the C library, by name. Arguments and results are numbers. */

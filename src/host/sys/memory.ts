@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { ptr } from "bun:ffi";
+import { ptr, toArrayBuffer } from "bun:ffi";
 import { assert } from "../../base/assert.ts";
 
 const WORD_32 = 2 ** 32;
@@ -33,6 +33,11 @@ export function kernelBytes(length: number): KernelMemory {
 export function addressOf(bytes: Uint8Array): number {
   assert(bytes.byteLength > 0, "an empty array has no address");
   return ptr(bytes);
+}
+
+/** The `length` bytes at `address`, which nobody unmaps; every thread may look at them so. */
+export function memoryAt(address: number, length: number): ArrayBuffer {
+  return toArrayBuffer(address, 0, length);
 }
 
 /** `text` as UTF-8 with a zero byte at its end. Asserts that it holds no zero byte itself. */

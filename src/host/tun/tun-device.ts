@@ -3,11 +3,13 @@
  *
  * Source: include/uapi/linux/if_tun.h, drivers/net/tun.c. The device is persistent: link, address
  * and routes stay when the agent stops or is killed, and the next one attaches to them. While
- * nobody holds it open the link has no carrier and its packets are dropped.
+ * nobody holds it open the link has no carrier and its packets are dropped; while somebody does
+ * (host/keep) they wait in its queue, and the next one takes over the open descriptor.
  * Address, MTU, routes and "up" are netlink's business, not this file's.
  *
  * @module
  */
+import fs from "node:fs";
 import { HostError } from "../../base/host-error.ts";
 import { Descriptor } from "../sys/descriptor.ts";
 import {
@@ -40,6 +42,12 @@ const TUNSETIFF = 0x400454ca;
 const TUNSETPERSIST = 0x400454cb;
 const TUNSETOFFLOAD = 0x400454d0;
 const TUNSETVNETHDRSZ = 0x400454d8;
+const TUNGETIFF = 0x800454d2;
+const TUNGETDEVNETNS = 0x54e3;
+/** Flags of TUNGETIFF that tell what kind of device it is; others tell of options. */
+const KIND_FLAGS = 0x0001 | 0x0002 | 0x1000 | 0x4000;
+const F_GETFL = 3;
+const F_SETFL = 4;
 
 const TUN_F_CSUM = 0x01;
 const TUN_F_TSO4 = 0x02;
@@ -113,13 +121,55 @@ export function openTunDevice(name: string): TunDevice {
   }
 }
 
+/**
+ * TUN `name` on the open descriptor `fd` of an earlier process, with the packets that wait in it.
+ * Undefined, and `fd` closed, when it is another device, gone, or of another network namespace.
+ */
+export function adoptTunDevice(name: string, fd: number): TunDevice | undefined {
+  const descriptor = new Descriptor(fd);
+  try {
+    if (isTun(fd, name) && setNonBlocking(fd)) return agree(name, descriptor);
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+  }
+  descriptor.close();
+  return undefined;
+}
+
+function isTun(fd: number, name: string): boolean {
+  const request = kernelBytes(IFREQ_SIZE);
+  if (libc().ioctl(fd, TUNGETIFF, request.address) < 0) return false;
+  const end = request.bytes.indexOf(0);
+  if (new TextDecoder().decode(request.bytes.subarray(0, end)) !== name) return false;
+  const kind = request.view.getUint16(IFNAMSIZ, true) & KIND_FLAGS;
+  return kind === (IFF_TUN | IFF_NO_PI | IFF_VNET_HDR) && isInOwnNamespace(fd);
+}
+
+/** Whether the link is where this thread's sockets are; a kernel that cannot say is believed. */
+function isInOwnNamespace(fd: number): boolean {
+  const opened = libc().ioctl(fd, TUNGETDEVNETNS, 0);
+  if (opened < 0) return true;
+  using namespace = new Descriptor(opened);
+  return fs.fstatSync(namespace.fd).ino === fs.statSync("/proc/thread-self/ns/net").ino;
+}
+
+function setNonBlocking(fd: number): boolean {
+  const flags = libc().fcntl(fd, F_GETFL, 0);
+  return flags >= 0 && libc().fcntl(fd, F_SETFL, flags | O_NONBLOCK) === 0;
+}
+
 function attach(name: string, descriptor: Descriptor): TunDevice {
   const { fd } = descriptor;
   const request = kernelBytes(IFREQ_SIZE);
   request.bytes.set(new TextEncoder().encode(name));
   request.view.setUint16(IFNAMSIZ, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, true);
   if (libc().ioctl(fd, TUNSETIFF, request.address) < 0) throw attachError(name, lastErrno());
+  return agree(name, descriptor);
+}
 
+/** Has the kernel speak as the packet loop does. */
+function agree(name: string, descriptor: Descriptor): TunDevice {
+  const { fd } = descriptor;
   const headerSize = kernelBytes(4);
   headerSize.view.setInt32(0, VIRTIO_NET_HEADER_SIZE, true);
   if (libc().ioctl(fd, TUNSETVNETHDRSZ, headerSize.address) < 0)

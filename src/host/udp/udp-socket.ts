@@ -10,7 +10,7 @@
  * @module
  */
 import { addressBytes, addressFamily, type IpAddress } from "../../base/address.ts";
-import type { HostError } from "../../base/host-error.ts";
+import { HostError } from "../../base/host-error.ts";
 import { Descriptor } from "../sys/descriptor.ts";
 import { checkCall, EADDRINUSE, EADDRNOTAVAIL, systemError } from "../sys/errno.ts";
 import { lastErrno, libc } from "../sys/libc.ts";
@@ -22,10 +22,19 @@ const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 
 const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_TYPE = 3;
 const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const SO_SNDBUFFORCE = 32;
+const SO_REUSEPORT = 15;
 const SO_RCVBUFFORCE = 33;
+const SO_PROTOCOL = 38;
+const SO_DOMAIN = 39;
+/** Linux 5.14. */
+const SO_NETNS_COOKIE = 71;
+const F_GETFL = 3;
+const IPPROTO_UDP = 17;
 const IPPROTO_IP = 0;
 const IP_MTU_DISCOVER = 10;
 const IP_PMTUDISC_OMIT = 5;
@@ -62,35 +71,111 @@ export interface UdpSocketOptions {
   readonly port: number;
 }
 
+/**
+ * The socket `fd` of an earlier process, with the datagrams that wait in it. Undefined, and `fd`
+ * closed, when it is not what `openUdpSocket` would make now.
+ */
+export function adoptUdpSocket(options: UdpSocketOptions, fd: number): UdpSocket | undefined {
+  const descriptor = new Descriptor(fd);
+  try {
+    if (isWanted(fd, options)) return configure(descriptor, options);
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+  }
+  descriptor.close();
+  return undefined;
+}
+
+function isWanted(fd: number, { address, port }: UdpSocketOptions): boolean {
+  const isV4 = addressFamily(address) === 4;
+  const flags = libc().fcntl(fd, F_GETFL, 0);
+  if (flags < 0 || (flags & SOCK_NONBLOCK) === 0) return false;
+  if (getOption(fd, SOL_SOCKET, SO_TYPE) !== SOCK_DGRAM) return false;
+  if (getOption(fd, SOL_SOCKET, SO_PROTOCOL) !== IPPROTO_UDP) return false;
+  if (getOption(fd, SOL_SOCKET, SO_DOMAIN) !== (isV4 ? AF_INET : AF_INET6)) return false;
+  for (const shared of [SO_REUSEADDR, SO_REUSEPORT]) {
+    if (getOption(fd, SOL_SOCKET, shared) !== 0) return false;
+  }
+  if (!isV4 && getOption(fd, IPPROTO_IPV6, IPV6_V6ONLY) !== 1) return false;
+  return isBoundTo(fd, { address, port }) && isInOwnNamespace(fd);
+}
+
+function isBoundTo(fd: number, { address, port }: UdpSocketOptions): boolean {
+  const [bound, wanted] = [kernelBytes(SOCKADDR_SIZE), kernelBytes(SOCKADDR_SIZE)];
+  const length = kernelBytes(4);
+  length.view.setUint32(0, SOCKADDR_SIZE, true);
+  if (libc().getsockname(fd, bound.address, length.address) < 0) return false;
+  const size = encodeSocketAddress(wanted.view, addressBytes(address), port);
+  return (
+    length.view.getUint32(0, true) === size &&
+    Buffer.compare(bound.bytes.subarray(0, size), wanted.bytes.subarray(0, size)) === 0
+  );
+}
+
+/** Whether it is where a new socket would be; a kernel that cannot say is believed. */
+function isInOwnNamespace(fd: number): boolean {
+  const made = libc().socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (made < 0) return false;
+  using own = new Descriptor(made);
+  const [ours, its] = [own.fd, fd].map((one) => {
+    const memory = kernelBytes(8);
+    const length = kernelBytes(4);
+    length.view.setUint32(0, 8, true);
+    const result = libc().getsockopt(
+      one,
+      SOL_SOCKET,
+      SO_NETNS_COOKIE,
+      memory.address,
+      length.address,
+    );
+    return result < 0 ? 0n : memory.view.getBigUint64(0, true);
+  });
+  return ours === its;
+}
+
+/** An integer option; -1 when the kernel does not say. */
+function getOption(fd: number, level: number, name: number): number {
+  const [memory, length] = [kernelBytes(4), kernelBytes(4)];
+  length.view.setUint32(0, 4, true);
+  const result = libc().getsockopt(fd, level, name, memory.address, length.address);
+  return result < 0 ? -1 : memory.view.getInt32(0, true);
+}
+
 /** Opens the underlay socket. Throws `HostError`: EADDRINUSE, EADDRNOTAVAIL and others. */
 export function openUdpSocket(options: UdpSocketOptions): UdpSocket {
   const family = addressFamily(options.address);
   const domain = family === 4 ? AF_INET : AF_INET6;
-  const object = formatEndpoint(options);
   const type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-  const descriptor = new Descriptor(checkCall(libc().socket(domain, type, 0), "open UDP", object));
+  const made = checkCall(libc().socket(domain, type, 0), "open UDP", formatEndpoint(options));
+  const descriptor = new Descriptor(made);
   try {
-    const { fd } = descriptor;
-    if (family === 6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    bindSocket(fd, options);
-    growBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
-    growBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);
-    if (family === 4) setOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
-    else setOption(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_OMIT);
-    return {
-      fd,
-      family,
-      port: boundPort(fd, object),
-      // Setting size 0 changes nothing and tells whether the kernel knows the option.
-      gsoErrno: setOption(fd, SOL_UDP, UDP_SEGMENT, 0),
-      groErrno: setOption(fd, SOL_UDP, UDP_GRO, 1),
-      close: () => descriptor.close(),
-      [Symbol.dispose]: () => descriptor.close(),
-    };
+    if (family === 6) setOption(made, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    bindSocket(made, options);
+    return configure(descriptor, options);
   } catch (error) {
     descriptor.close();
     throw error;
   }
+}
+
+/** Sets all that a bound socket needs and says what the kernel can do for it. */
+function configure(descriptor: Descriptor, options: UdpSocketOptions): UdpSocket {
+  const { fd } = descriptor;
+  const family = addressFamily(options.address);
+  growBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+  growBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+  if (family === 4) setOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
+  else setOption(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_OMIT);
+  return {
+    fd,
+    family,
+    port: boundPort(fd, formatEndpoint(options)),
+    // Setting size 0 changes nothing and tells whether the kernel knows the option.
+    gsoErrno: setOption(fd, SOL_UDP, UDP_SEGMENT, 0),
+    groErrno: setOption(fd, SOL_UDP, UDP_GRO, 1),
+    close: () => descriptor.close(),
+    [Symbol.dispose]: () => descriptor.close(),
+  };
 }
 
 function bindSocket(fd: number, options: UdpSocketOptions): void {
