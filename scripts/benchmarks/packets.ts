@@ -10,9 +10,9 @@
  * machines, absolute figures do not. A figure without its wire says nothing: see WIRE_OFFLOADS.
  *
  * `--only` takes contenders (veth, vxlan, default, user, sealed, wireguard, nebula, tinc), measures
- * (ping, tcp1, tcp4, tcp16, both, udp64, udp512, udp1400, idle, overload), or both. `--docs`
- * writes tables and chart into docs/; `--from` shows figures that `--json` stored. Needs root;
- * Debian's packages of the peers are installed when missing.
+ * (ping, tcp1, tcp4, tcp16, both, containers1, containers4, udp64, udp512, udp1400, idle, overload),
+ * or both. `--docs` writes tables and chart into docs/; `--from` shows figures that `--json` stored.
+ * Needs root; Debian's packages of the peers are installed when missing.
  *
  * @module
  */
@@ -164,11 +164,13 @@ class Bench {
   }
 }
 
+/** What several measures count. */
+const SUMS: ReadonlySet<Metric> = new Set(["retransmits", "containersRetransmits"]);
+
 function store(figures: ContenderFigures, round: number, values: Figures): void {
   for (const [name, value] of Object.entries(values)) {
     const metric = name as Metric;
-    // Several measures count these.
-    const before = metric === "retransmits" ? (figures.rounds[metric]?.[round] ?? 0) : 0;
+    const before = SUMS.has(metric) ? (figures.rounds[metric]?.[round] ?? 0) : 0;
     record(figures, metric, round, before + value);
   }
 }

@@ -5,6 +5,7 @@
  */
 import type { PacketPair } from "../../../tests/lab/packet-pair.ts";
 import type { LabProcess } from "../../../tests/lab/process.ts";
+import type { ContainerPlan } from "./containers.ts";
 
 /** One way to carry packets, with a pair of namespaces to itself. */
 export interface Contender {
@@ -25,4 +26,6 @@ export interface RunningContender {
   readonly target: string;
   /** Its programs: side a's, side b's; none where the kernel does it. */
   readonly processes: readonly LabProcess[];
+  /** Where containers behind it would be; absent: it is measured without. */
+  readonly containers?: ContainerPlan;
 }

@@ -9,6 +9,9 @@ import { median } from "../store/figures.ts";
 export type Metric =
   | `${"tcp1" | "tcp4" | "tcp16" | "bothWays"}Gbps`
   | "retransmits"
+  /** TCP from container to container. */
+  | `containers${1 | 4}Gbps`
+  | "containersRetransmits"
   /** Processor time of the whole machine, both ends and iperf3, for a gigabyte over TCP. */
   | "machineSecondsPerGigabyte"
   /** The same of the two agents alone. */

@@ -6,6 +6,8 @@
 import type { PacketPair } from "../../../tests/lab/packet-pair.ts";
 import type { Contender } from "./contender.ts";
 
+const CONTAINER_NETWORKS = ["10.94.1", "10.94.2"] as const;
+const UNDERLAY_MTU = 1500;
 const VXLAN_PORT = 4789;
 /** 1500 less IPv4, UDP, VXLAN and Ethernet. */
 const VXLAN_MTU = 1450;
@@ -15,7 +17,15 @@ export const VETH: Contender = {
   key: "veth",
   name: "veth itself",
   kind: "limit",
-  start: async (pair) => ({ target: pair.b.underlay, processes: [] }),
+  start: async (pair) => ({
+    target: pair.b.underlay,
+    processes: [],
+    containers: {
+      networks: CONTAINER_NETWORKS,
+      gateways: [pair.b.underlay, pair.a.underlay],
+      mtu: UNDERLAY_MTU,
+    },
+  }),
 };
 
 /** What the others are measured by. */
@@ -25,7 +35,15 @@ export const VXLAN: Contender = {
   kind: "kernel",
   start: async (pair) => {
     for (const [index, side] of [pair.a, pair.b].entries()) await addVxlan(pair, side, index + 1);
-    return { target: "10.77.0.2", processes: [] };
+    return {
+      target: "10.77.0.2",
+      processes: [],
+      containers: {
+        networks: CONTAINER_NETWORKS,
+        gateways: ["10.77.0.2", "10.77.0.1"],
+        mtu: VXLAN_MTU,
+      },
+    };
   },
 };
 

@@ -38,6 +38,8 @@ export const MEASURES: readonly Measure[] = [
       return { bothWaysGbps: (await runTcp(ends, options)).gigabitsPerSecond };
     },
   },
+  containerMeasure(1),
+  containerMeasure(4),
   udpMeasure(64, true),
   udpMeasure(512, false),
   udpMeasure(1400, false),
@@ -70,6 +72,18 @@ function tcpMeasure(key: string, flows: number, metric: Metric, inQuick: boolean
     };
   };
   return { key, inQuick, run };
+}
+
+function containerMeasure(flows: 1 | 4): Measure {
+  const run: Measure["run"] = async ({ containers }, seconds) => {
+    if (containers === undefined) return {};
+    const { gigabitsPerSecond, retransmits } = await runTcp(containers, { seconds, flows });
+    return {
+      [`containers${flows}Gbps`]: gigabitsPerSecond,
+      containersRetransmits: retransmits,
+    };
+  };
+  return { key: `containers${flows}`, inQuick: false, run };
 }
 
 function udpMeasure(size: UdpSize, inQuick: boolean): Measure {

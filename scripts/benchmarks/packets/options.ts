@@ -19,7 +19,7 @@ const WIRES: readonly WireName[] = ["real", "virtual"];
 /** Measures that are not part of the rounds. */
 const IDLE = "idle";
 const OVERLOAD = "overload";
-const ROUNDS_DEFAULT = 4;
+const ROUNDS_DEFAULT = 3;
 
 export interface PacketOptions {
   readonly wires: readonly WireName[];

@@ -48,6 +48,11 @@ async function startNodes(
     const { fastPath } = await nodes[0]!.report();
     if (fastPath !== "on") console.log(`The kernel carries no packets here: ${fastPath}`);
   }
-  const target = configOf(pair.b).local.split("/")[0]!;
-  return { target, processes: nodes.map((node) => node.process) };
+  const [a, b] = [configOf(pair.a), configOf(pair.b)];
+  const networkOf = ({ local }: PacketNodeConfig) => local.replace(/\.\d+\/24$/, "");
+  return {
+    target: b.local.split("/")[0]!,
+    processes: nodes.map((node) => node.process),
+    containers: { networks: [networkOf(a), networkOf(b)], mtu: b.overlayMtu },
+  };
 }

@@ -26,6 +26,8 @@ const RATIO_METRICS: readonly (readonly [Metric, string])[] = [
   ["tcp1Gbps", "TCP 1"],
   ["tcp4Gbps", "TCP 4"],
   ["tcp16Gbps", "TCP 16"],
+  ["containers1Gbps", "containers, TCP 1"],
+  ["containers4Gbps", "containers, TCP 4"],
   ["udp64DeliveredKpps", "UDP 64 B"],
 ];
 
@@ -37,6 +39,9 @@ export function describeReport(report: PacketReport): string {
     if (contenders.length === 0) continue;
     const name = wire === "real" ? "Real wire" : "Virtual wire";
     lines.push(...tcpTable(`${name}: TCP, Gbit/s`, contenders));
+    lines.push(
+      ...containerTcpTable(`${name}: TCP from container to container, Gbit/s`, contenders),
+    );
     lines.push(...packetTable(`${name}: datagrams and round trips`, contenders));
     lines.push(...ratioTable(report, wire, `${name}: ours divided by the others`));
   }
@@ -56,6 +61,17 @@ function tcpTable(title: string, contenders: readonly ContenderFigures[]): strin
     ["CPU s/GB, agents", of("agentSecondsPerGigabyte", 2)],
   ];
   return contenderTable(title, contenders, columns);
+}
+
+function containerTcpTable(title: string, contenders: readonly ContenderFigures[]): string[] {
+  const inContainers = contenders.filter(
+    (one) => middle(one, "containers1Gbps") ?? middle(one, "containers4Gbps"),
+  );
+  return contenderTable(title, inContainers, [
+    ["1 flow", of("containers1Gbps", 2)],
+    ["4 flows", of("containers4Gbps", 2)],
+    ["retransmitted", of("containersRetransmits", 0)],
+  ]);
 }
 
 function packetTable(title: string, contenders: readonly ContenderFigures[]): string[] {
@@ -89,19 +105,17 @@ function contenderTable(
 
 /** Empty when there is nothing to divide by. */
 function ratioTable(report: PacketReport, wire: WireName, title: string): string[] {
-  const rows: Row[] = OUR_KEYS.flatMap((key) =>
+  const ours = OUR_KEYS.flatMap((key) => find(report, wire, key) ?? []);
+  const bases = BASE_KEYS.flatMap((key) => find(report, wire, key) ?? []);
+  const rows: Row[] = ours.flatMap((one) =>
     RATIO_METRICS.map(([metric, words]) => {
-      const ours = find(report, wire, key);
-      const cells = BASE_KEYS.map((base) => {
-        const value = ratio(ours, find(report, wire, base), metric);
-        return value === undefined ? NONE : value.toFixed(2);
-      });
-      return [`${ours?.name ?? key}: ${words}`, ...cells];
+      const cells = bases.map((base) => ratio(one, base, metric)?.toFixed(2) ?? NONE);
+      return [`${one.name}: ${words}`, ...cells];
     }),
-  ).filter((row) => row.slice(1).some((cell) => cell !== NONE));
-  if (rows.length === 0) return [];
-  const names = BASE_KEYS.map((base) => `÷ ${find(report, wire, base)?.name ?? base}`);
-  return titled(title, ["", ...names], rows);
+  );
+  const used = rows.filter((row) => row.slice(1).some((cell) => cell !== NONE));
+  if (used.length === 0) return [];
+  return titled(title, ["", ...bases.map(({ name }) => `÷ ${name}`)], used);
 }
 
 function agentTable(report: PacketReport): string[] {

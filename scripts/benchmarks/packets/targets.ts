@@ -74,10 +74,12 @@ function bestPeerTarget(report: PacketReport, wire: WireName): TargetResult[] {
   ];
 }
 
-/** The worst round counts. */
+/** The worst round counts. What the wire itself loses is told beside it. */
 function retransmitTarget(report: PacketReport, wire: WireName, key: string): TargetResult {
   const values = find(report, wire, key)?.rounds.retransmits ?? [];
-  return atMost(`${wire} wire: retransmissions, ${key}, worst round`, 0, values);
+  const own = middle(find(report, wire, "veth"), "retransmits");
+  const words = own === undefined ? "" : ` (veth itself: ${own.toFixed(0)})`;
+  return atMost(`${wire} wire: retransmissions, ${key}, worst round${words}`, 0, values);
 }
 
 function overloadTarget(report: PacketReport, key: string): TargetResult {

@@ -6,8 +6,11 @@
  *
  * @module
  */
+import { pidsIn } from "../../../tests/lab/janitor.ts";
 import { openPacketPair, type PacketPair } from "../../../tests/lab/packet-pair.ts";
+import { run } from "../../../tests/lab/run.ts";
 import { waitFor } from "../../../tests/lab/wait.ts";
+import { openContainers } from "./containers.ts";
 import type { Contender, RunningContender } from "./contender.ts";
 import type { WireName } from "./figures.ts";
 import type { Ends } from "./iperf.ts";
@@ -21,10 +24,14 @@ export interface Lane {
   readonly running: RunningContender;
   /** From side a to side b, through it. */
   readonly ends: Ends;
+  /** From container to container; absent where it has none. */
+  readonly containers: Ends | undefined;
 }
 
 export class Wires implements AsyncDisposable {
   readonly #pairs: PacketPair[] = [];
+  /** The kernel's names of the containers' namespaces. */
+  readonly #containers: string[] = [];
 
   /**
    * Starts every one of `contenders` on a wire of its own, and resolves when packets pass. One that
@@ -61,12 +68,32 @@ export class Wires implements AsyncDisposable {
       target: pair.b.namespace,
       address: running.target,
     };
-    return { contender, pair, running, ends };
+    const plan = running.containers;
+    const containers =
+      plan && (await openContainers(pair, plan, (id) => this.#containers.push(id)));
+    return { contender, pair, running, ends, containers };
   }
 
-  /** Ends every process and namespace. */
+  /** Ends every process and namespace, also senders that are still at work. */
   async [Symbol.asyncDispose](): Promise<void> {
     const pairs = this.#pairs.splice(0);
+    for (const pair of pairs) {
+      for (const { namespace } of [pair.a, pair.b]) {
+        for (const pid of pidsIn(namespace.id)) killIfThere(pid);
+      }
+    }
+    for (const id of this.#containers.splice(0)) {
+      for (const pid of pidsIn(id)) killIfThere(pid);
+      await run(["ip", "netns", "delete", id]);
+    }
     await Promise.all(pairs.map(async (pair) => await pair[Symbol.asyncDispose]()));
+  }
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It ended by itself between the listing and now.
   }
 }
