@@ -2,7 +2,7 @@
  * Packets at speed: ours beside the wire itself, kernel VXLAN, wireguard-go, nebula and tinc.
  *
  *     scripts/bench packets [--quick] [--only NAME,…] [--wire real|virtual|both] [--json FILE]
- *                           [--rounds N] [--seconds N] [--docs] [--from FILE]
+ *                           [--rounds N] [--seconds N] [--docs] [--from FILE,…]
  *
  * Each contender has two network namespaces on a veth pair to itself; all of them and the senders
  * share this machine's cores. They take turns at each measure in each round, and a figure is the
@@ -10,9 +10,10 @@
  * machines, absolute figures do not. A figure without its wire says nothing: see WIRE_OFFLOADS.
  *
  * `--only` takes contenders (veth, vxlan, default, user, sealed, wireguard, nebula, tinc), measures
- * (ping, tcp1, tcp4, tcp16, both, containers1, containers4, udp64, udp512, udp1400, idle, overload),
- * or both. `--docs` writes tables and chart into docs/; `--from` shows figures that `--json` stored.
- * Needs root; Debian's packages of the peers are installed when missing.
+ * (ping, tcp1, tcp4, tcp16, both, containers1, containers4, udp64, udp512, udp1400, idle,
+ * overload), or both. `--docs` writes tables and chart into docs/; `--from` shows figures that
+ * `--json` stored, of several runs as rounds of one. Needs root; Debian's packages of the peers
+ * are installed when missing.
  *
  * @module
  */
@@ -23,8 +24,14 @@ import { Progress, type StepNotes } from "../lib/progress.ts";
 import { ROOT } from "../lib/root.ts";
 import { installPrograms } from "../lib/setup.ts";
 import { writeDocument } from "./packets/document.ts";
-import type { ContenderFigures, Metric, PacketReport, WireName } from "./packets/figures.ts";
-import { record } from "./packets/figures.ts";
+import {
+  type ContenderFigures,
+  type Metric,
+  mergeReports,
+  type PacketReport,
+  record,
+  type WireName,
+} from "./packets/figures.ts";
 import { runTcp } from "./packets/iperf.ts";
 import { describeMachine, processSeconds } from "./packets/machine-time.ts";
 import { type Figures, MEASURES } from "./packets/measures.ts";
@@ -194,10 +201,10 @@ async function measure(options: PacketOptions): Promise<PacketReport> {
 
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2));
-  const report =
-    options.from === undefined
-      ? await measure(options)
-      : (JSON.parse(readFileSync(options.from, "utf8")) as PacketReport);
+  const earlier = options.from.map(
+    (path) => JSON.parse(readFileSync(path, "utf8")) as PacketReport,
+  );
+  const report = mergeReports(earlier) ?? (await measure(options));
   console.log(`\n${describeReport(report)}`);
   if (options.docs) writeDocument(report);
   if (options.json !== undefined) {

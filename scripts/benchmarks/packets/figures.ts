@@ -68,6 +68,39 @@ export function record(
   values[round] = value;
 }
 
+/**
+ * Several runs as one: figures of the same contender on the same wire are rounds of each other.
+ * Machine, commit and date are the first one's. Undefined of none.
+ */
+export function mergeReports(reports: readonly PacketReport[]): PacketReport | undefined {
+  const [first, ...others] = reports;
+  if (first === undefined || others.length === 0) return first;
+  const contenders: ContenderFigures[] = [];
+  let roundsBefore = 0;
+  for (const report of reports) {
+    for (const { wire, key, name, rounds } of report.contenders) {
+      let merged = contenders.find((one) => one.wire === wire && one.key === key);
+      if (merged === undefined) {
+        merged = { wire, key, name, rounds: {} };
+        contenders.push(merged);
+      }
+      for (const [metric, values] of Object.entries(rounds)) {
+        for (const [round, value] of values.entries()) {
+          if (typeof value === "number")
+            record(merged, metric as Metric, roundsBefore + round, value);
+        }
+      }
+    }
+    roundsBefore += report.roundCount;
+  }
+  return {
+    ...first,
+    contenders,
+    roundCount: roundsBefore,
+    failures: reports.flatMap(({ failures }) => failures),
+  };
+}
+
 /** The figures of one contender on one wire. */
 export function find(
   report: PacketReport,

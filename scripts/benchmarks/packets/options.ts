@@ -31,8 +31,8 @@ export interface PacketOptions {
   readonly seconds: number;
   /** Where the figures go. */
   readonly json: string | undefined;
-  /** Figures of an earlier run, to be shown in place of a new one. */
-  readonly from: string | undefined;
+  /** Figures of earlier runs, to be shown in place of a new one. */
+  readonly from: readonly string[];
   /** Whether docs/PERFORMANCE.md and its chart are written anew. */
   readonly docs: boolean;
 }
@@ -61,7 +61,7 @@ export function readOptions(args: readonly string[]): PacketOptions {
     roundCount: count("--rounds", values.rounds ?? (values.quick ? "1" : String(ROUNDS_DEFAULT))),
     seconds: count("--seconds", values.seconds),
     json: values.json,
-    from: values.from,
+    from: values.from?.split(",") ?? [],
     docs: values.docs,
   };
 }
