@@ -18,7 +18,14 @@ import {
   putIpv4Checksum,
   sumAddresses,
 } from "../wire/ip.ts";
-import { TCP_CHECKSUM_AT, UDP_CHECKSUM_AT, UDP_LENGTH_AT } from "../wire/transport.ts";
+import {
+  TCP_CHECKSUM_AT,
+  TCP_FIN,
+  TCP_FLAGS_AT,
+  TCP_PSH,
+  UDP_CHECKSUM_AT,
+  UDP_LENGTH_AT,
+} from "../wire/transport.ts";
 import {
   putPlainVirtioHeader,
   putVirtioHeader,
@@ -215,12 +222,20 @@ export class TunWriter {
     for (let piece = first; piece < pieceStart[message + 1]!; piece++) {
       const ip = piece === first ? pieceOffset[piece]! : pieceOffset[piece]! - header;
       const length = piece === first ? pieceLength[piece]! : pieceLength[piece]! + header;
-      // Only the first one's length was changed; the others are what they arrived as.
-      this.#putLength(ip, length, ipHeader, protocol);
+      if (piece === first) this.#restoreFirst(ip, length, ipHeader, protocol);
       this.#putPartialHeader(this.#retryAt, ip, length, ipHeader, protocol);
       hasWritten = this.#writeRetry(ip, length) || hasWritten;
     }
     return hasWritten;
+  }
+
+  /** Undoes what `beginJoined` and the joiner changed; the other segments are as they arrived. */
+  #restoreFirst(ip: number, length: number, ipHeader: number, protocol: number): void {
+    this.#putLength(ip, length, ipHeader, protocol);
+    if (protocol !== IPPROTO_TCP) return;
+    // It has the last one's flags. Its own were neither of these, or nothing would have joined it.
+    const at = ip + ipHeader + TCP_FLAGS_AT;
+    this.#view.setUint8(at, this.#view.getUint8(at) & ~(TCP_PSH | TCP_FIN));
   }
 
   #writeRetry(ip: number, length: number): boolean {
