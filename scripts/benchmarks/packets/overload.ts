@@ -4,9 +4,9 @@
  * The senders, both agents and the receiver share this machine's cores, so a sender that offers ten
  * times what the agents carry would take their processor away, which no sender elsewhere does.
  * So each agent gets a fixed, small share of one core for the whole of it: the same at every rate,
- * and little enough that this machine can offer ten times what comes out of it. It may not
- * put itself before other programs meanwhile (UNPRIVILEGED), which would undo the share. A contender
- * in the kernel works in the sender's own time; it is offered what the sender can.
+ * and little enough that this machine can offer ten times what comes out of it. It may not put
+ * itself before other programs meanwhile (UNPRIVILEGED), which would undo the share. A contender in
+ * the kernel works in the sender's own time; it is offered what the sender can.
  *
  * @module
  */
