@@ -68,6 +68,7 @@ export async function startAgent(
     wallMs: () => clock.wallMs(),
   });
   const ended = Promise.withResolvers<number>();
+  let isForGood = false;
   const onFatal = (error: HostError) => {
     log.error("the agent must end", { reason: error.message });
     ended.resolve(1);
@@ -75,6 +76,8 @@ export async function startAgent(
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       log.info("stopping", { signal });
+      // Somebody at a terminal: no other process is about to go on.
+      if (signal === "SIGINT") isForGood = true;
       ended.resolve(0);
     });
   }
@@ -88,7 +91,7 @@ export async function startAgent(
     return 1;
   }
   const code = await ended.promise;
-  await agent.stop();
+  await agent.stop({ isForGood });
   return code;
 }
 
@@ -173,8 +176,11 @@ class Agent {
     };
   }
 
-  /** Closes what was opened, last first. Links, routes and files stay for the next start. */
-  async stop(): Promise<void> {
+  /**
+   * Closes what was opened, last first. Links, routes and files stay for the next start; so do the
+   * packets that come until then, unless it is `isForGood`.
+   */
+  async stop({ isForGood }: { readonly isForGood: boolean } = { isForGood: false }): Promise<void> {
     this.#cancelTrim();
     this.#stopping.abort();
     await this.#admin?.close();
@@ -182,6 +188,7 @@ class Agent {
     await this.#session?.close();
     this.#reconciler?.close();
     await this.#dataPlane?.close();
+    if (isForGood) this.#kept?.drop();
     this.#kernel?.close();
     this.#lock?.release();
   }

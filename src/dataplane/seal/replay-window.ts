@@ -28,7 +28,11 @@ export class ReplayWindow {
   constructor(ends: Float64Array = new Float64Array(1), at = 0) {
     this.#ends = ends;
     this.#at = at;
-    if (this.#ends[at]! > 0) this.#blocks.fill(-1);
+    const end = this.#ends[at]!;
+    if (end === 0) return;
+    this.#blocks.fill(-1);
+    // Not what is still to come in the block that the end is in.
+    this.#blocks[placeOf(end)] = bitOf(end) - 1;
   }
 
   /** Whether `counter` was not noted and is not too far behind. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import fs from "node:fs";
 import { HostError } from "../../base/host-error.ts";
-import { openTunDevice } from "./tun-device.ts";
+import { adoptTunDevice, openTunDevice } from "./tun-device.ts";
 
 const SKIP_REASON = process.getuid?.() === 0 ? "" : " (skipped: needs root)";
 const privileged = test.skipIf(SKIP_REASON !== "");
@@ -28,4 +29,10 @@ describe("openTunDevice", () => {
         "remove or rename that link (ip link show lo)",
     );
   });
+});
+
+test("adoptTunDevice: what is no TUN is refused, and closed", () => {
+  const fd = fs.openSync("/dev/null", "r+");
+  expect(adoptTunDevice("overlay0", fd)).toBeUndefined();
+  expect(fs.existsSync(`/proc/self/fd/${fd}`)).toBe(false);
 });
