@@ -27,8 +27,9 @@ export function replacePart(document: string, report: PacketReport): string {
     throw new Error(`Cannot write docs/PERFORMANCE.md: it lacks "${BEGIN}" and "${END}"`);
   }
   const { machine, commit, date, roundCount, seconds } = report;
+  const rounds = roundCount === 1 ? "one round" : `medians of ${roundCount} rounds`;
   const part = [
-    `${date}, commit ${commit}, ${machine}; medians of ${roundCount} rounds, ${seconds} s each.`,
+    `${date}, commit ${commit}, ${machine}; ${rounds} of ${seconds} s.`,
     "",
     "![TCP, UDP and ping of each contender as bars](packets.svg)",
     "",

@@ -96,9 +96,17 @@ export function mergeReports(reports: readonly PacketReport[]): PacketReport | u
   return {
     ...first,
     contenders,
-    roundCount: roundsBefore,
+    roundCount: mostRounds(contenders),
     failures: reports.flatMap(({ failures }) => failures),
   };
+}
+
+/** How many rounds the figure has that has most: parts of a run may have been merged. */
+function mostRounds(contenders: readonly ContenderFigures[]): number {
+  const counts = contenders.flatMap(({ rounds }) =>
+    Object.values(rounds).map((values) => values.filter((one) => typeof one === "number").length),
+  );
+  return Math.max(0, ...counts);
 }
 
 /** The figures of one contender on one wire. */
