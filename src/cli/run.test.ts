@@ -138,6 +138,7 @@ const JSON_ANSWERS: readonly { argv: string[]; value: unknown }[] = [
       token: "OVL1.SECRET",
       expiresAt: "2026-11-23T10:00:00.000Z",
       joinCommand: "overlay join 192.0.2.1 --token OVL1.SECRET",
+      installCommand: "curl … | sh -s -- join 192.0.2.1 --token OVL1.SECRET",
     },
   },
   { argv: ["member", "list"], value: FAKE_MEMBERS },
@@ -505,6 +506,7 @@ describe("usage", () => {
     ...["config get", "config set", "config plan", "token create", "token list", "token revoke"],
     ...["member list", "member remove", "lease list", "lease release"],
     ...["lease reserve", "lease unreserve", "docker-env", "cni", "cni install", "cni uninstall"],
+    ...["import", "import flannel"],
   ];
   for (const name of HELP) {
     test(`overlay ${name} --help: usage, options and an example, on 80 columns`, async () => {

@@ -14,6 +14,7 @@ import { addDebug } from "./debug.ts";
 import { addDockerEnv } from "./docker-env.ts";
 import { EXIT_DONE, EXIT_FAILED, EXIT_USAGE } from "./exit-code.ts";
 import { safe } from "./format.ts";
+import { addImport } from "./import.ts";
 import { addJoin } from "./join.ts";
 import { addKv } from "./kv.ts";
 import { addLease } from "./lease.ts";
@@ -90,6 +91,7 @@ function createProgram(cli: Cli, said: Said): Command {
     addMember,
     addLease,
     addKv,
+    addImport,
     addDockerEnv,
     addCni,
     addAgent,
