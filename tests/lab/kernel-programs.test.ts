@@ -5,73 +5,33 @@
  * @module
  */
 import { describe, expect, test } from "bun:test";
-import { parseAddress, parsePrefix } from "../../src/base/address.ts";
-import { decodeNodeId } from "../../src/base/ids.ts";
 import { PEER_COUNTER } from "../../src/dataplane/bpf/layout.ts";
-import type { FibTable } from "../../src/dataplane/fib/row.ts";
+import { runKernelRound } from "./kernel-fuzz.ts";
+import { type Judgement, judgeReceive, judgeTransmit, onesSum } from "./kernel-model.ts";
+import type { KernelPrograms, Trial } from "./kernel-programs.ts";
 import {
-  type Judgement,
-  judgeReceive,
-  judgeTransmit,
-  type ModelWorld,
-  onesSum,
-  pseudoSum,
-} from "./kernel-model.ts";
-import { KernelPrograms, TRIAL_PORT, type Trial } from "./kernel-programs.ts";
+  AWAY,
+  datagram,
+  frameOf,
+  HOME,
+  type Inner,
+  innerPacket,
+  MTU,
+  NOWHERE,
+  obstacle,
+  openPrograms,
+  received,
+  SEALED,
+  SHORT,
+  SHORT_MTU,
+  SHORT_MTU_PEER,
+  TAKEN,
+  transmitted,
+  USER,
+  WORLD,
+} from "./kernel-trial.ts";
 
-const TAKEN = 7;
-const USER = -1;
 const RANDOM_COUNT = 40_000;
-const SELF = 0xc0000201;
-const PEER = 0xc0000202;
-const SHORT_MTU_PEER = 0xc0000203;
-const MTU = 1472;
-const SHORT_MTU = 600;
-const HOME = 0x0a580105;
-const AWAY = 0x0a580205;
-const SHORT = 0x0a580305;
-const SEALED = 0x0a580405;
-const NOWHERE = 0x0b000001;
-
-const WORLD: ModelWorld = {
-  self: SELF,
-  port: TRIAL_PORT,
-  routes: [
-    { address: 0x0a580100, length: 24, to: "local" },
-    { address: 0x0a580200, length: 24, to: { endpoint: PEER, mtu: MTU } },
-    { address: 0x0a580300, length: 24, to: { endpoint: SHORT_MTU_PEER, mtu: SHORT_MTU } },
-    { address: 0x0a580000, length: 16, to: { endpoint: PEER, mtu: MTU } },
-    { address: 0x0a580400, length: 24, to: "blocked" },
-  ],
-};
-
-const row = (prefix: string, peer: number, address: string) => ({
-  prefix: parsePrefix(prefix)!,
-  peer: decodeNodeId(peer),
-  endpoint: { address: parseAddress(address)!, port: TRIAL_PORT },
-  partialChecksum: true,
-});
-
-const TABLE: FibTable = {
-  local: [parsePrefix("10.88.1.0/24")!],
-  rows: [
-    row("10.88.2.0/24", 2, "192.0.2.2"),
-    row("10.88.3.0/24", 3, "192.0.2.3"),
-    row("10.88.0.0/16", 2, "192.0.2.2"),
-    row("10.88.4.0/24", 4, "192.0.2.4"),
-  ],
-};
-
-function obstacle(): string {
-  if (process.platform !== "linux") return "needs Linux";
-  if (process.getuid?.() !== 0) return "needs root";
-  try {
-    new KernelPrograms(SELF)[Symbol.dispose]();
-    return "";
-  } catch (error) {
-    return /EPERM|ENOSYS/.test(String(error)) ? "needs the right to load BPF programs" : "";
-  }
-}
 
 const skipReason = obstacle();
 
@@ -80,84 +40,12 @@ function trial(name: string, body: (programs: KernelPrograms) => void): void {
   test.skipIf(skipReason !== "")(
     `${name}${suffix}`,
     () => {
-      using programs = new KernelPrograms(SELF);
-      programs.publish(TABLE, {
-        mtuOf: ({ peer }) => (peer === 3 ? SHORT_MTU : MTU),
-        wayTo: () => ({ link: 1, whole: false }),
-        overlayMtu: MTU,
-        slotOf: (peer) => peer,
-        isPlain: ({ peer }) => peer !== 4,
-      });
+      using programs = openPrograms();
       body(programs);
     },
     30_000,
   );
 }
-
-interface Inner {
-  readonly source: number;
-  readonly target: number;
-  readonly protocol: number;
-  readonly size: number;
-  readonly checksum: "finished" | "partial" | "wrong" | "none";
-  /** Makes a TCP packet a SYN with this MSS, in bytes. */
-  readonly mss?: number;
-}
-
-/** One inner packet; its payload is counted up, so that no sum is trivial. */
-function innerPacket({ source, target, protocol, size, checksum, mss }: Inner): Uint8Array {
-  const packet = Uint8Array.from({ length: size }, (_, at) => (at * 7) & 255);
-  const view = new DataView(packet.buffer);
-  packet.set([0x45, 0, size >> 8, size & 255, 0, 1, 0, 0, 63, protocol, 0, 0]);
-  view.setUint32(12, source);
-  view.setUint32(16, target);
-  view.setUint16(10, onesSum(packet.subarray(0, 20)) ^ 0xffff);
-  if (protocol === 6 && size >= 40) packet[33] = mss === undefined ? 0x10 : 0x02;
-  if (protocol === 6 && size >= 44 && mss !== undefined) {
-    packet.set([2, 4, mss >> 8, mss & 255], 40);
-  }
-  const at = protocol === 6 ? 36 : protocol === 17 ? 26 : 22;
-  if (size < at + 2) return packet;
-  view.setUint16(at, 0);
-  if (checksum === "none") return packet;
-  const pseudo = protocol === 1 ? 0 : pseudoSum(packet);
-  const finished = onesSum(packet.subarray(20), pseudo) ^ 0xffff;
-  view.setUint16(at, checksum === "partial" ? pseudo : finished ^ (checksum === "wrong" ? 1 : 0));
-  return packet;
-}
-
-function frameOf(packet: Uint8Array): Uint8Array {
-  const frame = new Uint8Array(14 + packet.length);
-  frame.set([8, 0], 12);
-  frame.set(packet, 14);
-  return frame;
-}
-
-/** A datagram as a peer's kernel sends it. */
-function datagram(packet: Uint8Array, endpoint = PEER): Uint8Array {
-  const out = new Uint8Array(28 + packet.length);
-  const view = new DataView(out.buffer);
-  out.set([0x45, 0, out.length >> 8, out.length & 255, 0x12, 0x34, 0, 0, 64, 17]);
-  view.setUint32(12, endpoint);
-  view.setUint32(16, SELF);
-  view.setUint16(10, onesSum(out.subarray(0, 20)) ^ 0xffff);
-  view.setUint16(20, TRIAL_PORT);
-  view.setUint16(22, TRIAL_PORT);
-  view.setUint16(24, 8 + packet.length);
-  out.set(packet, 28);
-  return out;
-}
-
-/** The frame without what is chance: the identification, and the checksum over it. */
-function comparable(frame: Uint8Array): string {
-  const copy = frame.slice();
-  copy.fill(0, 18, 20);
-  copy.fill(0, 24, 26);
-  return Buffer.from(copy).toString("hex");
-}
-
-const transmitted = (packet: Uint8Array) => comparable(packet);
-const received = (packet: Uint8Array) => Buffer.from(packet).toString("hex");
 
 /** "taken …", "pass", or the reason. */
 function describeTrial(
@@ -361,61 +249,16 @@ describe("receive", () => {
 });
 
 describe("random and damaged packets", () => {
-  /** A small generator with a seed, so that a failure repeats. */
-  function randomFrom(seed: number): (limit: number) => number {
-    let state = seed;
-    return (limit) => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return Math.floor((state / 2 ** 32) * limit);
-    };
-  }
+  trial(`as the model judges, each of ${RANDOM_COUNT}`, (programs) => {
+    const { cases, tally } = runKernelRound(programs, 11, RANDOM_COUNT);
+    expect(cases).toBe(RANDOM_COUNT);
+    expect(tally.get("kernel transmit taken")).toBeGreaterThan(500);
+    expect(tally.get("kernel receive taken")).toBeGreaterThan(500);
+  });
 
-  const addresses = [HOME, AWAY, SHORT, SEALED, NOWHERE, HOME + 1, AWAY + 9, 0x0a58ff01];
-  const checksums = ["finished", "partial", "wrong", "none"] as const;
-
-  function randomFrame(random: (limit: number) => number, isDatagram: boolean): Uint8Array {
-    const pick = <T>(from: readonly T[]) => from[random(from.length)]!;
-    const inner = innerPacket({
-      source: isDatagram && random(4) > 0 ? AWAY : pick(addresses),
-      target: isDatagram && random(4) > 0 ? HOME : pick(addresses),
-      protocol: pick([1, 6, 17, 17, 6, 47, 132]),
-      size: random(8) === 0 ? 20 + random(1500) : 20 + random(100),
-      checksum: pick(checksums),
-      ...(random(4) === 0 ? { mss: pick([536, 560, 561, MTU - 40, MTU - 39, 9000]) } : {}),
-    });
-    let frame = frameOf(isDatagram ? datagram(inner, pick([PEER, PEER, SHORT_MTU_PEER])) : inner);
-    for (let damage = random(4); damage > 0; damage--) {
-      const at = random(3) === 0 ? random(frame.length) : 14 + random(48);
-      if (at < frame.length) frame[at] = random(256);
-    }
-    if (random(12) === 0) frame = frame.slice(0, Math.max(34, random(frame.length)));
-    if (random(12) === 0) frame = Uint8Array.from([...frame, ...Array(random(20)).fill(7)]);
-    // The trial run itself reads the Ethernet type and an IP header.
-    frame.set([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]);
-    return frame;
-  }
-
-  for (const direction of ["transmit", "receive"] as const) {
-    trial(`${direction}: as the model judges, each of ${RANDOM_COUNT}`, (programs) => {
-      const random = randomFrom(direction === "transmit" ? 11 : 12);
-      const isDatagram = direction === "receive";
-      const judge = isDatagram ? judgeReceive : judgeTransmit;
-      const text = isDatagram ? received : transmitted;
-      const tally: Record<string, number> = {};
-      for (let round = 0; round < RANDOM_COUNT; round++) {
-        const frame = randomFrame(random, isDatagram);
-        const { verdict, packet } = programs[direction](frame);
-        const ought = judge(WORLD, frame);
-        const key = ought.kind === "user" ? ought.reason : ought.kind;
-        tally[key] = (tally[key] ?? 0) + 1;
-        const is = verdict === TAKEN ? `taken ${text(packet)}` : `verdict ${verdict}`;
-        const right = ought.kind === "taken" ? `taken ${text(ought.packet)}` : `verdict ${USER}`;
-        if (is !== right) expect(`${Buffer.from(frame).toString("hex")} ${is}`).toBe(right);
-      }
-      const counted = Object.entries(programs.reasons()).filter(([, count]) => count > 0);
-      const { taken: _taken, pass: _pass, ...left } = tally;
-      expect(Object.fromEntries(counted)).toEqual(left);
-      expect(tally["taken"]).toBeGreaterThan(1000);
-    });
-  }
+  trial("a packet that the model has elsewhere is told, with its bytes", (programs) => {
+    const routes = WORLD.routes.filter(({ to }) => to !== "blocked");
+    const run = () => runKernelRound(programs, 11, RANDOM_COUNT, { ...WORLD, routes });
+    expect(run).toThrow("should be");
+  });
 });
