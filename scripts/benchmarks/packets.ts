@@ -75,7 +75,7 @@ class Bench {
     const { roundCount, seconds } = this.#options;
     return {
       machine: describeMachine(),
-      commit: (await mustRun(["git", "rev-parse", "--short", "HEAD"], { cwd: ROOT })).trim(),
+      commit: (await mustRun(["git", "describe", "--always", "--dirty"], { cwd: ROOT })).trim(),
       date: new Date().toISOString().slice(0, 10),
       ...{ roundCount, seconds },
       contenders: this.#contenders,

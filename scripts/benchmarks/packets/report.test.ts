@@ -81,7 +81,7 @@ describe("checkTargets", () => {
     ["real wire: TCP 4, default ÷ vxlan", false],
     ["real wire: UDP 64 B delivered, default ÷ vxlan", true],
     ["real wire: UDP 64 B delivered, default ÷ best peer (tinc)", false],
-    ["real wire: overlay, idle ping, median ms", true],
+    ["real wire: default, idle ping, median ms", true],
     ["real wire: retransmissions, default, worst round", false],
     ["default: delivered of its best, offered 10 ×", false],
   ] as const) {
