@@ -19,6 +19,10 @@ void (isPluginCall(argv, env) ? runAsPlugin() : runAsCommand()).then((code) => {
 });
 
 async function runAsCommand(): Promise<number> {
+  if (argv[0] === "agent") {
+    const { tuneRuntime } = await import("./agent/runtime-tuning.ts");
+    tuneRuntime(env);
+  }
   const { runCli } = await import("./cli/run.ts");
   const { openTerminal } = await import("./cli/terminal.ts");
   return await runCli(argv, openTerminal(env));

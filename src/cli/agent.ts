@@ -30,8 +30,6 @@ export function addAgent(program: Command, cli: Cli): void {
     cli.action(async () => {
       const config = parseAgentConfig(readFlags(command), cli.terminal.env);
       if (!config.ok) return cli.refuse(config.error);
-      const { tuneRuntime } = await import("../agent/runtime-tuning.ts");
-      tuneRuntime(cli.terminal.env);
       const { startAgent } = await import("../agent/agent.ts");
       return startAgent(config.value);
     }),
