@@ -6,7 +6,7 @@
 import { assert } from "../../base/assert.ts";
 import { HostError } from "../../base/host-error.ts";
 import type { Index, Revision } from "../../base/ids.ts";
-import type { KvEvent, KvReader, RequestId, StateMachine } from "../kv/types.ts";
+import type { KvEvent, RequestId, StateMachine } from "../kv/types.ts";
 import type { ConfChange, Entry, NormalEntry } from "../raft/types.ts";
 import { decodeCommand, type LoggedCommand } from "./entry-codec.ts";
 
@@ -59,13 +59,4 @@ function applyCommand(machine: StateMachine, entry: NormalEntry, host: ApplyHost
   const applied = machine.apply(logged.command, { index, term, proposedAtMs, request });
   const { outcome, revision, events } = applied;
   host.applied({ index, request, outcome, revision, events });
-}
-
-/** All that `reader` has, as if it had been put just now. */
-export function allAsEvents(reader: KvReader): readonly KvEvent[] {
-  const events: KvEvent[] = [];
-  for (const current of reader.list("")) {
-    events.push({ kind: "put", current, previous: undefined });
-  }
-  return events;
 }

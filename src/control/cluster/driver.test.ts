@@ -328,6 +328,40 @@ describe("three voters", () => {
     expect(textAt(sim.driver(alone!), "/k")).toBe("1");
   });
 
+  test("an idle cluster takes a new member in while the way to another is broken", async () => {
+    const sim = new SimCluster({ seed: 122, createMachine });
+    await sim.add(1, "founder");
+    await sim.wait(sim.driver(A).execute(put("/k", "1")));
+    await sim.add(2, "joiner");
+    sim.loseSnapshots = true;
+    // Its snapshot does not arrive: the next one waits, so that the transfer could go on.
+    await change(sim, { operation: "add_learner", node: B });
+    await sim.run(1_000);
+    sim.cut(A, B);
+    sim.loseSnapshots = false;
+    await sim.add(3, "joiner");
+    await change(sim, { operation: "add_learner", node: C });
+    await sim.until(() => textAt(sim.driver(C), "/k") === "1", 15_000);
+  });
+
+  test("a stop leaves little to apply again, a failure no snapshot", async () => {
+    for (const hasFailed of [false, true]) {
+      const sim = new SimCluster({ seed: 18, createMachine });
+      sim.snapshotEntries = 100;
+      sim.onBug = () => undefined;
+      const { store } = await sim.add(1, "founder");
+      for (let i = 0; i < 30; i++) await sim.wait(sim.driver(A).execute(put("/n", `${i}`)));
+      expect(store.recovered.snapshot?.index).toBe(1);
+      sim.driver(A).onApplied(() => {
+        if (hasFailed) throw new Error("what is applied is not to be believed");
+      });
+      await sim.wait(Promise.race([sim.driver(A).execute(put("/n", "30")), sim.run(100)]));
+      await sim.wait(sim.driver(A).stop());
+      const { applied } = sim.driver(A).status();
+      expect(store.recovered.snapshot?.index).toBe(hasFailed ? 1 : applied);
+    }
+  });
+
   test("a follower that was away long gets a snapshot, and keeps it over a restart", async () => {
     const sim = new SimCluster({ seed: 17, createMachine });
     sim.snapshotEntries = 20;

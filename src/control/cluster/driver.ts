@@ -15,7 +15,7 @@
  */
 import { HostError } from "../../base/host-error.ts";
 import { decodeRandomNodeId, formatNodeId, type NodeId, type Revision } from "../../base/ids.ts";
-import { err, type Result } from "../../base/result.ts";
+import type { Result } from "../../base/result.ts";
 import type { SnapshotStage } from "../../host/ports.ts";
 import type { Command, KvEvent, KvReader } from "../kv/types.ts";
 import { payloadSizeBytes } from "../raft/entry-size.ts";
@@ -31,11 +31,12 @@ import type {
   StorageApply,
 } from "../raft/types.ts";
 import { AppendQueue } from "./append-queue.ts";
-import { allAsEvents, applyEntries } from "./applier.ts";
+import { applyEntries } from "./applier.ts";
 import { ApplyQueue } from "./apply-queue.ts";
 import { isCandidacy } from "./candidacy.ts";
 import type { PlainRecord } from "./codec.ts";
 import { isOnlyVoter } from "./conf-state.ts";
+import { type CoreParts, proposalHost, proposeTo, readHost } from "./core-hosts.ts";
 import { crash } from "./crash.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import type { DriverOptions } from "./driver-options.ts";
@@ -54,6 +55,7 @@ import type { CallAnswer, CallMethod, PeerReceiver, SnapshotBody } from "./peer-
 import { Proposals } from "./proposals.ts";
 import { createRaftConfig } from "./raft-config.ts";
 import { ReadBarriers } from "./read-barrier.ts";
+import { Retelling } from "./retelling.ts";
 import { Snapshots } from "./snapshots.ts";
 import { soon } from "./soon.ts";
 import { TickCounter } from "./tick-counter.ts";
@@ -69,6 +71,7 @@ export class Driver implements PeerReceiver {
   readonly nodeId: NodeId;
   readonly #options: DriverOptions;
   readonly #raft: Raft;
+  readonly #core: CoreParts;
   readonly #appends: AppendQueue;
   readonly #applies: ApplyQueue;
   readonly #outgoing: Outgoing;
@@ -78,12 +81,15 @@ export class Driver implements PeerReceiver {
   readonly #failOver: FailOver;
   readonly #view: GroupView;
   readonly #appliedListeners = new Listeners<[readonly KvEvent[], Revision]>();
+  readonly #retelling: Retelling;
   readonly #disk: DiskWatch;
   readonly #ticks: TickCounter;
   readonly #cancelTicks: () => void;
   #isPumpScheduled = false;
   #isPumping = false;
   #isStopped = false;
+  /** Nothing here is to be believed any more. */
+  #hasFailed = false;
   /** Messages of peers that the core refused. */
   refusedCount = 0;
 
@@ -96,6 +102,7 @@ export class Driver implements PeerReceiver {
     this.#snapshots = new Snapshots({
       ...options,
       memoryLog: recovered.memoryLog,
+      snapshotSizeBytes: recovered.snapshotSizeBytes,
       confState: () => this.#view.confState,
       failed: (cause) => this.#fatal(cause),
     });
@@ -124,11 +131,21 @@ export class Driver implements PeerReceiver {
       appliedIndex: () => machine.appliedIndex,
       apply: (entries, work) => this.#apply(entries, work),
     });
+    this.#core = {
+      ...{ raft: this.#raft, view: this.#view, outgoing: this.#outgoing },
+      ...{ transport: options.transport, machine, clock },
+      isStopped: () => this.#isStopped,
+      schedulePump: () => this.#schedulePump(),
+    };
     // Each run is a client of its own, so that no request id is ever used twice.
     const client = decodeRandomNodeId(random.bytes(7));
-    this.#proposals = new Proposals(this.#proposalHost(client));
+    this.#proposals = new Proposals(proposalHost(this.#core, { nodeId, client }));
     const contextBase = random.below(RUN_COUNT) * READ_CONTEXTS_PER_RUN;
-    this.#reads = new ReadBarriers(this.#readHost(), contextBase);
+    this.#reads = new ReadBarriers(readHost(this.#core), contextBase);
+    this.#retelling = new Retelling({
+      ...{ reader: machine.reader, clock },
+      tell: (events, revision) => this.#appliedListeners.tell(events, revision),
+    });
     this.#failOver = new FailOver({
       clock,
       random,
@@ -207,10 +224,7 @@ export class Driver implements PeerReceiver {
 
   /** Leader only: proposes a membership change. Taken in means neither committed nor valid. */
   proposeConfChange(change: ConfChange): Result<void, ProposeError> {
-    if (this.#isStopped) return err({ kind: "no_leader" });
-    const result = this.#raft.propose([{ kind: "conf_change", change }]);
-    this.#schedulePump();
-    return result;
+    return proposeTo(this.#core, [{ kind: "conf_change", change }]);
   }
 
   /**
@@ -240,12 +254,13 @@ export class Driver implements PeerReceiver {
     return this.#view.onMembership(listener);
   }
 
-  /** Stops at once; what is under way on the disk is waited for. Open calls fail. */
+  /** Stops; what is under way on the disk is waited for, and a last snapshot. Open calls fail. */
   async stop(): Promise<void> {
     this.#halt();
     this.#appends.pushCommit();
     await this.#appends.settled();
-    await this.#snapshots.settled();
+    if (this.#hasFailed) await this.#snapshots.settled();
+    else await this.#snapshots.finish();
   }
 
   // What comes in from other nodes. ------------------------------------------------------------
@@ -318,8 +333,7 @@ export class Driver implements PeerReceiver {
     this.#maybeLeadAlone();
     this.#proposals.tick();
     this.#reads.tick();
-    // One that waited for a transfer to resume is due although nothing is applied any more.
-    this.#snapshots.maybeMake();
+    this.#snapshots.tick();
     this.#pump();
   }
 
@@ -430,12 +444,11 @@ export class Driver implements PeerReceiver {
     this.#snapshots.maybeMake();
   }
 
-  /** The whole state was replaced: listeners cannot be told what changed, so they are told all. */
+  /** The whole state was replaced. */
   #restored(): void {
     this.#reads.applied();
     this.#proposals.restored();
-    const { reader } = this.#options.machine;
-    this.#appliedListeners.tell(allAsEvents(reader), reader.revision);
+    this.#retelling.begin();
   }
 
   #roleChanged(change: RoleChange, previous: RoleChange): void {
@@ -445,6 +458,7 @@ export class Driver implements PeerReceiver {
   }
 
   #fatal(cause: unknown): void {
+    this.#hasFailed = true;
     if (this.#isStopped) return;
     this.#halt();
     if (cause instanceof HostError) this.#options.onFatal(cause);
@@ -458,42 +472,6 @@ export class Driver implements PeerReceiver {
     this.#outgoing.stop();
     this.#proposals.stop();
     this.#reads.stop();
-  }
-
-  #proposalHost(client: NodeId): ConstructorParameters<typeof Proposals>[0] {
-    const { clock, transport } = this.#options;
-    return {
-      client,
-      nodeId: this.nodeId,
-      leadership: () => this.role,
-      others: () => this.confState.voters.filter((id) => id !== this.nodeId),
-      propose: (entries) => {
-        if (this.#isStopped) return err({ kind: "no_leader" });
-        const result = this.#raft.propose(entries);
-        this.#schedulePump();
-        return result;
-      },
-      forward: (target, body, timeoutMs) =>
-        transport.call({ target, method: "propose", body, timeoutMs }),
-      hurry: (node) => this.#outgoing.release(node),
-      soon: (task) => soon(clock, task),
-      nowMs: () => clock.nowMs(),
-      wallMs: () => clock.wallMs(),
-      explain: () => this.#view.explain("write"),
-    };
-  }
-
-  #readHost(): ConstructorParameters<typeof ReadBarriers>[0] {
-    const { clock, machine } = this.#options;
-    return {
-      readIndex: (context) => {
-        if (this.#isStopped) return;
-        this.#raft.readIndex(context);
-        this.#schedulePump();
-      },
-      appliedIndex: () => machine.appliedIndex,
-      nowMs: () => clock.nowMs(),
-      explain: () => this.#view.explain("read"),
-    };
+    this.#retelling.stop();
   }
 }

@@ -46,10 +46,23 @@ export const COMMITTED_SIZE_MAX_BYTES = 4 * MIB;
 /** etcd's count; a snapshot of thousands of leases takes some milliseconds. */
 export const SNAPSHOT_ENTRIES = 10_000;
 export const SNAPSHOT_LOG_SIZE_BYTES = 64 * MIB;
+/** A tenth as many entries are worth one early: applying 1,000 again takes a start some 40 ms. */
+export const SNAPSHOT_EARLY_FRACTION = 0.1;
+/** But not of a larger state: so much is written in a tenth of a second, and wears out a flash. */
+export const SNAPSHOT_EARLY_SIZE_MAX_BYTES = 16 * MIB;
+/** An early one is made when nothing was applied for so long. */
+export const SNAPSHOT_QUIET_MS = 3_000;
+/** Or when the last one is so old: renewals of leases never pause. */
+export const SNAPSHOT_OLD_MS = 300_000;
+/** An early one at a stop that is not written by then is given up: stopping must not take long. */
+export const SNAPSHOT_STOP_MAX_MS = 500;
 /** Kept behind a snapshot, so that a follower that was away shortly needs no snapshot. */
 export const TRAILING_ENTRIES = 5_000;
 /** The same in bytes: they are in memory. */
 export const TRAILING_SIZE_MAX_BYTES = 16 * MIB;
+
+/** Told in one turn after a state was replaced: some milliseconds where they are leases. */
+export const RETELL_EVENTS = 500;
 
 /** One command in the log: a request of 1.5 MiB with its envelope. Larger ones fit no message. */
 export const COMMAND_SIZE_MAX_BYTES = 2 * MIB;
@@ -122,6 +135,12 @@ export const SNAPSHOT_STALL_MS = 10_000;
 export const SNAPSHOT_RESUME_MS = 5_000;
 /** And no longer than this after the next one was due, however often transfers fail. */
 export const SNAPSHOT_DELAY_MAX_MS = 60_000;
+/**
+ * A snapshot that came in whole and is of no use (a newer version made it) is not taken again for
+ * so long, doubled each time: the leader offers it three times a second.
+ */
+export const SNAPSHOT_REFUSAL_MIN_MS = 1_000;
+export const SNAPSHOT_REFUSAL_MAX_MS = 60_000;
 /** Calls of this node that wait for an answer, for each peer. */
 export const CALLS_PENDING_MAX = 20_000;
 

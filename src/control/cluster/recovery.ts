@@ -33,6 +33,8 @@ export interface ClusterRef {
 export interface Recovered {
   readonly memoryLog: MemoryLog;
   readonly hardState: HardState | undefined;
+  /** Size of the snapshot's body; undefined when there is none. */
+  readonly snapshotSizeBytes?: number | undefined;
   /** Membership at the snapshot; the log's changes come on top as they are applied. */
   readonly confState: ConfState;
 }
@@ -70,7 +72,8 @@ export async function bootstrapStore(
   await store.append({ hardState: { term, vote: 0, commit: index }, entries: [] });
   const memoryLog = new MemoryLog();
   memoryLog.applySnapshot({ index, term, confState, data: header });
-  return { memoryLog, hardState: { term, vote: undefined, commit: index }, confState };
+  const hardState = { term, vote: undefined, commit: index };
+  return { memoryLog, hardState, confState };
 }
 
 /** Fills `machine` from the snapshot of `store`. Throws `HostError` when it is not usable. */
@@ -81,7 +84,8 @@ export async function recoverStore(
 ): Promise<Recovered> {
   const { hardState: stored, snapshot: meta } = store.recovered;
   const entries = recoverEntries(store.recovered);
-  const snapshot = meta === undefined ? undefined : await restoreSnapshot(store, machine, meta);
+  const restored = meta === undefined ? undefined : await restoreSnapshot(store, machine, meta);
+  const snapshot = restored?.snapshot;
   if (snapshot !== undefined) assertCluster(snapshot, cluster);
   const memoryLog = buildLog(snapshot, entries);
   // Without entries behind the snapshot the next ones would leave a gap in the stored log.
@@ -90,6 +94,7 @@ export async function recoverStore(
   return {
     memoryLog,
     hardState: stored === undefined ? undefined : toHardState(stored, memoryLog),
+    snapshotSizeBytes: restored?.sizeBytes,
     confState: snapshot?.confState ?? EMPTY_CONF_STATE,
   };
 }
@@ -110,34 +115,35 @@ async function restoreSnapshot(
   store: LogStore,
   machine: StateMachine,
   meta: StoredSnapshotMeta,
-): Promise<Snapshot> {
+): Promise<{ readonly snapshot: Snapshot; readonly sizeBytes: number }> {
   const header = decodeSnapshotHeader(meta.header);
   if (header === undefined) throw unusable("snapshot", "its header has an unknown format");
-  const problem = await restoreBody(store, machine);
-  if (problem !== undefined) throw unusable("snapshot", problem);
+  const sizeBytes = await restoreBody(store, machine);
   if (machine.appliedIndex !== meta.index) {
     throw unusable("snapshot", `its state is at ${machine.appliedIndex}, not ${meta.index}`);
   }
-  return {
-    index: decodeIndex(meta.index),
-    term: decodeTerm(meta.term),
-    confState: header.confState,
-    data: meta.header,
-  };
+  const { confState } = header;
+  const id = { index: decodeIndex(meta.index), term: decodeTerm(meta.term) };
+  return { snapshot: { ...id, confState, data: meta.header }, sizeBytes };
 }
 
-/** Chunk by chunk: all of it at once would be several times the state in memory. */
-async function restoreBody(store: LogStore, machine: StateMachine): Promise<string | undefined> {
+/** Chunk by chunk: all of it at once would be several times the state in memory. Gives its size. */
+async function restoreBody(store: LogStore, machine: StateMachine): Promise<number> {
   const decoder = new SnapshotBodyDecoder();
   const restoration = machine.restoration();
+  let sizeBytes = 0;
   for await (const chunk of store.readSnapshot()) {
-    if (!decoder.push(chunk)) return "its body is not whole";
+    sizeBytes += chunk.length;
+    if (!decoder.push(chunk)) throw unusable("snapshot", "its body is not whole");
     for (const part of decoder.drain()) {
       const problem = restoration.take(part);
-      if (problem !== undefined) return problem;
+      if (problem !== undefined) throw unusable("snapshot", problem);
     }
   }
-  return decoder.finish() === undefined ? "its body is not whole" : restoration.end();
+  const isWhole = decoder.finish() !== undefined;
+  const problem = isWhole ? restoration.end() : "its body is not whole";
+  if (problem !== undefined) throw unusable("snapshot", problem);
+  return sizeBytes;
 }
 
 function buildLog(snapshot: Snapshot | undefined, entries: readonly Entry[]): MemoryLog {

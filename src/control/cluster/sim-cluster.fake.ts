@@ -133,6 +133,8 @@ export class SimCluster {
   snapshotEntries: number | undefined;
   /** Loses every order to start an election at once. */
   ignoreTransfers = false;
+  /** Breaks every transfer of a snapshot. */
+  loseSnapshots = false;
   /** Told of failed assertions, which else end the test. */
   onBug: ((cause: unknown) => void) | undefined;
   /** Answers calls other than the driver's own. */
@@ -308,7 +310,7 @@ export class SimCluster {
     const body: Uint8Array[] = [];
     for await (const chunk of transfer.body) body.push(chunk.slice());
     await this.#pause(from);
-    if (this.#isLost(from, to)) return false;
+    if (this.loseSnapshots || this.#isLost(from, to)) return false;
     const record = decodeRecord(encodeValue(messageToRecord(transfer.message)));
     const message = messageFromRecord(record) as SnapshotRequest;
     const receiver = this.nodes.get(to)?.receiver;

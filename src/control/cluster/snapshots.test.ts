@@ -8,6 +8,7 @@ import { txn } from "../kv/txn.ts";
 import type { SnapshotPart } from "../kv/types.ts";
 import { MemoryLog } from "../raft/memory-log.ts";
 import type { ConfState, SnapshotRequest } from "../raft/types.ts";
+import { SNAPSHOT_QUIET_MS, SNAPSHOT_REFUSAL_MIN_MS, SNAPSHOT_STOP_MAX_MS } from "./limits.ts";
 import { MemoryStage } from "./memory-staging.fake.ts";
 import { SIM_CLUSTER, SimClock } from "./sim-cluster.fake.ts";
 import { SimLogStore } from "./sim-log-store.fake.ts";
@@ -41,14 +42,15 @@ function leaderSnapshot(writes: number) {
   return { message, body: [...encodeSnapshotBody(machine.snapshot())] };
 }
 
-function setUp() {
+function setUp({ snapshotEntries = 4 } = {}) {
   const machine = createStateMachine({ ...kvHandlers });
   const memoryLog = new MemoryLog();
   const stages: MemoryStage[] = [];
   const clock = new SimClock();
+  const logStore = new SimLogStore(clock);
   const snapshots = new Snapshots({
     cluster: SIM_CLUSTER,
-    logStore: new SimLogStore(clock),
+    logStore,
     memoryLog,
     machine,
     log: createSilentLog(),
@@ -57,7 +59,7 @@ function setUp() {
       throw cause;
     },
     clock,
-    snapshotEntries: 4,
+    snapshotEntries,
     staging: {
       async open() {
         const stage = new MemoryStage();
@@ -67,7 +69,7 @@ function setUp() {
       clear: () => Promise.resolve(),
     },
   });
-  return { snapshots, machine, memoryLog, stages, clock };
+  return { snapshots, machine, memoryLog, stages, clock, logStore };
 }
 
 async function collect(
@@ -82,6 +84,69 @@ async function collect(
 async function fill(stage: SnapshotStage, body: readonly Uint8Array[]): Promise<void> {
   for (const chunk of body) await stage.append(stage.sizeBytes, chunk);
 }
+
+/** Applies entries up to `last`, as the driver does. */
+function apply({ machine, memoryLog, snapshots }: ReturnType<typeof setUp>, last: number): void {
+  for (let i = machine.appliedIndex + 1; i <= last; i++) {
+    memoryLog.append([{ kind: "normal", term: decodeTerm(1), index: decodeIndex(i), data }]);
+    machine.skip(decodeIndex(i));
+    snapshots.counted(1);
+  }
+}
+
+/** Lets the disk do what it was asked for. */
+async function settle({ clock }: ReturnType<typeof setUp>, work: Promise<void>): Promise<void> {
+  let isDone = false;
+  void work.then(() => {
+    isDone = true;
+  });
+  while (!isDone) {
+    clock.step(clock.nowMs() + 10);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+describe("a snapshot before it is due", () => {
+  test("is made when nothing has been applied for a while", async () => {
+    const parts = setUp({ snapshotEntries: 100 });
+    const { snapshots, memoryLog, clock } = parts;
+    apply(parts, 10);
+    for (let i = 0; i < 3; i++) {
+      snapshots.tick();
+      clock.jump(SNAPSHOT_QUIET_MS / 3);
+      snapshots.maybeMake();
+    }
+    expect(memoryLog.snapshot()?.index).toBe(decodeIndex(0));
+    snapshots.tick();
+    await settle(parts, snapshots.settled());
+    expect(memoryLog.snapshot()?.index).toBe(decodeIndex(10));
+  });
+
+  test("is made at the end, when there is something worth it", async () => {
+    const parts = setUp({ snapshotEntries: 100 });
+    const { snapshots, memoryLog } = parts;
+    apply(parts, 9);
+    await settle(parts, snapshots.finish());
+    expect(memoryLog.snapshot()?.index).toBe(decodeIndex(0));
+    apply(parts, 10);
+    await settle(parts, snapshots.finish());
+    expect(memoryLog.snapshot()?.index).toBe(decodeIndex(10));
+  });
+
+  test("is given up at the end when it takes long", async () => {
+    const parts = setUp({ snapshotEntries: 100 });
+    const { snapshots, memoryLog, clock, logStore } = parts;
+    apply(parts, 50);
+    const nowMs = clock.nowMs.bind(clock);
+    clock.nowMs = () => {
+      clock.jump(SNAPSHOT_STOP_MAX_MS);
+      return nowMs();
+    };
+    await settle(parts, snapshots.finish());
+    expect(memoryLog.snapshot()?.index).toBe(decodeIndex(0));
+    expect(logStore.recovered.snapshot).toBeUndefined();
+  });
+});
 
 describe("Snapshots", () => {
   test("two on their way to a slow disk are installed each with its own body", async () => {
@@ -131,13 +196,28 @@ describe("Snapshots", () => {
   });
 
   test("a body that is not whole is refused, and begun anew", async () => {
-    const { snapshots, stages } = setUp();
+    const { snapshots, stages, clock } = setUp();
     const { message, body } = leaderSnapshot(10);
     const stage = (await snapshots.stage(message))!;
     await stage.append(0, body[0]!.subarray(0, -1));
     expect(await snapshots.read(message, stage)).toBeUndefined();
     expect(stages[0]!.isDiscarded).toBeTrue();
+    clock.jump(SNAPSHOT_REFUSAL_MIN_MS);
     expect((await snapshots.stage(message))?.sizeBytes).toBe(0);
+  });
+
+  test("one that is of no use is taken again ever later, another one at once", async () => {
+    const { snapshots, clock } = setUp();
+    const [{ message }, other] = [leaderSnapshot(10), leaderSnapshot(20)];
+    for (const waitMs of [SNAPSHOT_REFUSAL_MIN_MS, 2 * SNAPSHOT_REFUSAL_MIN_MS]) {
+      const stage = (await snapshots.stage(message))!;
+      expect(await snapshots.read(message, stage)).toBeUndefined();
+      clock.jump(waitMs - 1);
+      expect(await snapshots.stage(message)).toBeUndefined();
+      expect(await snapshots.stage(other.message)).toBeDefined();
+      clock.jump(1);
+    }
+    expect(await snapshots.stage(message)).toBeDefined();
   });
 
   test("a state with another digest than was saved is refused before it is stored", async () => {
@@ -154,31 +234,19 @@ describe("Snapshots", () => {
   });
 
   test("one on its way in is given up when this node has caught up without it", async () => {
-    const { snapshots, machine, memoryLog, stages, clock } = setUp();
+    const parts = setUp();
+    const { snapshots, memoryLog, stages } = parts;
     const [old, next] = [leaderSnapshot(5), leaderSnapshot(20)];
     await fill((await snapshots.stage(old.message))!, old.body);
-    for (let i = 1; i <= 6; i++) {
-      memoryLog.append([{ kind: "normal", term: decodeTerm(1), index: decodeIndex(i), data }]);
-      machine.skip(decodeIndex(i));
-      snapshots.counted(1);
-    }
-    const make = async () => {
+    const make = () => {
       snapshots.maybeMake();
-      const settled = snapshots.settled();
-      for (let i = 0; i < 50; i++) {
-        clock.step(clock.nowMs() + 10);
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-      await settled;
+      return settle(parts, snapshots.settled());
     };
+    apply(parts, 6);
     await make();
     expect(stages[0]!.isDiscarded).toBeTrue();
     await snapshots.stage(next.message);
-    for (let i = 7; i <= 12; i++) {
-      memoryLog.append([{ kind: "normal", term: decodeTerm(1), index: decodeIndex(i), data }]);
-      machine.skip(decodeIndex(i));
-      snapshots.counted(1);
-    }
+    apply(parts, 12);
     await make();
     expect(memoryLog.snapshot()?.index).toBe(decodeIndex(12));
     expect(stages[1]!.isDiscarded).toBeFalse();

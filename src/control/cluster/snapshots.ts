@@ -1,8 +1,8 @@
 /**
  * Snapshots: when one is made, what is kept behind it, how one goes out and one comes in.
  *
- * One is made every so many entries or bytes of log, and whenever a member joined that the newest
- * one does not know: a node takes no snapshot whose membership lacks it. While one is being sent
+ * One is made when the schedule says so, and whenever a member joined that the newest one does not
+ * know: a node takes no snapshot whose membership lacks it. While one is being sent
  * none is made, since the store reads the newest only, and for a while after a transfer has failed,
  * so that it can go on where it stopped.
  *
@@ -20,8 +20,10 @@ import type { DriverOptions } from "./driver-options.ts";
 import {
   SNAPSHOT_DELAY_MAX_MS,
   SNAPSHOT_ENTRIES,
-  SNAPSHOT_LOG_SIZE_BYTES,
+  SNAPSHOT_REFUSAL_MAX_MS,
+  SNAPSHOT_REFUSAL_MIN_MS,
   SNAPSHOT_RESUME_MS,
+  SNAPSHOT_STOP_MAX_MS,
   TRAILING_ENTRIES,
   TRAILING_SIZE_MAX_BYTES,
 } from "./limits.ts";
@@ -32,6 +34,7 @@ import {
   encodeSnapshotHeader,
   SnapshotBodyDecoder,
 } from "./snapshot-codec.ts";
+import { SnapshotSchedule } from "./snapshot-schedule.ts";
 
 export interface SnapshotsOptions
   extends Pick<
@@ -39,6 +42,8 @@ export interface SnapshotsOptions
     "cluster" | "logStore" | "staging" | "machine" | "clock" | "log" | "snapshotEntries"
   > {
   readonly memoryLog: MemoryLog;
+  /** Size of the newest snapshot's body; absent: there is none. */
+  readonly snapshotSizeBytes?: number | undefined;
   /** Membership at the applied index. */
   readonly confState: () => ConfState;
   readonly failed: (cause: unknown) => void;
@@ -59,14 +64,18 @@ interface Staged {
   readonly stage: Promise<SnapshotStage>;
 }
 
+/** What came in and was of no use. */
+interface Refusal {
+  readonly key: string;
+  readonly delayMs: number;
+  readonly untilMs: number;
+}
+
 /** The snapshots of one node. */
 export class Snapshots {
   readonly #options: SnapshotsOptions;
-  readonly #entriesMax: number;
+  readonly #schedule: SnapshotSchedule;
   readonly #trailingMax: number;
-  /** Applied entries since the newest snapshot. */
-  #entryCount = 0;
-  #entrySizeBytes = 0;
   #saving: Promise<void> | undefined;
   #sendingCount = 0;
   /** A transfer failed: until then it may go on. */
@@ -74,6 +83,7 @@ export class Snapshots {
   #dueSinceMs: number | undefined;
   /** What is on its way in, by the names of the snapshot and of the sender. */
   #staged: Staged | undefined;
+  #refusal: Refusal | undefined;
   #incoming: Incoming | undefined;
   /** On their way to the disk, in order: a slow one may be followed by a newer. */
   #installing: readonly Incoming[] = [];
@@ -84,8 +94,10 @@ export class Snapshots {
 
   constructor(options: SnapshotsOptions) {
     this.#options = options;
-    this.#entriesMax = options.snapshotEntries ?? SNAPSHOT_ENTRIES;
-    this.#trailingMax = Math.min(TRAILING_ENTRIES, this.#entriesMax / 2);
+    const entriesMax = options.snapshotEntries ?? SNAPSHOT_ENTRIES;
+    this.#schedule = new SnapshotSchedule({ entriesMax, nowMs: options.clock.nowMs() });
+    this.#schedule.measured(options.snapshotSizeBytes ?? 0);
+    this.#trailingMax = Math.min(TRAILING_ENTRIES, entriesMax / 2);
   }
 
   /** The log as the core reads it: without a snapshot while the newest lacks a member. */
@@ -102,18 +114,23 @@ export class Snapshots {
 
   /** An entry of so many bytes was applied. */
   counted(sizeBytes: number): void {
-    this.#entryCount += 1;
-    this.#entrySizeBytes += sizeBytes;
+    this.#schedule.counted(sizeBytes);
+  }
+
+  /** Begins a snapshot when one is due or ripe. To be called every now and then. */
+  tick(): void {
+    if (this.#schedule.isRipe(this.#options.clock.nowMs())) this.#begin();
+    else this.maybeMake();
   }
 
   /** Begins a snapshot when one is due. */
   maybeMake(): void {
-    const isDue =
-      this.#entryCount >= this.#entriesMax || this.#entrySizeBytes >= SNAPSHOT_LOG_SIZE_BYTES;
-    if (!isDue && this.#knowsAll()) return;
+    if (this.#schedule.isDue || !this.#knowsAll()) this.#begin();
+  }
+
+  #begin(): void {
     if (this.#saving !== undefined || this.#sendingCount > 0 || this.#isResumable()) return;
-    const { memoryLog, machine } = this.#options;
-    if (machine.appliedIndex <= (memoryLog.snapshot()?.index ?? 0)) return;
+    if (!this.#hasNews()) return;
     this.#dueSinceMs = undefined;
     this.#saving = this.#make().then(
       () => {
@@ -127,6 +144,28 @@ export class Snapshots {
   /** Resolves when no snapshot is being made. */
   async settled(): Promise<void> {
     await this.#saving;
+  }
+
+  /**
+   * Makes one more snapshot, so that the next start has little to apply again; or does not, where
+   * that is of little use or takes long. What is applied must be whole, and nothing be applied any
+   * more.
+   */
+  async finish(): Promise<void> {
+    await this.#saving;
+    if (!this.#schedule.isWorthwhile || this.#sendingCount > 0 || !this.#hasNews()) return;
+    const { clock, log } = this.#options;
+    // Never taken back: it is the last.
+    this.#saving = this.#make(clock.nowMs() + SNAPSHOT_STOP_MAX_MS).catch((cause: unknown) => {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      log.debug("no snapshot made at the end", { reason });
+    });
+    await this.#saving;
+  }
+
+  #hasNews(): boolean {
+    const { memoryLog, machine } = this.#options;
+    return machine.appliedIndex > (memoryLog.snapshot()?.index ?? 0);
   }
 
   /** Sends the newest snapshot. Resolves to whether it arrived. */
@@ -151,10 +190,11 @@ export class Snapshots {
 
   /** A place for the body of `message`: what it has of it already is not sent again. */
   async stage(message: SnapshotRequest): Promise<SnapshotStage | undefined> {
-    const { staging, log } = this.#options;
+    const { staging, clock, log } = this.#options;
     if (staging === undefined || !this.#isOurs(message)) return undefined;
-    const { index, term, data } = message.snapshot;
-    const key = [message.from, index, term, crc32c(data, 0, data.length)].join(" ");
+    const key = keyOf(message);
+    if (this.#refusal?.key === key && clock.nowMs() < this.#refusal.untilMs) return undefined;
+    const { index } = message.snapshot;
     try {
       if (this.#staged?.key !== key) {
         const former = this.#staged;
@@ -178,6 +218,7 @@ export class Snapshots {
     this.#staged = undefined;
     const state = this.#isOurs(message) ? await this.#decode(body) : undefined;
     if (state !== undefined) return { snapshot: message.snapshot, body, state };
+    this.#refuse(keyOf(message));
     await this.#discard(body);
     return undefined;
   }
@@ -227,8 +268,16 @@ export class Snapshots {
     this.#installing = later;
     void this.#discard(incoming.body);
     memoryLog.applySnapshot(snapshot);
-    this.#entryCount = 0;
-    this.#entrySizeBytes = 0;
+    this.#schedule.begun(this.#options.clock.nowMs());
+  }
+
+  #refuse(key: string): void {
+    const former = this.#refusal?.key === key ? this.#refusal.delayMs : 0;
+    const delayMs = Math.min(
+      Math.max(2 * former, SNAPSHOT_REFUSAL_MIN_MS),
+      SNAPSHOT_REFUSAL_MAX_MS,
+    );
+    this.#refusal = { key, delayMs, untilMs: this.#options.clock.nowMs() + delayMs };
   }
 
   #isOurs({ snapshot }: SnapshotRequest): boolean {
@@ -270,17 +319,17 @@ export class Snapshots {
     return nowMs < this.#resumableUntilMs && nowMs - this.#dueSinceMs < SNAPSHOT_DELAY_MAX_MS;
   }
 
-  async #make(): Promise<void> {
-    const { cluster, logStore, memoryLog, machine, log } = this.#options;
+  async #make(endMs = Number.POSITIVE_INFINITY): Promise<void> {
+    const { cluster, logStore, memoryLog, machine, clock, log } = this.#options;
     const index = machine.appliedIndex;
     const term = memoryLog.term(index) ?? decodeTerm(0);
     const confState = this.#options.confState();
     const revision = machine.reader.revision;
     const { clusterId, generation } = cluster;
     const header = encodeSnapshotHeader({ clusterId, generation, confState, revision });
-    this.#entryCount = 0;
-    this.#entrySizeBytes = 0;
-    await logStore.saveSnapshot({ index, term, header }, encodeSnapshotBody(machine.snapshot()));
+    this.#schedule.begun(clock.nowMs());
+    const chunks = this.#measured(encodeSnapshotBody(machine.snapshot()), endMs);
+    await logStore.saveSnapshot({ index, term, header }, chunks);
     // A newer one may have come from the leader meanwhile.
     if (!memoryLog.createSnapshot(index, confState, header).ok) return;
     log.debug("snapshot made", { index, revision });
@@ -290,6 +339,17 @@ export class Snapshots {
       await logStore.compact(compactIndex);
     }
     await this.#clearStaging(index);
+  }
+
+  /** Throws at the first chunk after `endMs`. */
+  *#measured(chunks: Iterable<Uint8Array>, endMs: number): Generator<Uint8Array> {
+    let sizeBytes = 0;
+    for (const chunk of chunks) {
+      if (this.#options.clock.nowMs() > endMs) throw new Error("it would take too long");
+      sizeBytes += chunk.length;
+      yield chunk;
+    }
+    this.#schedule.measured(sizeBytes);
   }
 
   /** Gives up what came in of snapshots that this node does not need any more: it has caught up. */
@@ -332,6 +392,12 @@ export class Snapshots {
     }
     return this.#compared.isComplete;
   }
+}
+
+/** Names a snapshot and its sender. */
+function keyOf({ from, snapshot }: SnapshotRequest): string {
+  const { index, term, data } = snapshot;
+  return [from, index, term, crc32c(data, 0, data.length)].join(" ");
 }
 
 /** Reads `body` into `state`. Undefined, or why it is of no use: it must not get into the log. */

@@ -349,7 +349,7 @@ const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     breaks:
       "a snapshot that waited for a transfer to resume is made only when something is applied",
     file: `${CLUSTER}/driver.ts`,
-    find: "this.#snapshots.maybeMake();\n    this.#pump();",
+    find: "this.#snapshots.tick();\n    this.#pump();",
     replace: "this.#pump();",
     profile: "membership",
     seedsMax: 300,
