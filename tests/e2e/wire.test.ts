@@ -5,6 +5,7 @@
  */
 import { describe, expect } from "bun:test";
 import { join } from "node:path";
+import { DROP_NAMES } from "../../src/dataplane/forward/counters.ts";
 import {
   addContainers,
   formCluster,
@@ -174,7 +175,13 @@ labGroup("between two nodes", { hosts: 3, prepare: openPair }, (test) => {
     const sample = /^overlay_[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? -?[\d.e+-]+$/;
     const comment = /^# (HELP|TYPE) overlay_[a-z_]+ ./;
     expect(lines.filter((line) => !sample.test(line) && !comment.test(line))).toEqual([]);
-    expect(answer.text).toMatch(/drop/);
+    const told = [...answer.text.matchAll(/^overlay_drops_total\{reason="(\w+)"\} \d+$/gm)];
+    expect(told.map(([, reason]) => reason).sort()).toEqual([...DROP_NAMES].sort());
+    const { dataplane } = await statusOf(lab.host(0));
+    for (const [line, reason] of told) {
+      const count = Number(line.split(" ")[1]);
+      if (count > 0) expect(dataplane?.counters[`drop_${reason}`]).toBeGreaterThanOrEqual(count);
+    }
   });
 });
 

@@ -19,7 +19,7 @@ import {
 import { PacketLoop, TURN } from "../../src/dataplane/forward/packet-loop.ts";
 import { createMailMemory, MailRing } from "../../src/dataplane/probe/mail-ring.ts";
 import { encodePeerTable } from "../../src/dataplane/probe/peer-table.ts";
-import { SealNode } from "../../src/dataplane/seal/seal-pair.fake.ts";
+import { type EngineOf, SealNode } from "../../src/dataplane/seal/seal-pair.fake.ts";
 import { MemoryTun, MemoryUdp, MemoryWire } from "./memory-ports.ts";
 
 export const RIG_PORT = 8285;
@@ -49,6 +49,8 @@ export interface RigOptions {
   readonly peers: readonly RigPeer[];
   /** Node id by which this node goes in probes. */
   readonly id?: number;
+  /** What it seals with; node:crypto when absent. */
+  readonly engineOf?: EngineOf;
 }
 
 /** A node: its ports to look at, its loop to turn. */
@@ -84,6 +86,7 @@ export class PacketRig {
       peers: this.peers,
       offloads: this.offloads,
       probes: { questions: this.questions, reports: this.reports },
+      ...(options.engineOf === undefined ? {} : { aead: options.engineOf(memory) }),
     });
     this.publish(options.peers);
   }
