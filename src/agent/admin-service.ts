@@ -57,6 +57,8 @@ export interface AdminServiceOptions {
   readonly session: () => Session;
   readonly dataPlane: DataPlane;
   readonly reconciler: Reconciler;
+  /** As in `StatusSources`. */
+  readonly kernelRoutes?: () => string;
   readonly clock: Clock;
   /** Reasons why `network` cannot be laid over this machine or a member's underlay. */
   readonly findConflicts: (network: Prefix) => readonly FieldIssue[];

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { AdminServer } from "../admin/server.ts";
@@ -241,6 +242,7 @@ class Agent {
       session: () => this.#session!,
       dataPlane: this.#dataPlane!,
       reconciler: this.#reconciler!,
+      kernelRoutes: () => readFileSync("/proc/net/route", "utf8"),
       clock,
       findConflicts: (network) =>
         networkConflicts(this.#kernel!, {

@@ -5,13 +5,15 @@
  * @module
  */
 import type { PeerView, Readiness, StatusView } from "../admin/service.ts";
-import { addressPlus, type Prefix, prefixAddress } from "../base/address.ts";
+import { addressPlus, type Prefix, prefixAddress, prefixLength } from "../base/address.ts";
 import { formatNodeId, type NodeId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
 import type { Cluster } from "../control/cluster/types.ts";
 import { formatNetworkConfig } from "../control/network/config.ts";
 import type { NetworkView } from "../control/network/view.ts";
 import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
+import { parseKernelRoutes } from "../integrations/docker/kernel-routes.ts";
+import { findObstacles } from "../integrations/docker/obstacles.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { FORBIDDEN_REASON } from "./offload-control.ts";
 import { pathView, silentPeerWarnings, type WatchedPeer } from "./path-status.ts";
@@ -23,6 +25,8 @@ export interface StatusSources {
   readonly session: () => Session;
   readonly dataPlane: DataPlane;
   readonly reconciler: Reconciler;
+  /** The kernel's routes as /proc/net/route has them; absent: nobody looks at Docker's bridge. */
+  readonly kernelRoutes?: () => string;
 }
 
 /** The agent as it is now. */
@@ -132,7 +136,8 @@ function peerViews(
     }));
 }
 
-function warnings({ session, dataPlane, reconciler }: StatusSources): readonly string[] {
+function warnings(sources: StatusSources): readonly string[] {
+  const { session, dataPlane, reconciler } = sources;
   const { cluster, network, identity } = session();
   const status = cluster.status();
   const list: string[] = [];
@@ -162,6 +167,7 @@ function warnings({ session, dataPlane, reconciler }: StatusSources): readonly s
   const nameOf = (node: NodeId) => names.get(node) ?? formatNodeId(node);
   list.push(...sealWarnings(dataPlane.assigned, nameOf));
   list.push(...leaseWarnings(cluster, network.view()));
+  list.push(...bridgeWarnings(sources));
   const dead = cluster.members().filter((one) => one.live === false && one.id !== identity.nodeId);
   for (const member of dead) {
     list.push(`Member ${member.name} (${formatNodeId(member.id)}) does not answer`);
@@ -217,6 +223,16 @@ function leaseWarnings(cluster: Cluster, view: NetworkView): readonly string[] {
     byAddress.set(publicIp, node);
   }
   return list;
+}
+
+/** A Docker that does not use the node's subnet, or cannot. */
+function bridgeWarnings({ dataPlane, kernelRoutes }: StatusSources): readonly string[] {
+  const subnet = dataPlane.assigned?.subnet;
+  if (subnet === undefined || kernelRoutes === undefined) return [];
+  const address = `${gatewayOf(subnet)}/${prefixLength(subnet)}`;
+  const { blocked, warning } = findObstacles(address, parseKernelRoutes(kernelRoutes()));
+  const refused = blocked === undefined ? [] : [`Docker cannot use its subnet: ${blocked}`];
+  return warning === undefined ? refused : [...refused, warning];
 }
 
 function gatewayOf(subnet: Prefix): string {

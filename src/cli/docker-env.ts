@@ -64,7 +64,7 @@ async function writeOptions(cli: Cli, options: DockerEnvOptions): Promise<number
   }
   const { blocked, text, warning } = report.value;
   if (toOutput) await cli.terminal.write(new TextEncoder().encode(text));
-  if (warning !== undefined) await cli.terminal.tell(safe(`Docker will not start: ${warning}`));
+  if (warning !== undefined) await cli.terminal.tell(safe(warning));
   if (blocked === undefined) return EXIT_DONE;
   await cli.terminal.tell(safe(`Cannot use Docker's options: ${blocked}`));
   return EXIT_FAILED;

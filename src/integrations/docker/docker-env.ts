@@ -5,7 +5,6 @@
  * @module
  */
 import { readFileSync, statSync, writeFileSync } from "node:fs";
-import { parsePrefix } from "../../base/address.ts";
 import { HostError } from "../../base/host-error.ts";
 import { err, ok, type Result } from "../../base/result.ts";
 import { openSystemClock } from "../../host/clock/system-clock.ts";
@@ -14,7 +13,8 @@ import type { Clock } from "../../host/ports.ts";
 import { parseShellVariables } from "../flannel/shell-variables.ts";
 import { waitForFile } from "../wait-for-file.ts";
 import { type DockerOptionsRequest, makeDockerOptions } from "./docker-options.ts";
-import { type KernelRoute, parseKernelRoutes } from "./kernel-routes.ts";
+import { parseKernelRoutes } from "./kernel-routes.ts";
+import { findObstacles, type Obstacles } from "./obstacles.ts";
 
 export interface DockerEnvRequest
   extends Pick<DockerOptionsRequest, "individual" | "combined" | "key" | "masquerade"> {
@@ -30,16 +30,12 @@ export interface DockerEnvRequest
   readonly clock?: Clock;
 }
 
-export interface DockerEnvReport {
+export interface DockerEnvReport extends Obstacles {
   readonly text: string;
-  /** Sentences about what is in Docker's way. The subnet routed elsewhere: it cannot work. */
-  readonly blocked: string | undefined;
-  readonly warning: string | undefined;
 }
 
 const OUTPUT_MODE = 0o644;
 const ROUTES_PATH = "/proc/net/route";
-const BRIDGE = "docker0";
 
 /** Does the work; an error says why nothing was written. Throws `HostError`. */
 export async function writeDockerEnv(
@@ -68,32 +64,6 @@ export async function writeDockerEnv(
 
 function hasSubnet(text: string): boolean {
   return (parseShellVariables(text).get("FLANNEL_SUBNET") ?? "") !== "";
-}
-
-/** What Docker will stumble over with its bridge at `bridgeAddress` ("10.0.53.1/24"). Pure. */
-export function findObstacles(
-  bridgeAddress: string,
-  routes: readonly KernelRoute[],
-): Pick<DockerEnvReport, "blocked" | "warning"> {
-  const subnet = parsePrefix(bridgeAddress);
-  if (subnet === undefined) return { blocked: undefined, warning: undefined };
-  const elsewhere = routes.find(
-    ({ destination, gateway }) => destination === subnet && gateway !== undefined,
-  );
-  const blocked =
-    elsewhere === undefined
-      ? undefined
-      : `the routing table already sends ${subnet} via ${elsewhere.gateway} dev ${elsewhere.link}; delete that route, or start Docker without it in the way`;
-  const other = routes.find(
-    ({ destination, gateway, link }) =>
-      link === BRIDGE && gateway === undefined && destination !== subnet,
-  );
-  const hasOwn = routes.some(({ destination, link }) => link === BRIDGE && destination === subnet);
-  const warning =
-    other === undefined || hasOwn
-      ? undefined
-      : `${BRIDGE} is in ${other.destination} and not at ${bridgeAddress}; stop Docker, delete it with "ip link delete ${BRIDGE}", and start Docker again`;
-  return { blocked, warning };
 }
 
 /** As a shell's redirection: into what is there when that is no file, such as /dev/stdout. */
