@@ -201,6 +201,7 @@ const ANSWERS: readonly { request: string; init?: RequestInit; status?: number; 
         token: "OVL1.SECRET",
         expiresAt: "2026-11-23T10:00:00.000Z",
         joinCommand: "overlay join 192.0.2.1 --token OVL1.SECRET",
+        installCommand: "curl … | sh -s -- join 192.0.2.1 --token OVL1.SECRET",
       },
     },
     {

@@ -159,6 +159,7 @@ export function createFakeService(overrides: Partial<AdminService> = {}): AdminS
         token: "OVL1.SECRET",
         expiresAt: "2026-11-23T10:00:00.000Z",
         joinCommand: "overlay join 192.0.2.1 --token OVL1.SECRET",
+        installCommand: "curl … | sh -s -- join 192.0.2.1 --token OVL1.SECRET",
       }),
     revokeToken: async () => ok({ ...FAKE_TOKEN, revoked: true }),
     join: async ({ peer }) =>

@@ -251,7 +251,10 @@ export interface CreatedToken {
   readonly id: string;
   readonly token: string;
   readonly expiresAt: string;
+  /** For a node where overlay runs already. */
   readonly joinCommand: string;
+  /** For a machine without it: installs from this node, its key pinned, and joins. */
+  readonly installCommand: string;
 }
 
 export interface CreateTokenRequest {

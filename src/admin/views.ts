@@ -164,6 +164,7 @@ export const CreatedTokenSchema: Schema<CreatedToken> = v.looseObject({
   token: v.string(),
   expiresAt: v.string(),
   joinCommand: v.string(),
+  installCommand: v.string(),
 });
 
 export const JoinSchema: Schema<JoinView> = v.looseObject({

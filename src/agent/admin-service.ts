@@ -44,6 +44,7 @@ import type { Lease, LeaseBackend } from "../control/network/lease.ts";
 import { type ConfigPlan, planConfig } from "../control/network/plan.ts";
 import type { Clock } from "../host/ports.ts";
 import type { DataPlane } from "./data-plane.ts";
+import { installLine } from "./hand-out.ts";
 import { agentMetrics } from "./metrics.ts";
 import { nodeRef } from "./node-ref.ts";
 import { pingPeers } from "./ping.ts";
@@ -301,12 +302,19 @@ async function createToken(
     lifeMs: request.lifeSeconds * 1000,
     usesMax: request.usesMax,
   });
-  return mapValue(created, ({ id, token, expiresAtMs }) => ({
-    id,
-    token,
-    expiresAt: new Date(expiresAtMs).toISOString(),
-    joinCommand: `overlay join ${options.advertisedAddress()} --token ${token}`,
-  }));
+  const peer = options.advertisedAddress();
+  const { certificate } = options.session().identity.keys;
+  return mapValue(created, ({ id, token, expiresAtMs }) => {
+    const joinCommand = `overlay join ${peer} --token ${token}`;
+    const installCommand = installLine({ certificate, peer, joinCommand });
+    return {
+      id,
+      token,
+      expiresAt: new Date(expiresAtMs).toISOString(),
+      joinCommand,
+      installCommand,
+    };
+  });
 }
 
 function memberView(member: Member): MemberView {

@@ -21,6 +21,7 @@ import type { Clock, Random } from "../host/ports.ts";
 import { openSnapshotStaging } from "../host/wal/snapshot-staging.ts";
 import { openWal } from "../host/wal/wal.ts";
 import type { DataPlane } from "./data-plane.ts";
+import { openHandOut } from "./hand-out.ts";
 import { KvService } from "./kv-service.ts";
 import { openLeaseMemory } from "./lease-memory.ts";
 import { NetworkAgent } from "./network-agent.ts";
@@ -79,6 +80,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     random,
     listen: options.listen,
     self: options.self,
+    handOut: openHandOut(identity.keys.certificate),
     log,
     onFatal: options.onFatal,
   });

@@ -506,7 +506,7 @@ describe("usage", () => {
     ...["config get", "config set", "config plan", "token create", "token list", "token revoke"],
     ...["member list", "member remove", "lease list", "lease release"],
     ...["lease reserve", "lease unreserve", "docker-env", "cni", "cni install", "cni uninstall"],
-    ...["import", "import flannel"],
+    ...["import", "import flannel", "completion"],
   ];
   for (const name of HELP) {
     test(`overlay ${name} --help: usage, options and an example, on 80 columns`, async () => {

@@ -9,6 +9,7 @@ import { VERSION } from "../base/version.ts";
 import { addAgent } from "./agent.ts";
 import { Cli, withExamples } from "./cli.ts";
 import { addCni } from "./cni.ts";
+import { addCompletion } from "./completion.ts";
 import { addConfig } from "./config.ts";
 import { addDebug } from "./debug.ts";
 import { addDockerEnv } from "./docker-env.ts";
@@ -19,11 +20,13 @@ import { addJoin } from "./join.ts";
 import { addKv } from "./kv.ts";
 import { addLease } from "./lease.ts";
 import { addLeave } from "./leave.ts";
+import { addMan } from "./man.ts";
 import { addMember } from "./member.ts";
 import { addPing } from "./ping.ts";
 import { addStatus } from "./status.ts";
 import type { Terminal } from "./terminal.ts";
 import { addToken } from "./token.ts";
+import { addUnit } from "./unit.ts";
 import { addVersion } from "./version.ts";
 
 /** Carries out `argv` (without the program's name); resolves to the exit code. */
@@ -95,8 +98,11 @@ function createProgram(cli: Cli, said: Said): Command {
     addDockerEnv,
     addCni,
     addAgent,
+    addCompletion,
     addVersion,
     addDebug,
+    addMan,
+    addUnit,
   ]) {
     add(program, cli);
   }

@@ -1,6 +1,7 @@
 /**
  * `overlay token [create|list|revoke]`: the tokens that let nodes join. Alone it creates one and
- * prints the join command, the only line on standard output.
+ * prints the join command, the only line on standard output; with `--install` the line for a
+ * machine without overlay.
  *
  * @module
  */
@@ -11,13 +12,14 @@ import {
   TOKEN_LIFE_SECONDS_MIN,
   TOKEN_USES_MAX,
 } from "../admin/limits.ts";
-import type { TokenView } from "../admin/service.ts";
+import type { CreatedToken, TokenView } from "../admin/service.ts";
 import { type Cli, type DataOptions, wholeNumber, withData, withExamples } from "./cli.ts";
 import { formatDuration, formatPlural, safe } from "./format.ts";
 
 interface CreateOptions extends DataOptions {
   readonly life?: number;
   readonly uses?: number;
+  readonly install?: true;
 }
 
 const LIFE_UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
@@ -47,8 +49,13 @@ function addCreate(token: Command, cli: Cli): void {
       `how long it can be used: 90s, 30m, 24h, 7d (default: ${TOKEN_LIFE_SECONDS_DEFAULT / 3600}h)`,
       parseLife,
     )
-    .option("--uses <number>", "how many nodes may join with it", wholeNumber(1, TOKEN_USES_MAX));
-  withExamples(withData(command), "overlay token create --life 1h --uses 3");
+    .option("--uses <number>", "how many nodes may join with it", wholeNumber(1, TOKEN_USES_MAX))
+    .option("--install", "print the line that also installs overlay, from this node");
+  withExamples(
+    withData(command),
+    "overlay token create --life 1h --uses 3",
+    "overlay token --install",
+  );
   command.action(cli.action((options: CreateOptions) => runCreate(cli, options)));
 }
 
@@ -60,11 +67,21 @@ async function runCreate(cli: Cli, options: CreateOptions): Promise<number> {
     const uses = options.uses === undefined ? "" : ` and ${formatPlural(options.uses, "node")}`;
     const id = safe(answer.value.id);
     await cli.terminal.tell(`Run this on the node that is to join (good for ${life}${uses}):`);
-    await cli.terminal.print(safe(answer.value.joinCommand));
+    await cli.terminal.print(safe(commandOf(answer.value, options)));
+    if (options.install !== true) {
+      await cli.terminal.tell("Or, where overlay is not installed yet, as root:");
+      await cli.terminal.tell(safe(answer.value.installCommand));
+    }
     await cli.terminal.tell(`Take it back with: overlay token revoke ${id}`);
     return 0;
   }
-  return cli.show("create a token", answer, options, (created) => safe(created.joinCommand));
+  return cli.show("create a token", answer, options, (created) =>
+    safe(commandOf(created, options)),
+  );
+}
+
+function commandOf(created: CreatedToken, { install }: CreateOptions): string {
+  return install === true ? created.installCommand : created.joinCommand;
 }
 
 function addList(token: Command, cli: Cli): void {

@@ -103,6 +103,9 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   "main.ts": { from: ["base", "cli", "agent", "integrations"] },
 };
 
+/** Files outside src/ that the program carries as text. */
+const CARRIED: readonly string[] = ["package.json", "install.sh", "packaging/overlay.service"];
+
 /** Where imports may begin without being imported: the program and the packet loop's Worker. */
 export const ENTRIES: readonly string[] = ["src/main.ts", "src/agent/packet-worker.ts"];
 
@@ -139,7 +142,7 @@ function isAllowed(file: SourceFile, row: string, each: Import): boolean {
   if (rules === undefined) return false;
   if (!each.target.startsWith("src/")) {
     const inRepository = each.specifier.startsWith(".");
-    if (inRepository) return file.isTest || each.target === "package.json";
+    if (inRepository) return file.isTest || CARRIED.includes(each.target);
     const allowed = [...(rules.outside ?? []), ...(file.isTest ? TEST_OUTSIDE : [])];
     return allowed.some((name) => isBelow(each.specifier, name));
   }

@@ -18,6 +18,7 @@ import { otherVoters } from "./conf-state.ts";
 import { handOver, leaveCluster } from "./departure.ts";
 import { Doorkeeper } from "./doorkeeper.ts";
 import { Driver } from "./driver.ts";
+import { type HandOut, HandOutServer } from "./hand-out.ts";
 import type { Identity, IdentityStore } from "./identity.ts";
 import { type Listener, openListener } from "./listener.ts";
 import { findMember, listMembers, removeMember } from "./member-table.ts";
@@ -69,6 +70,8 @@ export interface ClusterOptions {
   readonly listen: HostPort;
   /** What the members table is to say about this node. Port 0: the one listened on. */
   readonly self: MemberInfo;
+  /** For machines that are to become nodes; absent: nothing is handed out. */
+  readonly handOut?: HandOut | undefined;
   readonly log: Log;
   /** The machine failed in a way that cannot be mended: the agent must end the process. */
   readonly onFatal: (error: HostError) => void;
@@ -84,15 +87,16 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   const recovered = await recoverNode(options);
   const counters = createPeerCounters();
   let cluster: RunningCluster | undefined;
+  const handOuts = new HandOutServer({ clock, handOut: options.handOut });
   const listener = await openListener({
     listen,
     keys: identity.keys,
-    clock,
     counters,
     onPeer: (socket) => (cluster === undefined ? socket.destroy() : cluster.acceptPeer(socket)),
     onJoin: (socket) => (cluster === undefined ? socket.destroy() : cluster.acceptJoin(socket)),
+    onHttp: (socket) => handOuts.accept(socket),
   });
-  cluster = new RunningCluster(options, { recovered, counters, listener });
+  cluster = new RunningCluster(options, { recovered, counters, listener, handOuts });
   return cluster;
 }
 
@@ -100,6 +104,7 @@ class RunningCluster implements Cluster {
   readonly reader: KvReader;
   readonly #options: ClusterOptions;
   readonly #listener: Listener;
+  readonly #handOuts: HandOutServer;
   readonly #counters: PeerCounters;
   readonly #directory: PeerDirectory;
   readonly #transport: PeerTransport;
@@ -118,6 +123,7 @@ class RunningCluster implements Cluster {
       readonly recovered: Recovered;
       readonly counters: PeerCounters;
       readonly listener: Listener;
+      readonly handOuts: HandOutServer;
     },
   ) {
     const { identity, identityStore, machine, clock, random, log } = options;
@@ -126,6 +132,7 @@ class RunningCluster implements Cluster {
     const cluster = { clusterId, generation };
     this.#options = options;
     this.#listener = parts.listener;
+    this.#handOuts = parts.handOuts;
     this.#counters = counters;
     this.reader = machine.reader;
     // The driver does not exist yet when the directory is first asked.
@@ -320,6 +327,7 @@ class RunningCluster implements Cluster {
     this.#directory.stop();
     await this.#driver.stop();
     this.#door.close();
+    this.#handOuts.close();
     this.#transport.close();
     const { promise: timeout, resolve } = Promise.withResolvers<void>();
     const cancel = clock.after(CLOSE_TIMEOUT_MS, resolve);

@@ -3,7 +3,7 @@
  *
  *     overlay-peer/1   members among themselves; both sides show certificates
  *     overlay-join/1   a node that wants in; only this side shows one
- *     http/1.1, none   browsers, curl, scanners: a short text
+ *     http/1.1, none   curl of a machine that is to become a node, scanners (hand-out.ts)
  *
  * The chain that is shown holds the CA, so that a joining node can check its pin against it.
  *
@@ -12,10 +12,8 @@
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import { HostError } from "../../base/host-error.ts";
-import type { Clock } from "../../host/ports.ts";
 import { formatHostPort } from "./host-port.ts";
 import type { PeerCounters } from "./peer-counters.ts";
-import { endGently } from "./peer-intake.ts";
 import { type LinkKeys, PEER_PROTOCOL } from "./peer-link.ts";
 import type { HostPort } from "./types.ts";
 
@@ -25,19 +23,16 @@ const HTTP_PROTOCOL = "http/1.1";
 
 /** From the first byte to the end of the handshake; a stalled one holds memory and a descriptor. */
 const HANDSHAKE_TIMEOUT_MS = 5_000;
-/** A request line and headers of a browser are below; more is not read. */
-const HTTP_REQUEST_SIZE_MAX_BYTES = 16 * 1024;
-const HTTP_TIMEOUT_MS = 5_000;
 /** Connections of all kinds; a thousand members and as many strangers fit. */
 const CONNECTION_COUNT_MAX = 4_096;
 
 export interface ListenerOptions {
   readonly listen: HostPort;
   readonly keys: LinkKeys;
-  readonly clock: Clock;
   readonly counters: PeerCounters;
   readonly onPeer: (socket: TLSSocket) => void;
   readonly onJoin: (socket: TLSSocket) => void;
+  readonly onHttp: (socket: TLSSocket) => void;
 }
 
 /** The open port. */
@@ -92,28 +87,8 @@ function dispatch(socket: TLSSocket, options: ListenerOptions): void {
       options.onJoin(socket);
       return;
     default:
-      answerHttp(socket, options.clock);
+      options.onHttp(socket);
   }
-}
-
-/** Says what this port is, whatever was asked. */
-function answerHttp(socket: TLSSocket, clock: Clock): void {
-  socket.on("error", () => socket.destroy());
-  let sizeBytes = 0;
-  let tail = "";
-  const cancel = clock.after(HTTP_TIMEOUT_MS, () => socket.destroy());
-  socket.once("close", cancel);
-  socket.on("data", (chunk: Uint8Array) => {
-    sizeBytes += chunk.length;
-    tail = (tail + Buffer.from(chunk).toString("latin1")).slice(-HTTP_REQUEST_SIZE_MAX_BYTES);
-    if (!tail.includes("\r\n\r\n") && sizeBytes < HTTP_REQUEST_SIZE_MAX_BYTES) return;
-    const body = "overlay node, cluster port\n";
-    socket.write(
-      `HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\n` +
-        `content-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
-    );
-    endGently(socket, clock);
-  });
 }
 
 async function listenOn(server: Server, listen: HostPort): Promise<void> {

@@ -100,10 +100,10 @@ class End implements PeerReceiver {
     this.listener = await openListener({
       listen: { host: "127.0.0.1", port },
       keys: keysOf.get(this.id)!,
-      clock: realClock,
       counters: this.counters,
       onPeer: (socket) => this.transport.accept(socket),
       onJoin: (socket) => socket.destroy(),
+      onHttp: (socket) => socket.destroy(),
     });
   }
 
