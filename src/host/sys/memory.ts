@@ -13,6 +13,7 @@ import { ptr, toArrayBuffer } from "bun:ffi";
 import { assert } from "../../base/assert.ts";
 
 const WORD_32 = 2 ** 32;
+const OFFSET_MAX = 2 ** 31 - 1;
 
 /** Bytes with a view over them, at an address that does not change. */
 export interface KernelMemory {
@@ -61,20 +62,30 @@ export const IOVEC_SIZE = 16;
 /** An array of struct iovec at a fixed address, for gathering and scattering calls. */
 export class IovecArray {
   readonly address: number;
-  // Words instead of a view: four aligned stores an entry, in the hottest of all loops.
-  readonly #words: Uint32Array<ArrayBuffer>;
+  // Words instead of a view, and halves of the base instead of an address beyond 32 bits: three
+  // stores of whole numbers an entry, in the hottest of all loops.
+  readonly #words: Int32Array<ArrayBuffer>;
+  readonly #low: number;
+  readonly #high: number;
+  /** The offset from which on the upper half of an address is one more. */
+  readonly #carryAt: number;
 
-  constructor(count: number) {
+  /** `count` entries, to point into the bytes from address `base` on. */
+  constructor(count: number, base: number) {
     const memory = kernelBytes(count * IOVEC_SIZE);
     this.address = memory.address;
-    this.#words = new Uint32Array(memory.bytes.buffer);
+    this.#words = new Int32Array(memory.bytes.buffer);
+    const low = base % WORD_32;
+    this.#low = low | 0;
+    this.#high = Math.floor(base / WORD_32);
+    this.#carryAt = Math.min(WORD_32 - low, OFFSET_MAX);
   }
 
-  /** Points entry `position` at `length` bytes from `address`. */
-  set(position: number, address: number, length: number): void {
+  /** Points entry `position` at `length` bytes, `offset` (below 2 GiB) from the base. */
+  set(position: number, offset: number, length: number): void {
     const word = position * 4;
-    this.#words[word] = address >>> 0;
-    this.#words[word + 1] = (address / WORD_32) >>> 0;
+    this.#words[word] = (this.#low + offset) | 0;
+    this.#words[word + 1] = offset < this.#carryAt ? this.#high : this.#high + 1;
     this.#words[word + 2] = length;
   }
 }

@@ -1,3 +1,4 @@
+import { type Pointer, read } from "bun:ffi";
 import { describe, expect, test } from "bun:test";
 import { HostError } from "../../base/host-error.ts";
 import {
@@ -11,7 +12,7 @@ import {
 } from "./descriptor.ts";
 import { checkCall, EBADF, ENOENT, errnoName } from "./errno.ts";
 import { lastErrno, libc } from "./libc.ts";
-import { cString, kernelBytes, putAddress } from "./memory.ts";
+import { cString, IovecArray, kernelBytes, putAddress } from "./memory.ts";
 
 describe("libc", () => {
   test("open: a missing path fails and errno names it", () => {
@@ -35,6 +36,23 @@ describe("libc", () => {
       new HostError({ operation: "close", object: "nothing", errno: "EBADF" }).message,
     );
   });
+});
+
+describe("IovecArray", () => {
+  const WORD = 2 ** 32;
+  for (const base of [0x7f12_3456_7000, 3 * WORD - 100, 5 * WORD, 5 * WORD - 1, 4096, WORD - 8]) {
+    test(`from ${base} on, addresses and lengths are exact`, () => {
+      const iovecs = new IovecArray(5, base);
+      const entries = [0, 1, 99, 100, 3_000_000].map((offset) => ({ offset, length: offset + 7 }));
+      for (const [i, { offset, length }] of entries.entries()) iovecs.set(i, offset, length);
+      const seen = entries.map((_, i) => {
+        const at = (iovecs.address + i * 16) as Pointer;
+        const address = read.u32(at, 0) + read.u32(at, 4) * WORD;
+        return { offset: address - base, length: read.u32(at, 8) };
+      });
+      expect(seen).toEqual(entries);
+    });
+  }
 });
 
 describe("errno", () => {

@@ -24,7 +24,7 @@ export class TunDevicePort implements TunPort {
     this.#fd = fd;
     this.#memory = memory;
     this.#base = addressOf(memory.bytes);
-    this.#iovecs = new IovecArray(pieceCountMax);
+    this.#iovecs = new IovecArray(pieceCountMax, this.#base);
   }
 
   read(batch: TunReadBatch): number {
@@ -52,11 +52,8 @@ export class TunDevicePort implements TunPort {
       const first = batch.pieceStart[message]!;
       const count = batch.pieceStart[message + 1]! - first;
       for (let piece = 0; piece < count; piece++) {
-        this.#iovecs.set(
-          piece,
-          this.#base + batch.pieceOffset[first + piece]!,
-          batch.pieceLength[first + piece]!,
-        );
+        const offset = batch.pieceOffset[first + piece]!;
+        this.#iovecs.set(piece, offset, batch.pieceLength[first + piece]!);
       }
       if (this.#libc.writev(this.#fd, this.#iovecs.address, count) < 0) {
         return message > from ? message - from : -lastErrno();

@@ -111,12 +111,12 @@ export class UdpSocketPort implements UdpPort {
     this.#sendHeaders = kernelBytes(options.sendCountMax * MMSGHDR_SIZE);
     this.#sendNames = kernelBytes(options.sendCountMax * SOCKADDR_SIZE);
     this.#sendControls = kernelBytes(options.sendCountMax * CONTROL_SIZE);
-    this.#sendIovecs = new IovecArray(options.pieceCountMax);
+    this.#sendIovecs = new IovecArray(options.pieceCountMax, this.#base);
     this.#receiveCountMax = options.receiveCountMax;
     this.#receiveHeaders = kernelBytes(options.receiveCountMax * MMSGHDR_SIZE);
     this.#receiveNames = kernelBytes(options.receiveCountMax * SOCKADDR_SIZE);
     this.#receiveControls = kernelBytes(options.receiveCountMax * CONTROL_SIZE);
-    this.#receiveIovecs = new IovecArray(options.receiveCountMax);
+    this.#receiveIovecs = new IovecArray(options.receiveCountMax, this.#base);
     this.#discover.view.setInt32(0, PMTUDISC_PROBE, true);
     this.#discover.view.setInt32(4, PMTUDISC_OMIT, true);
     this.#layOutSend();
@@ -165,7 +165,7 @@ export class UdpSocketPort implements UdpPort {
       const header = slot * MMSGHDR_SIZE;
       view.setUint32(header + MSG_NAMELEN, SOCKADDR_SIZE, true);
       view.setUint32(header + MSG_CONTROLLEN, CONTROL_SIZE, true);
-      this.#receiveIovecs.set(slot, this.#base + batch.offset[slot]!, batch.slotSize);
+      this.#receiveIovecs.set(slot, batch.offset[slot]!, batch.slotSize);
     }
   }
 
@@ -203,11 +203,7 @@ export class UdpSocketPort implements UdpPort {
     }
     const pieceCount = batch.pieceStart[batch.count]!;
     for (let piece = batch.pieceStart[from]!; piece < pieceCount; piece++) {
-      this.#sendIovecs.set(
-        piece,
-        this.#base + batch.pieceOffset[piece]!,
-        batch.pieceLength[piece]!,
-      );
+      this.#sendIovecs.set(piece, batch.pieceOffset[piece]!, batch.pieceLength[piece]!);
     }
   }
 
