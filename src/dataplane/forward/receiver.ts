@@ -131,6 +131,8 @@ export class Receiver {
     this.#passedCount = 0;
     this.#brokenCount = 0;
     for (let at = 0; at < length; at += size) {
+      if (given > 0) at += size * this.#acceptRun(start + at, size, length - at, message);
+      if (at >= length) break;
       this.#dispatch(fib, start + at, Math.min(size, length - at), message);
     }
     if (given > 0) this.#judgeJoining(message);
@@ -202,6 +204,20 @@ export class Receiver {
     }
   }
 
+  /**
+   * Accepts datagrams of `size` bytes, of `length` bytes in all, that continue what came before
+   * them; how many.
+   */
+  #acceptRun(ip: number, size: number, length: number, message: number): number {
+    const joiner = this.#joiner;
+    const recent = joiner.recentMessage;
+    if (message !== recent && !this.#isSameSource(message, recent)) return 0;
+    const slot = joiner.recentSlot;
+    const count = joiner.extendRun(ip, size, Math.floor(length / size));
+    if (count > 0) this.#count(slot, count, count * size);
+    return count;
+  }
+
   #accept(fib: FibView, ip: number, length: number, origin: number, isPartial: boolean): void {
     const joiner = this.#joiner;
     const recent = joiner.recentMessage;
@@ -209,7 +225,7 @@ export class Receiver {
       (origin === recent || this.#isSameSource(origin, recent)) &&
       joiner.extendRecent(ip, length, isPartial)
     ) {
-      this.#count(joiner.recentSlot, length);
+      this.#count(joiner.recentSlot, 1, length);
       return;
     }
     const packet = this.#packet;
@@ -235,7 +251,7 @@ export class Receiver {
     if (packet.transportHeaderLength > TCP_HEADER_SIZE && packet.protocol === IPPROTO_TCP) {
       this.#clampMss(fib, packet, isPartial);
     }
-    this.#count(this.#passedSlot, length);
+    this.#count(this.#passedSlot, 1, length);
     joiner.add(packet, isPartial, origin, this.#passedSlot);
   }
 
@@ -248,13 +264,13 @@ export class Receiver {
     clampMss(this.#view, place, mssFor(mtu, packet.version));
   }
 
-  /** Counts a packet of the peer with `slot`, a run of one peer's packets at a time. */
-  #count(slot: number, length: number): void {
+  /** Counts packets of the peer with `slot`, a run of one peer's packets at a time. */
+  #count(slot: number, packets: number, bytes: number): void {
     if (slot !== this.#runSlot) this.#flushRun();
-    this.#passedCount++;
+    this.#passedCount += packets;
     this.#runSlot = slot;
-    this.#runPackets++;
-    this.#runBytes += length;
+    this.#runPackets += packets;
+    this.#runBytes += bytes;
   }
 
   #flushRun(): void {

@@ -48,6 +48,7 @@ import {
 } from "../wire/transport.ts";
 import type { InnerPacket } from "./inner-packet.ts";
 import { OFFLOAD, type OffloadState } from "./offload-state.ts";
+import { endsRun, isMarked, isSameButPlace } from "./segment-words.ts";
 import { TunPacket, type TunWriter } from "./tun-writer.ts";
 
 /** Flows open at a time. More flows in one burst than this are joined less, not lost. */
@@ -65,6 +66,8 @@ const UNMARKED_LONG = 0x7fff_ffff;
 export class SegmentJoiner {
   readonly #memory: WireMemory;
   readonly #view: DataView<ArrayBuffer>;
+  /** The memory as whole numbers. */
+  readonly #integers: Int32Array<ArrayBuffer>;
   readonly #writer: TunWriter;
   readonly #offloads: OffloadState;
   readonly #out = new TunPacket();
@@ -94,6 +97,7 @@ export class SegmentJoiner {
   constructor(memory: WireMemory, writer: TunWriter, offloads: OffloadState) {
     this.#memory = memory;
     this.#view = memory.view;
+    this.#integers = new Int32Array(memory.words.buffer);
     this.#writer = writer;
     this.#offloads = offloads;
   }
@@ -117,6 +121,54 @@ export class SegmentJoiner {
     const flow = this.#recent;
     if (this.#count[flow] === 0 || !this.#continues(flow, ip, length)) return false;
     return this.#join(flow, ip, length, isPartial);
+  }
+
+  /**
+   * Joins as many as it can of `count` datagrams of `size` unchecked bytes, one behind the other
+   * from `ip` on, to the flow that was last used; how many. The same as one `extendRecent` after
+   * the other for those with the partial mark, and none for others.
+   */
+  extendRun(ip: number, size: number, count: number): number {
+    const flow = this.#recent;
+    const first = this.#ip[flow]!;
+    const header = this.#header[flow]!;
+    const joined = this.#count[flow]!;
+    const payload = size - header;
+    const isSuited =
+      joined > 0 &&
+      this.#isPartial[flow] === 1 &&
+      this.#protocol[flow] === IPPROTO_TCP &&
+      this.#version[flow] === 4 &&
+      payload === this.#segmentSize[flow] &&
+      ((first | ip | size) & 3) === 0;
+    if (!isSuited) return 0;
+    const room = Math.floor((IP_LENGTH_MAX - header - this.#payload[flow]!) / payload);
+    const end = Math.min(count, room, JOIN_COUNT_MAX - joined);
+    const words = this.#integers;
+    const sequence = this.#nextSequence[flow]!;
+    const piece = flow * JOIN_COUNT_MAX + joined - 1;
+    let done = 0;
+    let isLast = false;
+    while (done < end && !isLast) {
+      const at = ip + done * size;
+      const word = at >>> 2;
+      if (!isMarked(words, word) || !isSameButPlace(words, first >>> 2, word, header >>> 2)) break;
+      const expected = (sequence + done * payload) >>> 0;
+      if (this.#view.getUint32(at + IPV4_HEADER_SIZE + TCP_SEQUENCE_AT) !== expected) break;
+      this.#pieceOffset[piece + done] = at + header;
+      this.#pieceLength[piece + done] = payload;
+      isLast = endsRun(words, word);
+      done++;
+    }
+    if (done === 0) return 0;
+    this.#isVerified[flow] = 1;
+    this.#payload[flow] = this.#payload[flow]! + done * payload;
+    this.#count[flow] = joined + done;
+    this.#nextSequence[flow] = sequence + done * payload;
+    const lastTcp = ip + (done - 1) * size + IPV4_HEADER_SIZE;
+    this.#lastFlags[flow] = this.#view.getUint8(lastTcp + TCP_FLAGS_AT);
+    if (isLast || joined + done === JOIN_COUNT_MAX) this.#close(flow);
+    return done;
   }
 
   /**

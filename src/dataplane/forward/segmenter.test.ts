@@ -47,6 +47,38 @@ function segmentsOf(
   return segments;
 }
 
+/** The same by `putRun`, at most `countMax` at a time. */
+function segmentsOfRuns(
+  frame: Uint8Array<ArrayBuffer>,
+  isPartial: boolean,
+  countMax: number,
+): Uint8Array<ArrayBuffer>[] {
+  const { memory: small } = load(frame);
+  const memory = createWireMemory(small.bytes.length + countMax * HEADER_SIZE);
+  memory.bytes.set(small.bytes);
+  const packet = new InnerPacket();
+  expect(packet.parse(memory, IP, frame.length - 10)).toBe(INNER_FAULT.NONE);
+  const segmenter = new Segmenter(memory);
+  expect(segmenter.begin(VIRTIO, packet, isPartial, 65_535)).toBe(true);
+  const headersAt = memory.bytes.length - countMax * HEADER_SIZE;
+  const segments: Uint8Array<ArrayBuffer>[] = [];
+  while (segmenter.hasNext) {
+    const count = segmenter.putRun(headersAt, countMax);
+    expect(count).toBeLessThanOrEqual(countMax);
+    let { payloadAt } = segmenter;
+    for (let i = 0; i < count; i++) {
+      const isLast = i === count - 1;
+      const length = isLast ? segmenter.lastPayloadLength : segmenter.payloadLength;
+      const at = headersAt + i * HEADER_SIZE;
+      const header = memory.bytes.slice(at, at + segmenter.headerLength);
+      const payload = memory.bytes.slice(payloadAt, payloadAt + length);
+      segments.push(new Uint8Array([...header, ...payload]));
+      payloadAt += length;
+    }
+  }
+  return segments;
+}
+
 describe("Segmenter", () => {
   const shapes: readonly { name: string; spec: BuiltPacket; gsoSize: number }[] = [
     {
@@ -117,6 +149,7 @@ describe("Segmenter", () => {
           id: fc.integer({ min: 0, max: 0xffff }),
           words: fc.integer({ min: 0, max: 10 }),
           isPartial: fc.boolean(),
+          runMax: fc.integer({ min: 1, max: 20 }),
         }),
         (r) => {
           fc.pre(r.size / r.gsoSize <= 300);
@@ -130,7 +163,9 @@ describe("Segmenter", () => {
             options: patternBytes(r.words * 4),
           });
           const frame = offloadFrame(packet, r.gsoSize);
-          expect(segmentsOf(frame, r.isPartial)!.map(openDatagram)).toEqual(expandFrame(frame)!);
+          const segments = segmentsOf(frame, r.isPartial)!;
+          expect(segments.map(openDatagram)).toEqual(expandFrame(frame)!);
+          expect(segmentsOfRuns(frame, r.isPartial, r.runMax)).toEqual(segments);
         },
       ),
       { seed: 42, numRuns: 300 },

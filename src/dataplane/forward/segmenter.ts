@@ -61,8 +61,12 @@ export class Segmenter {
   /** Position and bytes of the payload of the segment that `putHeader` last wrote. */
   payloadAt = 0;
   payloadLength = 0;
+  /** Of a run: payload bytes of its last segment; the others have `payloadLength`. */
+  lastPayloadLength = 0;
 
   readonly #memory: WireMemory;
+  /** The memory as whole numbers: copying unsigned ones would make fractions of them. */
+  readonly #integers: Int32Array<ArrayBuffer>;
   #ip = 0;
   #version = 0;
   #protocol = 0;
@@ -84,11 +88,17 @@ export class Segmenter {
 
   constructor(memory: WireMemory) {
     this.#memory = memory;
+    this.#integers = new Int32Array(memory.words.buffer);
   }
 
   /** Whether `putHeader` has a segment left to write. */
   get hasNext(): boolean {
     return this.#index < this.#count;
+  }
+
+  /** Segments of the super-packet, those that are done included. */
+  get count(): number {
+    return this.#count;
   }
 
   /** Whether the segments carry a pseudo-header sum for the receiver's kernel to finish. */
@@ -139,15 +149,11 @@ export class Segmenter {
 
   /** Writes the next segment's headers at `at` (HEADER_SIZE bytes) and sets its payload. */
   putHeader(at: number): void {
-    const { view, words } = this.#memory;
+    const { view } = this.#memory;
     const isLast = this.#index === this.#count - 1;
     this.payloadAt = this.#payloadStart + this.#done;
     this.payloadLength = Math.min(this.#gsoSize, this.#payloadTotal - this.#done);
-    // Header lengths are multiples of four; the copies and (by READ_STEP) the source are aligned.
-    const source = this.#ip >>> 2;
-    const target = at >>> 2;
-    const wordCount = this.headerLength >>> 2;
-    for (let word = 0; word < wordCount; word++) words[target + word] = words[source + word]!;
+    this.#copyHeader(this.#ip, at);
 
     const length = this.headerLength + this.payloadLength;
     if (this.#version === 4) this.#putIpv4(at, length);
@@ -165,6 +171,69 @@ export class Segmenter {
     this.#putChecksum(at, length);
     this.#done += this.payloadLength;
     this.#index++;
+  }
+
+  /**
+   * Writes the headers of the next segments, at most `countMax`, HEADER_SIZE bytes apart from `at`
+   * on, and returns how many. `payloadAt` is the first one's payload; the others' follow it.
+   */
+  putRun(at: number, countMax: number): number {
+    const isWithEnd = this.#count - this.#index <= countMax;
+    const count = isWithEnd ? this.#count - this.#index : countMax;
+    // What only the first segment says must not be repeated, and a finished checksum is each one's.
+    const isRepeatable = this.#isPartial && !(this.#index === 0 && (this.#flags & TCP_CWR) !== 0);
+    this.putHeader(at);
+    const { payloadAt, payloadLength } = this;
+    let next = 1;
+    if (isRepeatable) {
+      const repeated = count - (isWithEnd ? 2 : 1);
+      if (repeated > 0) {
+        this.#repeatHeader(at, repeated);
+        next += repeated;
+      }
+    }
+    for (; next < count; next++) this.putHeader(at + next * HEADER_SIZE);
+    this.lastPayloadLength = this.payloadLength;
+    this.payloadAt = payloadAt;
+    this.payloadLength = payloadLength;
+    return count;
+  }
+
+  /**
+   * Writes the headers of the next `count` segments, none of them the last one, behind those of
+   * the one before them at `at`. They differ in what they are numbered with, and nothing else.
+   */
+  #repeatHeader(at: number, count: number): void {
+    const { view } = this.#memory;
+    const isV4 = this.#version === 4;
+    const isTcp = this.#protocol === IPPROTO_TCP;
+    const gsoSize = this.#gsoSize;
+    const headerSum = this.#headerSum + this.headerLength + gsoSize;
+    const sequenceAt = this.#ipHeaderLength + TCP_SEQUENCE_AT;
+    const start = this.#sequence + this.#done;
+    const firstId = this.#id + this.#index;
+    for (let copy = 0; copy < count; copy++) {
+      const to = at + (copy + 1) * HEADER_SIZE;
+      this.#copyHeader(at, to);
+      if (isV4) {
+        const id = (firstId + copy) & 0xffff;
+        view.setUint16(to + IPV4_ID_AT, id);
+        view.setUint16(to + IPV4_CHECKSUM_AT, finishSum(headerSum + id));
+      }
+      if (isTcp) view.setUint32(to + sequenceAt, (start + copy * gsoSize) >>> 0);
+    }
+    this.#done += count * gsoSize;
+    this.#index += count;
+    this.payloadLength = gsoSize;
+  }
+
+  /** Header lengths are multiples of four; the copies and (by READ_STEP) the source are aligned. */
+  #copyHeader(from: number, to: number): void {
+    const integers = this.#integers;
+    const source = from >>> 2;
+    const target = to >>> 2;
+    const wordCount = this.headerLength >>> 2;
+    for (let word = 0; word < wordCount; word++) integers[target + word] = integers[source + word]!;
   }
 
   #isConsistent(virtio: number, packet: InnerPacket): boolean {

@@ -10,7 +10,7 @@
 import type { SendBatch, UdpPort } from "../../host/packet-ports.ts";
 import { type FibView, ROW_SEALS } from "../fib/table.ts";
 import { SEAL_OVERHEAD } from "../seal/limits.ts";
-import type { Arena } from "./arena.ts";
+import { type Arena, HEADER_SIZE } from "./arena.ts";
 import { DROP, type LoopCounters, TOTAL } from "./counters.ts";
 import { OFFLOAD, type OffloadState } from "./offload-state.ts";
 import type { Sealer } from "./sealer.ts";
@@ -29,6 +29,16 @@ const EOPNOTSUPP = 95;
 const ENETDOWN = 100;
 const ENETUNREACH = 101;
 const EHOSTUNREACH = 113;
+
+/** Segments whose headers lie in a row, and their payloads too. */
+export interface SegmentRun {
+  readonly headerLength: number;
+  /** Position of the first one's payload. */
+  readonly payloadAt: number;
+  /** Bytes of each one's payload, but for the last. */
+  readonly payloadLength: number;
+  readonly lastPayloadLength: number;
+}
 
 export interface SendQueueParts {
   readonly arena: Arena;
@@ -92,9 +102,29 @@ export class SendQueue {
     );
   }
 
+  /** How many datagrams that are not sealed `appendRun` would find room for. */
+  get roomCount(): number {
+    const messages = this.#messageMax - this.#batch.count;
+    return Math.min(messages, (this.#pieceMax - this.#pieceCount) >>> 1);
+  }
+
   /** Lets no datagram join what is queued: rows will mean something else. */
   close(): void {
     this.#openRow = -1;
+  }
+
+  /**
+   * Says that `count` datagrams of one super-packet follow, `bytes` together: when they do not fit
+   * the open message, they begin another. What leaves in one message arrives in one, and so the
+   * receiver can write it in one; the pieces of two super-packets would take two.
+   */
+  begin(count: number, bytes: number): void {
+    if (this.#openRow < 0) return;
+    const message = this.#batch.count - 1;
+    const isFitting =
+      this.#segments[message]! + count <= SEGMENTS_PER_MESSAGE_MAX &&
+      this.#bytes[message]! + bytes <= MESSAGE_SIZE_MAX;
+    if (!isFitting) this.#openRow = -1;
   }
 
   /**
@@ -119,6 +149,48 @@ export class SendQueue {
     this.#append(fib, row, this.#sealer.sealedAt, length, 0, 0);
     const message = this.#batch.count - 1;
     this.#overhead[message] = this.#overhead[message]! + SEAL_OVERHEAD;
+  }
+
+  /**
+   * Queues `count` datagrams of one super-packet for `row`, which does not seal: headers in steps
+   * of HEADER_SIZE bytes from `head` on, payloads one behind the other, as `run` says. The same as
+   * one `append` after the other. The caller asked `roomCount`.
+   */
+  appendRun(fib: FibView, row: number, run: SegmentRun, head: number, count: number): void {
+    const { headerLength, payloadLength, lastPayloadLength } = run;
+    let { payloadAt } = run;
+    let headAt = head;
+    let left = count;
+    while (left > 0) {
+      const size = headerLength + (left === 1 ? lastPayloadLength : payloadLength);
+      let message = this.#batch.count - 1;
+      if (this.#openRow < 0 || !this.#canJoin(fib, row, message, size)) {
+        message = this.#open(fib, row, size);
+      }
+      const taken = Math.min(left, this.#joinableCount(message, size));
+      for (let i = 1; i <= taken; i++) {
+        const length = i === left ? lastPayloadLength : payloadLength;
+        this.#putPiece(headAt, headerLength);
+        if (length > 0) this.#putPiece(payloadAt, length);
+        headAt += HEADER_SIZE;
+        payloadAt += length;
+      }
+      left -= taken;
+      const missing = left === 0 && taken > 1 ? payloadLength - lastPayloadLength : 0;
+      this.#batch.pieceStart[message + 1] = this.#pieceCount;
+      this.#segments[message] = this.#segments[message]! + taken;
+      this.#bytes[message] = this.#bytes[message]! + taken * size - missing;
+      if (missing > 0 || size < this.#batch.segmentSize[message]!) this.#openRow = -1;
+    }
+  }
+
+  /** How many datagrams of `size` bytes `message` can take, of which it takes one. */
+  #joinableCount(message: number, size: number): number {
+    const isClosing = this.#openRow < 0 || size < this.#batch.segmentSize[message]!;
+    if (isClosing) return 1;
+    const bytesLeft = MESSAGE_SIZE_MAX - this.#bytes[message]!;
+    const segmentsLeft = SEGMENTS_PER_MESSAGE_MAX - this.#segments[message]!;
+    return Math.max(1, Math.min(segmentsLeft, Math.floor(bytesLeft / size)));
   }
 
   #append(

@@ -11,7 +11,7 @@
  * @module
  */
 import type { PacketMemory, TunPort, TunReadBatch } from "../../host/packet-ports.ts";
-import { type FibView, ROW_PARTIAL_CHECKSUM, ROW_UNREACHABLE } from "../fib/table.ts";
+import { type FibView, ROW_PARTIAL_CHECKSUM, ROW_SEALS, ROW_UNREACHABLE } from "../fib/table.ts";
 import { fragmentPayload, putFragmentHeader } from "../wire/fragment.ts";
 import { FRAME_PARTIAL_BIT } from "../wire/frame.ts";
 import {
@@ -194,6 +194,7 @@ export class Transmitter {
   #queueSegments(fib: FibView): boolean {
     const segmenter = this.#segmenter;
     if (this.#fragmentMtu !== 0) return this.#fragmentSegment(fib);
+    if ((fib.flags(this.#row) & ROW_SEALS) === 0) return this.#queueRuns(fib);
     while (segmenter.hasNext && this.#hasRoom()) {
       const at = this.#headerAt;
       this.#headerAt = at + HEADER_SIZE;
@@ -206,6 +207,19 @@ export class Transmitter {
         segmenter.payloadAt,
         segmenter.payloadLength,
       );
+    }
+    return true;
+  }
+
+  /** The same for what is not sealed: as many segments at a time as there is room for. */
+  #queueRuns(fib: FibView): boolean {
+    const segmenter = this.#segmenter;
+    while (segmenter.hasNext && this.#hasRoom()) {
+      const at = this.#headerAt;
+      const headers = Math.floor((this.#headersEnd - at) / HEADER_SIZE);
+      const count = segmenter.putRun(at, Math.min(headers, this.#queue.roomCount));
+      this.#headerAt = at + count * HEADER_SIZE;
+      this.#queue.appendRun(fib, this.#row, segmenter, at, count);
     }
     return true;
   }
@@ -326,6 +340,8 @@ export class Transmitter {
     const offload = packet.protocol === IPPROTO_TCP ? OFFLOAD.TSO : OFFLOAD.USO;
     if (this.#segmenter.begin(virtio, packet, isMarked, payloadMax)) {
       this.#offloads.succeeded(offload);
+      const { count } = this.#segmenter;
+      this.#queue.begin(count, count * headers + packet.payloadLength);
     } else {
       this.#counters.drop(DROP.TX_BAD_OFFLOAD, 1);
       this.#offloads.failed(offload, EBADMSG);
