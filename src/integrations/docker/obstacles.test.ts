@@ -13,7 +13,9 @@ const OBSTACLES: readonly { lines: string; blocked: string; warning: string; why
     lines: OTHER,
     blocked: "none",
     warning:
-      'docker0 is in 172.17.0.0/16 and not at 10.1.74.1/24: restart Docker with the options of "overlay docker-env"; if that does not move it, stop Docker, "ip link delete docker0", and start Docker',
+      "docker0 is in 172.17.0.0/16 and not at 10.1.74.1/24: restart Docker with the options of " +
+      '"overlay docker-env"; if that does not move it, stop Docker, "ip link delete docker0", and ' +
+      "start Docker",
     why: "a bridge of an earlier Docker",
   },
   { lines: OTHER + OWN, blocked: "none", warning: "none", why: "a second address of the bridge" },

@@ -15,6 +15,10 @@ export interface Obstacles {
 }
 
 const BRIDGE = "docker0";
+/** Docker 20.10 moves a bridge when it starts; not every version does. */
+const MOVE =
+  'restart Docker with the options of "overlay docker-env"; if that does not move it, ' +
+  `stop Docker, "ip link delete ${BRIDGE}", and start Docker`;
 
 /** What Docker will stumble over with its bridge at `bridgeAddress` ("10.0.53.1/24"). */
 export function findObstacles(bridgeAddress: string, routes: readonly KernelRoute[]): Obstacles {
@@ -35,6 +39,6 @@ export function findObstacles(bridgeAddress: string, routes: readonly KernelRout
   const warning =
     other === undefined || hasOwn
       ? undefined
-      : `${BRIDGE} is in ${other.destination} and not at ${bridgeAddress}: restart Docker with the options of "overlay docker-env"; if that does not move it, stop Docker, "ip link delete ${BRIDGE}", and start Docker`;
+      : `${BRIDGE} is in ${other.destination} and not at ${bridgeAddress}: ${MOVE}`;
   return { blocked, warning };
 }
