@@ -9,6 +9,7 @@ import { type Prefix, parseAddress, parsePrefix } from "../base/address.ts";
 import { HostError } from "../base/host-error.ts";
 import { decodeNodeId, type NodeId } from "../base/ids.ts";
 import { createSilentLog } from "../base/log.ts";
+import { txn } from "../control/kv/txn.ts";
 import { acquireLease, putConfig, releaseLease } from "../control/network/commands.ts";
 import { openTestCluster } from "./cluster.fake.ts";
 import type { Assignment } from "./data-plane.ts";
@@ -115,6 +116,29 @@ test("network agent: another node's lease becomes a peer, and goes with its rele
   apply(releaseLease({ subnet, node: OTHER }));
   await settle();
   expect(assignments.at(-1)?.peers).toEqual([]);
+});
+
+test("network agent: tells the data plane again only what is new, or when it is asked to", async () => {
+  const { agent, apply, clock, dataPlane, assignments } = setUp();
+  apply(putConfig({ config: CONFIG }));
+  agent.start();
+  await settle();
+  apply(acquireFor(OTHER, "192.168.77.12"));
+  await settle();
+  await clock.advance(100); // The first renewal.
+  await settle();
+  const count = assignments.length;
+  apply(txn({ success: [{ kind: "get", key: "/nothing" }] }));
+  await settle();
+  expect(assignments).toHaveLength(count);
+  agent.refresh();
+  await settle();
+  expect(assignments).toHaveLength(count + 1);
+  // Whatever took it away, it is wanted again.
+  dataPlane.assigned = undefined;
+  apply(acquireFor(decodeNodeId(77), "192.168.77.13"));
+  await settle();
+  expect(assignments.at(-1)?.peers).toHaveLength(2);
 });
 
 test("network agent: without a leader it keeps trying, and says why", async () => {

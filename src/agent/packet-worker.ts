@@ -40,6 +40,8 @@ import { openPacketWarmup } from "./packet-warmup.ts";
 /** How long to leave a TUN alone that fails without being gone: a link that is being changed. */
 const STALL_MS = 100;
 const WAIT_FOR_EVER = -1;
+/** An agent with many peers is busy at first on the other core, and on this one with compiling. */
+const WARMUP_DELAY_MS = 500;
 const CLOCK: LoopClock = { nowMs: () => performance.now() };
 
 // Positions in the poll set.
@@ -59,6 +61,7 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
   const priority = new LoopPriority(CLOCK, setThreadRealtime);
   const poll = new PollSet([start.tunFd, start.udpFd, start.eventFd]);
   let warmup = openPacketWarmup();
+  const warmupAtMs = CLOCK.nowMs() + WARMUP_DELAY_MS;
   report({ kind: "ready", nowMs: CLOCK.nowMs(), aead: aead.name });
   // Packets that wait from the time of an earlier process would find no table.
   waitForTable(start.eventFd, control);
@@ -78,9 +81,11 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
       priority.note(movedBytes, 0);
       continue;
     }
-    if (warmup !== undefined && turn === TURN.IDLE && !warmup.step()) warmup = undefined;
+    const isWarmupDue = turn === TURN.IDLE && CLOCK.nowMs() >= warmupAtMs;
+    if (isWarmupDue && warmup?.step() === false) warmup = undefined;
     const startMs = CLOCK.nowMs();
-    ready = wait(poll, turn, warmup !== undefined);
+    const idleMs = warmup === undefined ? WAIT_FOR_EVER : Math.max(0, warmupAtMs - startMs);
+    ready = wait(poll, turn, Math.ceil(idleMs));
     priority.note(movedBytes, CLOCK.nowMs() - startMs);
     if (poll.events(EVENT) !== 0) clearEvent(start.eventFd);
   }
@@ -101,13 +106,13 @@ function waitForTable(eventFd: number, control: Int32Array): void {
   }
 }
 
-/** Waits for what the last turn lacked; the SIDE bits that are ready then. */
-function wait(poll: PollSet, turn: number, isWarming: boolean): number {
+/** Waits for what the last turn lacked, `idleMs` at most; the SIDE bits that are ready then. */
+function wait(poll: PollSet, turn: number, idleMs: number): number {
   const isBlocked = turn === TURN.BLOCKED;
   const isStalled = turn === TURN.STALLED;
   poll.watch(TUN, isBlocked || isStalled ? 0 : POLLIN);
   poll.watch(UDP, isBlocked ? POLLIN | POLLOUT : POLLIN);
-  poll.wait(isWarming ? 0 : isStalled ? STALL_MS : WAIT_FOR_EVER);
+  poll.wait(isStalled && (idleMs === WAIT_FOR_EVER || idleMs > STALL_MS) ? STALL_MS : idleMs);
   const tun = poll.events(TUN) | (poll.events(UDP) & (isBlocked ? POLLOUT : 0));
   const isTunReady = tun !== 0 || isStalled;
   return (isTunReady ? SIDE.TUN : 0) | ((poll.events(UDP) & ~POLLOUT) === 0 ? 0 : SIDE.UDP);
