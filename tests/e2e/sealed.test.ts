@@ -8,6 +8,7 @@ import { describe, expect } from "bun:test";
 import {
   addContainers,
   formCluster,
+  join,
   mustPutConfig,
   NETWORK_CONFIG,
   statusOf,
@@ -89,20 +90,22 @@ async function sealDrops(lab: Lab): Promise<Record<string, number>> {
 
 describe("sealed packets", () => {
   labTest(
-    "a network that is sealed from the start: TCP and ping cross, nothing is readable",
+    "sealed from the start: a node joins under traffic, all cross, nothing is readable",
     { hosts: 3, timeoutMs: 120_000 },
     async (lab) => {
-      await formCluster(lab);
-      await lab.host(0).mustCli(["config", "set", JSON.stringify(SEALED_CONFIG)]);
-      const containers = await addContainers(lab);
-      const [a, b, c] = [containers[0]!, containers[1]!, containers[2]!];
-      for (const [source, target] of [
-        [a, b],
-        [b, c],
-        [c, a],
-      ] as const) {
-        await waitReaches(source, target);
-      }
+      const [first, second, newcomer] = lab.hosts as [Host, Host, Host];
+      await formCluster(lab, [first, second]);
+      await first.mustCli(["config", "set", JSON.stringify(SEALED_CONFIG)]);
+      const a = await first.addContainer(await first.waitLease());
+      const b = await second.addContainer(await second.waitLease());
+      await waitReaches(a, b);
+      const ping = a.startPing(b.address, { intervalSeconds: 0.01 });
+      await join(newcomer, first);
+      const c = await newcomer.addContainer(await newcomer.waitLease());
+      await waitReaches(b, c);
+      await waitReaches(c, a);
+      expect((await ping.stop()).lost).toEqual([]);
+      const containers = [a, b, c];
       expect(await unreachablePairs(containers)).toEqual([]);
       expect(await Promise.all(lab.hosts.map(encryptionOf))).toEqual(Array(3).fill("aes-256-gcm"));
       expect(lab.host(0).subnetEnv()?.mtu).toBe(1440);
