@@ -40,6 +40,8 @@ import { openIdentityFiles } from "./identity-files.ts";
 import { joinRefusal } from "./join-refusal.ts";
 import { type Kept, openKept } from "./kept.ts";
 import { openReconciler, type Reconciler } from "./reconciler.ts";
+import { openServiceNotice, type ServiceNotice } from "./service-notice.ts";
+import { serviceState } from "./service-state.ts";
 import { openSession, type Session } from "./session.ts";
 import {
   describeConflict,
@@ -118,6 +120,7 @@ class Agent {
   /** The subnet that this node had last: containers may still have addresses in it. */
   #lastSubnet: Prefix | undefined;
   #admin: AdminServer | undefined;
+  #notice: ServiceNotice | undefined;
   #cancelTrim: () => void = () => undefined;
   /** Raised when the agent stops: what only waits for others ends at once. */
   readonly #stopping = new AbortController();
@@ -169,6 +172,9 @@ class Agent {
       underlay: underlay.address,
       link: underlay.name,
     });
+    const { env } = this.#options;
+    const read = () => serviceState(this.#session!);
+    this.#notice = openServiceNotice({ env, clock, log, read });
     const first = clock.after(MEMORY_TRIM_FIRST_MS, trimMemory);
     const later = clock.every(MEMORY_TRIM_INTERVAL_MS, trimMemory);
     this.#cancelTrim = () => {
@@ -183,6 +189,7 @@ class Agent {
    */
   async stop({ isForGood }: { readonly isForGood: boolean } = { isForGood: false }): Promise<void> {
     this.#cancelTrim();
+    this.#notice?.stop();
     this.#stopping.abort();
     await this.#admin?.close();
     await this.#moving;

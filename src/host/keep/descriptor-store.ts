@@ -9,10 +9,8 @@
  * @module
  */
 import type { Log } from "../../base/log.ts";
-import { Descriptor } from "../sys/descriptor.ts";
 import { errnoName } from "../sys/errno.ts";
-import { lastErrno, libc } from "../sys/libc.ts";
-import { kernelBytes, putAddress } from "../sys/memory.ts";
+import { isNotifySocket, notifyManager } from "../sys/notify-socket.ts";
 import { setCloseOnExec } from "../sys/shared-memory.ts";
 import { type DescriptorHolder, KEPT_NAMES, type KeptDescriptors, type KeptName } from "./keep.ts";
 
@@ -20,20 +18,6 @@ import { type DescriptorHolder, KEPT_NAMES, type KeptDescriptors, type KeptName 
 const LISTEN_FDS_START = 3;
 const LISTEN_FDS_MAX = 64;
 const NAME_PREFIX = "overlay-";
-
-const AF_UNIX = 1;
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0o2000000;
-const SOL_SOCKET = 1;
-const SCM_RIGHTS = 1;
-const MSG_NOSIGNAL = 0x4000;
-/** struct sockaddr_un: family 2, path 108. */
-const SOCKADDR_UN_SIZE = 110;
-const PATH_SIZE_MAX = 107;
-const MSGHDR_SIZE = 56;
-/** struct cmsghdr 16 and one descriptor, padded. */
-const CONTROL_SIZE = 24;
-const CONTROL_LENGTH = 20;
 
 /** What the service manager says about itself in the environment. */
 export interface ServiceEnvironment {
@@ -49,10 +33,9 @@ export function openDescriptorStore(
   log: Log,
 ): DescriptorHolder | undefined {
   const { NOTIFY_SOCKET: path } = env;
-  if (path === undefined || !/^[/@]/.test(path)) return undefined;
-  if (Buffer.byteLength(path) > PATH_SIZE_MAX) return undefined;
+  if (path === undefined || !isNotifySocket(path)) return undefined;
   const tell = (text: string, fd?: number) => {
-    const errno = notify(path, text, fd);
+    const errno = notifyManager(path, text, fd);
     if (errno === 0) return;
     log.warn("a restart will interrupt packets", { reason: `NOTIFY_SOCKET: ${errnoName(errno)}` });
   };
@@ -86,38 +69,4 @@ function takeListed(env: ServiceEnvironment): Map<KeptName, number> {
     taken.set(name, fd);
   }
   return taken;
-}
-
-/** One notification, with a descriptor or none; 0, or the error number. */
-function notify(path: string, text: string, fd?: number): number {
-  const c = libc();
-  const socket = c.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (socket < 0) return lastErrno();
-  using _ = new Descriptor(socket);
-  const address = kernelBytes(SOCKADDR_UN_SIZE);
-  address.view.setUint16(0, AF_UNIX, true);
-  const bytes = new TextEncoder().encode(path);
-  address.bytes.set(bytes, 2);
-  // "@": a name in the kernel, which begins with a zero byte and has its exact length.
-  if (path.startsWith("@")) address.bytes[2] = 0;
-  const body = kernelBytes(text.length);
-  body.bytes.set(new TextEncoder().encode(text));
-  const vector = kernelBytes(16);
-  putAddress(vector.view, 0, body.address);
-  putAddress(vector.view, 8, text.length);
-  const control = kernelBytes(CONTROL_SIZE);
-  const message = kernelBytes(MSGHDR_SIZE);
-  putAddress(message.view, 0, address.address);
-  message.view.setUint32(8, 2 + bytes.length, true);
-  putAddress(message.view, 16, vector.address);
-  putAddress(message.view, 24, 1);
-  if (fd !== undefined) {
-    putAddress(control.view, 0, CONTROL_LENGTH);
-    control.view.setUint32(8, SOL_SOCKET, true);
-    control.view.setUint32(12, SCM_RIGHTS, true);
-    control.view.setUint32(16, fd, true);
-    putAddress(message.view, 32, control.address);
-    putAddress(message.view, 40, CONTROL_SIZE);
-  }
-  return c.sendmsg(socket, message.address, MSG_NOSIGNAL) < 0 ? lastErrno() : 0;
 }
