@@ -6,7 +6,7 @@
  * The real state machine, encoding, and snapshot file on a disk, while a probe asks for its turn as
  * often as it can and puts go on being applied: the longest time between two turns is the stall.
  * Beside it the pieces that can be seen from outside: taking the state as it is (`freeze`), making
- * and encoding one chunk. The first save is cold: code that runs for the first time is slow.
+ * one part. The first save is cold: code that runs for the first time is slow.
  *
  * Runs itself once more with the collector's own log, for its pauses: they stop the loop too.
  *
@@ -18,7 +18,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { parseAddress } from "../../src/base/address.ts";
 import { decodeIndex, decodeNodeId, decodeTerm } from "../../src/base/ids.ts";
-import { encodeSnapshotBody } from "../../src/control/cluster/snapshot-codec.ts";
+import { paceSnapshotBody } from "../../src/control/cluster/snapshot-pace.ts";
 import { kvHandlers } from "../../src/control/kv/handlers.ts";
 import { createStateMachine } from "../../src/control/kv/state-machine.ts";
 import { txn } from "../../src/control/kv/txn.ts";
@@ -49,7 +49,7 @@ interface SaveFigures {
   readonly stallMs: number;
   readonly stallP99Ms: number;
   readonly freezeMs: number;
-  readonly chunkMs: number;
+  readonly partMs: number;
   readonly totalMs: number;
 }
 
@@ -115,27 +115,26 @@ class LoopProbe {
   }
 }
 
-/** Times each step of `chunks`. */
-function* timed(chunks: Iterable<Uint8Array>, stepsMs: number[]): Generator<Uint8Array> {
-  const iterator = chunks[Symbol.iterator]();
-  for (;;) {
-    const startMs = ownMs();
-    const { done, value } = iterator.next();
+/** Times each part as it is made. */
+function* timed<Part>(parts: Iterable<Part>, stepsMs: number[]): Generator<Part> {
+  let startMs = ownMs();
+  for (const part of parts) {
     stepsMs.push(ownMs() - startMs);
-    if (done) return;
-    yield value;
+    yield part;
+    startMs = ownMs();
   }
 }
 
 async function measure(saveCount: number, folder: string): Promise<SaveFigures[]> {
   const bench = new Bench();
   bench.fill();
+  const clock = openSystemClock();
   const store = await openWal({
     dir: join(folder, "wal"),
     snapshotDir: join(folder, "snapshots"),
     clusterId: "0".repeat(32),
     nodeId: 1,
-    clock: openSystemClock(),
+    clock,
     random: openSystemRandom(),
   });
   const puts = () => {
@@ -151,7 +150,7 @@ async function measure(saveCount: number, folder: string): Promise<SaveFigures[]
     const state = bench.machine.snapshot();
     const freezeMs = ownMs() - startMs;
     const stepsMs: number[] = [];
-    const chunks = timed(encodeSnapshotBody(state), stepsMs);
+    const chunks = paceSnapshotBody(timed(state, stepsMs), clock);
     await store.saveSnapshot({ index, term: decodeTerm(1), header: new Uint8Array(1) }, chunks);
     probe.stop();
     figures.push({
@@ -159,7 +158,7 @@ async function measure(saveCount: number, folder: string): Promise<SaveFigures[]
       stallMs: Math.max(...probe.gapsMs),
       stallP99Ms: quantile(probe.gapsMs, 0.99),
       freezeMs,
-      chunkMs: Math.max(...stepsMs),
+      partMs: Math.max(...stepsMs),
       totalMs: ownMs() - startMs,
     });
   }
@@ -178,7 +177,7 @@ async function measureIdle(puts: () => void): Promise<SaveFigures> {
     stallMs: Math.max(...probe.gapsMs),
     stallP99Ms: quantile(probe.gapsMs, 0.99),
     freezeMs: Number.NaN,
-    chunkMs: Number.NaN,
+    partMs: Number.NaN,
     totalMs: IDLE_MS,
   };
 }
@@ -187,9 +186,9 @@ function describe(figures: readonly SaveFigures[]): string {
   const ms = (value: number) => (Number.isNaN(value) ? "" : `${value.toFixed(2)} ms`);
   const rows = figures.map((each) => [
     each.name,
-    ...[each.stallMs, each.stallP99Ms, each.freezeMs, each.chunkMs, each.totalMs].map(ms),
+    ...[each.stallMs, each.stallP99Ms, each.freezeMs, each.partMs, each.totalMs].map(ms),
   ]);
-  const head = ["", "longest stall", "p99", "freeze", "longest chunk", "whole"];
+  const head = ["", "longest stall", "p99", "freeze", "longest part", "whole"];
   const saves = figures.filter(({ freezeMs }) => !Number.isNaN(freezeMs));
   const worst = Math.max(...saves.map(({ stallMs }) => stallMs));
   const verdict = `longest stall while saving: ${ms(worst)} (target ${STALL_TARGET_MS} ms)`;

@@ -56,6 +56,8 @@ export const SNAPSHOT_QUIET_MS = 3_000;
 export const SNAPSHOT_OLD_MS = 300_000;
 /** An early one at a stop that is not written by then is given up: stopping must not take long. */
 export const SNAPSHOT_STOP_MAX_MS = 500;
+/** How long the loop is held up at a time for making one; what runs for the first time is slow. */
+export const SNAPSHOT_SLICE_MS = 1;
 /** Kept behind a snapshot, so that a follower that was away shortly needs no snapshot. */
 export const TRAILING_ENTRIES = 5_000;
 /** The same in bytes: they are in memory. */

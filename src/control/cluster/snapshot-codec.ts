@@ -62,8 +62,14 @@ export function decodeSnapshotHeader(bytes: Uint8Array): SnapshotHeader | undefi
   return { clusterId, generation, confState, revision };
 }
 
-/** The body of `parts` in chunks. Lazy: a part is encoded when its chunk is asked for. */
-export function* encodeSnapshotBody(parts: Iterable<SnapshotPart>): Generator<Uint8Array> {
+/**
+ * The body of `parts` in chunks. Lazy: a part is encoded when its chunk is asked for. A chunk ends
+ * early, after a part, when `isSpent` says so.
+ */
+export function* encodeSnapshotBody(
+  parts: Iterable<SnapshotPart>,
+  isSpent: () => boolean = () => false,
+): Generator<Uint8Array> {
   let chunk = new Uint8Array(SNAPSHOT_CHUNK_SIZE_BYTES);
   let used = 0;
   for (const piece of bodyPieces(parts)) {
@@ -78,6 +84,10 @@ export function* encodeSnapshotBody(parts: Iterable<SnapshotPart>): Generator<Ui
         chunk = new Uint8Array(SNAPSHOT_CHUNK_SIZE_BYTES);
         used = 0;
       }
+    }
+    if (used > 0 && isSpent()) {
+      yield chunk.slice(0, used);
+      used = 0;
     }
   }
   if (used > 0) yield chunk.subarray(0, used);

@@ -30,10 +30,10 @@ import {
 import type { SnapshotBody, Transport } from "./peer-port.ts";
 import {
   decodeSnapshotHeader,
-  encodeSnapshotBody,
   encodeSnapshotHeader,
   SnapshotBodyDecoder,
 } from "./snapshot-codec.ts";
+import { paceSnapshotBody } from "./snapshot-pace.ts";
 import { SnapshotSchedule } from "./snapshot-schedule.ts";
 
 export interface SnapshotsOptions
@@ -328,7 +328,7 @@ export class Snapshots {
     const { clusterId, generation } = cluster;
     const header = encodeSnapshotHeader({ clusterId, generation, confState, revision });
     this.#schedule.begun(clock.nowMs());
-    const chunks = this.#measured(encodeSnapshotBody(machine.snapshot()), endMs);
+    const chunks = this.#measured(paceSnapshotBody(machine.snapshot(), clock), endMs);
     await logStore.saveSnapshot({ index, term, header }, chunks);
     // A newer one may have come from the leader meanwhile.
     if (!memoryLog.createSnapshot(index, confState, header).ok) return;
@@ -342,9 +342,12 @@ export class Snapshots {
   }
 
   /** Throws at the first chunk after `endMs`. */
-  *#measured(chunks: Iterable<Uint8Array>, endMs: number): Generator<Uint8Array> {
+  async *#measured(
+    chunks: AsyncIterable<Uint8Array>,
+    endMs: number,
+  ): AsyncGenerator<Uint8Array, void, void> {
     let sizeBytes = 0;
-    for (const chunk of chunks) {
+    for await (const chunk of chunks) {
       if (this.#options.clock.nowMs() > endMs) throw new Error("it would take too long");
       sizeBytes += chunk.length;
       yield chunk;

@@ -17,6 +17,7 @@ import {
   KEY_TTL_SECONDS_MIN,
   OUTCOMES_REMEMBERED_MAX,
   SNAPSHOT_PART_SIZE_BYTES,
+  SNAPSHOT_ROWS_SIZE_BYTES,
   VALUE_SIZE_MAX_BYTES,
 } from "./limits.ts";
 import type { FrozenMap } from "./ordered-map.ts";
@@ -66,7 +67,7 @@ export function* writeSnapshot(state: FrozenState): IterableIterator<SnapshotPar
   yield { kind: "end", pairCount: state.pairs.size };
 }
 
-/** Rows of `items` in parts of about `SNAPSHOT_PART_SIZE_BYTES`. */
+/** Rows of `items` in parts of about `SNAPSHOT_ROWS_SIZE_BYTES`. */
 function* batches<Item>(
   kind: string,
   items: Iterable<Item>,
@@ -77,7 +78,7 @@ function* batches<Item>(
   for (const item of items) {
     const next = row(item);
     const nextSize = plainSize(next);
-    if (rows.length > 0 && size + nextSize > SNAPSHOT_PART_SIZE_BYTES) {
+    if (rows.length > 0 && size + nextSize > SNAPSHOT_ROWS_SIZE_BYTES) {
       yield { kind, rows };
       rows = [];
       size = 0;
@@ -93,7 +94,7 @@ function* writePairs(pairs: FrozenMap<KeyValue>): IterableIterator<SnapshotPart>
   let size = 0;
   for (const [, pair] of pairs.entries("")) {
     const rowSize = pair.key.length + pair.value.length + PAIR_ROW_OVERHEAD_BYTES;
-    if (rows.length > 0 && size + rowSize > SNAPSHOT_PART_SIZE_BYTES) {
+    if (rows.length > 0 && size + rowSize > SNAPSHOT_ROWS_SIZE_BYTES) {
       yield { kind: "pairs", rows };
       rows = [];
       size = 0;
