@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import fc from "fast-check";
 import { parseDump } from "./etcd-dump.ts";
 
@@ -49,6 +51,26 @@ test("parseDump: config and leases, as etcdctl prints them", () => {
     "/coreos.com/network/subnets/web1",
   ]);
 });
+
+/** As a real flanneld left it; where it comes from is in the file. */
+const REAL: { readonly udp: object; readonly vxlan: object } = JSON.parse(
+  readFileSync(join(import.meta.dir, "../../../tests/vectors/flannel.json"), "utf8"),
+);
+for (const backend of ["udp", "vxlan"] as const) {
+  test(`parseDump: what flanneld left with its ${backend} backend`, () => {
+    const found = parseDump(JSON.stringify(REAL[backend]), "/coreos.com/network");
+    if (!found.ok) throw new Error(found.error);
+    const { config, leases, strange } = found.value;
+    expect(config).toEqual({ Network: "10.5.0.0/16", Backend: { Type: backend } });
+    expect(strange).toEqual([]);
+    expect(leases.map(({ publicIp }): string => publicIp).sort()).toEqual([
+      ...["192.168.77.11", "192.168.77.12", "192.168.77.13"],
+    ]);
+    for (const lease of leases) {
+      expect(lease).toMatchObject({ backendType: backend, reserved: false, hasIpv6: false });
+    }
+  });
+}
 
 test("parseDump: numbers as the gateway writes them", () => {
   const kvs = [
