@@ -39,7 +39,7 @@ async function fillEtcd(etcd: Etcd, addresses: readonly string[]): Promise<void>
 describe("import flannel", () => {
   labTest(
     "from etcd by TLS and password, and every node keeps its subnet",
-    { hosts: 3, docker: false, programs: { ...ETCD_PROGRAMS, openssl: "openssl" } },
+    { hosts: 3, docker: false, programs: ETCD_PROGRAMS },
     async (lab) => {
       const [first, ...others] = lab.hosts;
       if (first === undefined) throw new Error("The lab has no hosts");

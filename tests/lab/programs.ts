@@ -37,6 +37,7 @@ export const RUNTIME_PROGRAMS: Readonly<Record<string, string>> = {
 export const ETCD_PROGRAMS: Readonly<Record<string, string>> = {
   etcd: "etcd-server",
   etcdctl: "etcd-client",
+  openssl: "openssl",
 };
 
 /** All that any test needs. */
