@@ -16,13 +16,14 @@ import type { Log } from "../base/log.ts";
 import type { DesiredState } from "../dataplane/backends/desired-state.ts";
 import { overlayMtu } from "../dataplane/backends/overhead.ts";
 import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
-import { planUdp, type UdpPeer } from "../dataplane/backends/udp.ts";
+import { planUdp } from "../dataplane/backends/udp.ts";
+import type { FibRow, FibTable } from "../dataplane/fib/row.ts";
 import { writeFileAtomic } from "../host/files/atomic-file.ts";
 import type { Kernel } from "../host/kernel-ports.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import { kernelPathMtu } from "../host/udp/kernel-mtu.ts";
 import { formatSubnetEnv } from "../integrations/flannel/subnet-env.ts";
-import { FastPath, type FastPathState, type PeerWay, removeFastPath } from "./fast-path.ts";
+import { FastPath, type FastPathState, removeFastPath } from "./fast-path.ts";
 import { addKernelCounters } from "./fast-path-counters.ts";
 import type { Kept } from "./kept.ts";
 import type { OffloadName } from "./offload-names.ts";
@@ -38,7 +39,8 @@ export interface Assignment {
   readonly network: Prefix;
   readonly subnet: Prefix;
   readonly port: number;
-  readonly peers: readonly UdpPeer[];
+  /** The peers: the same list as long as nothing about them changes. */
+  readonly rows: readonly FibRow[];
   /** Whether programs on this machine may take the subnet into use: it is in the files. */
   readonly announced: boolean;
   /** This node: the name under which it probes its peers. Without one it does not. */
@@ -67,6 +69,15 @@ export interface DataPlaneOptions {
   readonly onLost: () => void;
 }
 
+/** What the packet loop and its helpers were told last. */
+interface Published {
+  readonly engine: PacketEngine;
+  readonly rows: readonly FibRow[];
+  readonly self: NodeId | undefined;
+  readonly mtu: number;
+  readonly isSealed: boolean;
+}
+
 /** The data plane of one agent process. Calls of `assign` must not overlap. */
 export class DataPlane {
   readonly #options: DataPlaneOptions;
@@ -76,6 +87,7 @@ export class DataPlane {
   #fastPath: FastPath | undefined;
   #underlayMtu: number;
   #sealOverhead = 0;
+  #published: Published | undefined;
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
@@ -135,18 +147,29 @@ export class DataPlane {
     this.#sealOverhead = seal?.overhead ?? 0;
     const desired = this.#plan(assignment);
     await this.#openEngine(assignment);
-    this.#engine?.setOverlayMtu(this.mtu);
-    if (seal !== undefined) this.#engine?.setSeal(seal.setting);
-    // The engine first: it must know whatever the kernel leaves to it.
-    this.#engine?.publish(desired.fib, assignment.self);
-    this.#fastPath?.publish(desired.fib);
-    this.#prober?.setOverlay(this.mtu, this.#sealOverhead);
-    if (assignment.self !== undefined) this.#prober?.follow();
+    this.#publish(assignment, desired.fib);
     this.#options.reconciler.setDesired(desired);
     this.#assigned = assignment;
     await this.#options.reconciler.settled();
     if (assignment.announced) await this.#writeSubnetFiles(assignment);
     else await this.#removeSubnetFiles();
+  }
+
+  /** Tells everybody who carries packets, unless they know: most assignments change no table. */
+  #publish({ rows, self, seal }: Assignment, table: FibTable): void {
+    const [engine, mtu, before] = [this.#engine, this.mtu, this.#published];
+    if (engine === undefined) return;
+    // What sealing says is too much to compare; the engine does.
+    const isKnown = before?.engine === engine && before.rows === rows && before.self === self;
+    if (isKnown && before.mtu === mtu && !before.isSealed && !mentionsKeys(seal)) return;
+    this.#published = { engine, rows, self, mtu, isSealed: mentionsKeys(seal) };
+    engine.setOverlayMtu(mtu);
+    if (seal !== undefined) engine.setSeal(seal.setting);
+    // The engine first: it must know whatever the kernel leaves to it.
+    engine.publish(table, self);
+    this.#fastPath?.publish(table);
+    this.#prober?.setOverlay(mtu, this.#sealOverhead);
+    if (self !== undefined) this.#prober?.follow();
   }
 
   /** Takes back all that this node made: links, routes, files. */
@@ -184,14 +207,14 @@ export class DataPlane {
     this.#fastPath = undefined;
   }
 
-  #plan({ network, subnet, port, peers }: Assignment): DesiredState {
+  #plan({ network, subnet, rows }: Assignment): DesiredState {
     const { underlay, ipMasq } = this.#options;
     const host = {
       underlayAddress: underlay.address,
       underlayMtu: this.#underlayMtu,
       sealOverhead: this.#sealOverhead,
     };
-    return planUdp({ lease: { subnet }, network, peers, host, port, ipMasq });
+    return planUdp({ lease: { subnet }, network, rows, host, ipMasq });
   }
 
   /** The engine is bound to one subnet and port; another one needs a new engine. */
@@ -227,7 +250,7 @@ export class DataPlane {
       const fastPath = new FastPath({
         ...{ kernel, clock, log, port, overlayLink: OVERLAY_LINK, address: underlay.address },
         overlayMtu: () => this.mtu,
-        wayOf: (peer): PeerWay | undefined => this.#prober?.path(peer),
+        ways: () => this.#prober,
       });
       engine.probes.trafficElsewhere = (peer) => fastPath.recentPackets(peer);
       return fastPath;
@@ -274,6 +297,11 @@ export class DataPlane {
       if (wrote) this.#options.log.info("wrote subnet file", { path, subnet });
     }
   }
+}
+
+/** Whether the plan has anything to say: not in a network that was never sealed. */
+function mentionsKeys(seal: SealPlan | undefined): boolean {
+  return seal !== undefined && (seal.setting.own.length > 0 || seal.peers.size > 0);
 }
 
 async function removeFile(path: string): Promise<void> {

@@ -32,49 +32,65 @@ export interface FastWay extends KernelWay {
 
 export interface WaysInput {
   readonly kernel: Pick<Kernel, "wayTo">;
-  /** Those that ways are wanted for; the others are forgotten. */
-  readonly endpoints: ReadonlySet<IpAddress>;
   readonly links: readonly ActualLink[];
 }
 
 /** The ways to endpoints, looked up a slice at a time. An endpoint without one is user mode's. */
 export class WayTable {
   readonly #ways = new Map<IpAddress, FastWay>();
-  readonly #fresh = new Set<IpAddress>();
+  #wanted: ReadonlySet<IpAddress> = new Set();
+  /** Wanted ones that are to be looked up. */
+  #stale = new Set<IpAddress>();
+  #hasForgotten = false;
+  #links: ReadonlySet<LinkIndex> = new Set();
 
   get(endpoint: IpAddress): FastWay | undefined {
     return this.#ways.get(endpoint);
   }
 
-  /** Every link that some way takes. */
+  /** Every link that some way takes, as of the last `follow`. */
   get links(): ReadonlySet<LinkIndex> {
-    return new Set([...this.#ways.values()].map((way) => way.link));
+    return this.#links;
+  }
+
+  /** Ways to these are wanted from now on; the others are forgotten. */
+  want(endpoints: Iterable<IpAddress>): void {
+    const wanted = new Set(endpoints);
+    for (const endpoint of wanted) if (!this.#wanted.has(endpoint)) this.#stale.add(endpoint);
+    for (const endpoint of this.#stale) if (!wanted.has(endpoint)) this.#stale.delete(endpoint);
+    for (const endpoint of this.#ways.keys()) {
+      if (wanted.has(endpoint)) continue;
+      this.#ways.delete(endpoint);
+      this.#hasForgotten = true;
+    }
+    this.#wanted = wanted;
   }
 
   /** Has every way looked up again; what was known stays until then. */
   expire(): void {
-    this.#fresh.clear();
+    this.#stale = new Set(this.#wanted);
   }
 
   /** Looks up what is new or expired, LOOKUP_COUNT_MAX at most. Whether any way has changed. */
-  follow({ kernel, endpoints, links }: WaysInput): boolean {
+  follow({ kernel, links }: WaysInput): boolean {
+    const isChanged = this.#lookUp({ kernel, links }) || this.#hasForgotten;
+    this.#hasForgotten = false;
+    if (isChanged) this.#links = new Set([...this.#ways.values()].map((way) => way.link));
+    return isChanged;
+  }
+
+  #lookUp({ kernel, links }: WaysInput): boolean {
+    if (this.#stale.size === 0) return false;
     let isChanged = false;
-    for (const endpoint of this.#fresh) if (!endpoints.has(endpoint)) this.#fresh.delete(endpoint);
-    for (const endpoint of this.#ways.keys()) {
-      if (endpoints.has(endpoint)) continue;
-      this.#ways.delete(endpoint);
-      isChanged = true;
-    }
     const byIndex = new Map(links.map((link) => [link.index, link]));
     const known = new Map<LinkIndex, FastWay | undefined>();
-    const stale = [...endpoints].filter((endpoint) => !this.#fresh.has(endpoint));
-    for (const endpoint of stale.slice(0, LOOKUP_COUNT_MAX)) {
+    for (const endpoint of [...this.#stale].slice(0, LOOKUP_COUNT_MAX)) {
       const index = addressFamily(endpoint) === 4 ? kernel.wayTo(endpoint)?.link : undefined;
       const link = index === undefined ? undefined : byIndex.get(index);
       if (link !== undefined && !known.has(link.index)) known.set(link.index, wayOver(link));
       const way = link === undefined ? undefined : known.get(link.index);
       if (this.#put(endpoint, way)) isChanged = true;
-      this.#fresh.add(endpoint);
+      this.#stale.delete(endpoint);
     }
     return isChanged;
   }

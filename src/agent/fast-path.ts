@@ -39,17 +39,15 @@ const NS_PER_MS = 1_000_000n;
 const WAYS_TURNS = 10;
 /** What failed is tried again. */
 const RETRY_TURNS = 10;
-/** A peer that has not answered for so long is left to user mode: three probes missed. */
-const SILENT_MAX_MS = 3500;
+/** Peers whose counters are read in one turn: some 2 ms of system calls. */
+const READ_COUNT_MAX = 500;
 
-/** What is known of the way to a peer, by its probes over the socket. */
-export interface PeerWay {
-  /** Since the last answer; undefined when there never was one. */
-  readonly answeredAgoMs: number | undefined;
-  /** Since the first probe after it that was not answered; undefined while it answers. */
-  readonly silentForMs: number | undefined;
-  /** Largest inner packet in bytes. */
-  readonly innerMtu: number;
+/** What is known of the ways to the peers, by their probes over the socket. */
+export interface PeerWays {
+  /** Grows whenever `openMtu` of some peer changes. */
+  readonly changeCount: number;
+  /** Largest inner packet to `peer` in bytes while it answers; 0 while it does not. */
+  openMtu(peer: NodeId): number;
 }
 
 export interface FastPathOptions {
@@ -63,19 +61,14 @@ export interface FastPathOptions {
   readonly port: number;
   /** Largest inner packet in bytes. */
   readonly overlayMtu: () => number;
-  readonly wayOf: (peer: NodeId) => PeerWay | undefined;
+  /** Undefined while nobody watches the peers: all are left to user mode. */
+  readonly ways: () => PeerWays | undefined;
 }
 
 /** Whether the kernel carries packets; `reason` is a sentence for people. */
 export type FastPathState =
   | { readonly kind: "on" }
   | { readonly kind: "off"; readonly reason: string };
-
-/** A table, and the largest inner packet for each of its rows; 0 is for user mode. */
-interface OpenTable {
-  readonly table: FibTable;
-  readonly mtus: ReadonlyMap<FibRow, number>;
-}
 
 /** The fast path of one packet engine. */
 export class FastPath {
@@ -84,6 +77,8 @@ export class FastPath {
   readonly #stopTurning: () => void;
   readonly #slots = new Map<NodeId, number>();
   readonly #peers = new Map<NodeId, KernelPeerCounters>();
+  /** Where the reading of their counters goes on. */
+  #reading = this.#slots.entries();
   #gone = sumOf([]);
   #slotCount = 0;
   #tables: KernelTables | undefined;
@@ -91,7 +86,10 @@ export class FastPath {
   #table: FibTable | undefined;
   #routes = new KernelRoutes();
   readonly #ways = new WayTable();
-  #gates = "";
+  /** Largest inner packet for each row of the table; 0 is for user mode. */
+  #mtus = new Uint16Array();
+  /** `changeCount` of the ways at the last look. */
+  #lookedAt: number | undefined;
   #links: readonly ActualLink[] = [];
   #attached = new Set<LinkIndex>();
   #isOverlayAttached = false;
@@ -122,21 +120,25 @@ export class FastPath {
 
   /** All that the programs counted so far. */
   counters(): KernelCounters {
-    const peers = this.#readPeers();
+    const peers = this.#peers;
+    this.#attempt(() => this.#read(this.#slots.entries(), Number.POSITIVE_INFINITY));
     return { peers, gone: this.#gone, reasons: this.#reasons(), nowNs: Number(monotonicNs()) };
   }
 
-  #readPeers(): ReadonlyMap<NodeId, KernelPeerCounters> {
+  /** Reads the counters of the next `countMax` of `slots`. False when those were the last ones. */
+  #read(slots: IterableIterator<[NodeId, number]>, countMax: number): boolean {
     const tables = this.#tables;
-    if (tables !== undefined) {
-      this.#attempt(() => {
-        for (const [peer, slot] of this.#slots) this.#peers.set(peer, tables.peer(slot));
-      });
+    if (tables === undefined) return false;
+    for (let count = 0; count < countMax; count++) {
+      const next = slots.next();
+      if (next.done === true) return false;
+      const [peer, slot] = next.value;
+      this.#peers.set(peer, tables.peer(slot));
     }
-    return this.#peers;
+    return true;
   }
 
-  /** Packets to and from `peer` as of the last turn: cheap, and a second old at most. */
+  /** Packets to and from `peer` when they were last read: cheap. */
   recentPackets(peer: NodeId): number {
     const counters = this.#peers.get(peer);
     return counters === undefined ? 0 : counters.txPackets + counters.rxPackets;
@@ -176,8 +178,11 @@ export class FastPath {
     if (this.#turn - this.#waysTurn >= WAYS_TURNS) this.#areWaysStale = true;
     if (this.#table === undefined) return;
     if (this.#tables === undefined && this.#turn < this.#retryTurn) return;
-    this.#readPeers();
-    this.#attempt(() => this.#follow());
+    this.#attempt(() => {
+      const isMore = this.#read(this.#reading, READ_COUNT_MAX);
+      if (!isMore) this.#reading = this.#slots.entries();
+      this.#follow();
+    });
   }
 
   /** Brings the kernel's tables in line with all that is known. */
@@ -190,20 +195,32 @@ export class FastPath {
     if (areWaysStale) this.#expireWays(kernel);
     const tables = this.#open();
     tables.setDeadline(monotonicNs() + BigInt(DEADLINE_MS) * NS_PER_MS);
-    const mtus = new Map(table.rows.map((row) => [row, this.#mtuOf(row)]));
-    const open = table.rows.filter((row) => mtus.get(row) !== 0);
-    // One peer before any has answered: the first program on a link costs a packet, so it had
-    // better be there before there are packets.
-    const first = table.rows.filter(isPlainRow).slice(0, 1);
-    const endpoints = new Set([...first, ...open].map((row) => row.endpoint.address));
-    const haveChanged = this.#ways.follow({ kernel, endpoints, links: this.#links });
-    const gates = [...mtus.values()].join(" ");
-    if (haveChanged || this.#isTableNew || gates !== this.#gates) {
-      this.#gates = gates;
+    const isOpenOtherwise = this.#look(table);
+    const haveChanged = this.#ways.follow({ kernel, links: this.#links });
+    if (haveChanged || isOpenOtherwise || this.#isTableNew) {
       this.#isTableNew = false;
-      this.#apply(tables, { table, mtus });
+      this.#apply(tables, table);
     }
     this.#attach(tables, areWaysStale);
+  }
+
+  /** Looks at all rows when some way has changed. Whether a row is open that was not, or not. */
+  #look(table: FibTable): boolean {
+    const changeCount = this.#options.ways()?.changeCount;
+    if (!this.#isTableNew && changeCount === this.#lookedAt) return false;
+    this.#lookedAt = changeCount;
+    const mtus = new Uint16Array(table.rows.length);
+    for (const [number, row] of table.rows.entries()) mtus[number] = this.#mtuOf(row);
+    const isSame =
+      mtus.length === this.#mtus.length && mtus.every((mtu, i) => mtu === this.#mtus[i]);
+    if (isSame && !this.#isTableNew) return false;
+    this.#mtus = mtus;
+    const open = table.rows.filter((_, number) => mtus[number] !== 0);
+    // One peer before any has answered: the first program on a link costs a packet, so it had
+    // better be there before there are packets.
+    const first = table.rows.find(isPlainRow);
+    this.#ways.want([...(first === undefined ? [] : [first]), ...open].map(endpointAddress));
+    return true;
   }
 
   /** Maps and programs, bound to the overlay link as it is now. */
@@ -240,18 +257,16 @@ export class FastPath {
   #mtuOf(row: FibRow): number {
     // What is sealed is for user mode alone.
     if (!isPlainRow(row)) return 0;
-    const way = this.#options.wayOf(row.peer);
-    if (way?.answeredAgoMs === undefined || (way.silentForMs ?? 0) > SILENT_MAX_MS) return 0;
-    return Math.min(way.innerMtu, this.#options.overlayMtu());
+    return Math.min(this.#options.ways()?.openMtu(row.peer) ?? 0, this.#options.overlayMtu());
   }
 
-  #apply(tables: KernelTables, { table, mtus }: OpenTable): void {
-    for (const row of table.rows) {
-      if (mtus.get(row) === 0 || this.#slots.has(row.peer)) continue;
+  #apply(tables: KernelTables, table: FibTable): void {
+    for (const [number, row] of table.rows.entries()) {
+      if (this.#mtus[number] === 0 || this.#slots.has(row.peer)) continue;
       tables.addPeer(this.#slotCount);
       this.#slots.set(row.peer, this.#slotCount++);
     }
-    const mtuOf = (row: FibRow) => mtus.get(row) ?? 0;
+    const mtuOf = (row: FibRow) => this.#mtuOf(row);
     const routes = planRoutes(table, {
       mtuOf,
       overlayMtu: this.#options.overlayMtu(),
@@ -337,6 +352,10 @@ export class FastPath {
   #unfit(reason: string): HostError {
     return new HostError({ operation: "carry packets in", object: "the kernel", reason });
   }
+}
+
+function endpointAddress({ endpoint }: FibRow): IpAddress {
+  return endpoint.address;
 }
 
 /** Takes the fast path's programs from every link, whoever left them. Throws `HostError`. */

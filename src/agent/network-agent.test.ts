@@ -90,7 +90,7 @@ test("network agent: waits for a config, then acquires and assigns", async () =>
   await settle();
   expect(agent.state.kind).toBe("ready");
   expect(commands()).toEqual(["acquire_lease"]);
-  expect(assignments.at(-1)).toMatchObject({ network: "10.0.0.0/16", port: 8285, peers: [] });
+  expect(assignments.at(-1)).toMatchObject({ network: "10.0.0.0/16", port: 8285, rows: [] });
 });
 
 test("network agent: takes the subnet that its files remember", async () => {
@@ -110,12 +110,12 @@ test("network agent: another node's lease becomes a peer, and goes with its rele
   if (outcome.kind !== "acquired") throw new Error(outcome.kind);
   const { subnet } = outcome.lease;
   await settle();
-  expect(assignments.at(-1)?.peers).toEqual([
-    { node: OTHER, subnet, publicAddress: parseAddress("192.168.77.12")!, partialChecksum: true },
-  ]);
+  const endpoint = { address: parseAddress("192.168.77.12")!, port: 8285 };
+  const rows = assignments.at(-1)?.rows;
+  expect(rows).toMatchObject([{ peer: OTHER, prefix: subnet, endpoint, partialChecksum: true }]);
   apply(releaseLease({ subnet, node: OTHER }));
   await settle();
-  expect(assignments.at(-1)?.peers).toEqual([]);
+  expect(assignments.at(-1)?.rows).toEqual([]);
 });
 
 test("network agent: tells the data plane again only what is new, or when it is asked to", async () => {
@@ -138,7 +138,7 @@ test("network agent: tells the data plane again only what is new, or when it is 
   dataPlane.assigned = undefined;
   apply(acquireFor(decodeNodeId(77), "192.168.77.13"));
   await settle();
-  expect(assignments.at(-1)?.peers).toHaveLength(2);
+  expect(assignments.at(-1)?.rows).toHaveLength(2);
 });
 
 test("network agent: without a leader it keeps trying, and says why", async () => {

@@ -26,10 +26,12 @@ import { LeaseClock } from "../control/network/expiry.ts";
 import type { Lease, LeaseAttributes } from "../control/network/lease.ts";
 import { type SealKey, sameSealKeys } from "../control/network/seal-key.ts";
 import { type NetworkView, readNetwork, type StoredConfig } from "../control/network/view.ts";
+import type { FibRow } from "../dataplane/fib/row.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import type { Assignment, DataPlane } from "./data-plane.ts";
 import { LeaseHold, type SentAt } from "./lease-hold.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
+import { peerRows } from "./peer-rows.ts";
 import type { SealKeeper, SealPlan } from "./seal-keeper.ts";
 
 /** A failed pass is tried again after this, doubled up to the other, plus jitter. */
@@ -88,6 +90,8 @@ export class NetworkAgent {
   #told: Told | undefined;
   #refreshCount = 0;
   #state: NetworkState = { kind: "no_config" };
+  /** Of the last assignment. */
+  #rows: readonly FibRow[] = [];
   #dirty = false;
   #running: Promise<void> | undefined;
   #closed = false;
@@ -321,23 +325,13 @@ export class NetworkAgent {
 
   #assignment(view: NetworkView, stored: StoredConfig, mine: Lease): Omit<Assignment, "announced"> {
     const seal = this.#options.seal?.plan;
-    const peers = [];
-    for (const lease of view.leases.values()) {
-      if (lease.node === mine.node) continue;
-      const { backend, publicIp } = lease.attributes;
-      const partialChecksum = backend.kind === "udp" && backend.partialChecksum;
-      peers.push({
-        node: lease.node,
-        subnet: lease.subnet,
-        publicAddress: publicIp,
-        partialChecksum,
-        ...sealing(seal, lease.node),
-      });
-    }
     const { pool, backend } = stored.config;
     const { subnet, node: self } = mine;
+    const { port } = backend;
+    const seals = seal?.peers ?? NOBODY;
+    this.#rows = peerRows(this.#rows, { leases: view.leases, self, port, seals });
     const sealed = seal === undefined ? {} : { seal };
-    return { network: pool.network, subnet, port: backend.port, peers, self, ...sealed };
+    return { network: pool.network, subnet, port, rows: this.#rows, self, ...sealed };
   }
 
   /** One timer for the lease held; at once when what the store says about this node is not so. */
@@ -431,6 +425,9 @@ type RenewalAnswer =
   | { readonly kind: "not_held" }
   | { readonly kind: "failed"; readonly reason: string };
 
+/** In a network that was never sealed. */
+const NOBODY: SealPlan["peers"] = new Map();
+
 const SUSPECT_REASON =
   "The lease was not renewed for so long that the cluster may give it away: packets go on, " +
   "and nothing new may use the subnet until a majority of the voters is back";
@@ -453,14 +450,4 @@ function sameAttributes(a: LeaseAttributes, b: LeaseAttributes): boolean {
     a.backend.partialChecksum === b.backend.partialChecksum &&
     sameSealKeys(a.backend.sealKeys ?? [], b.backend.sealKeys ?? [])
   );
-}
-
-/** How to deal with one peer; nothing to say in a network that was never sealed. */
-function sealing(
-  seal: SealPlan | undefined,
-  node: NodeId,
-): { readonly seals?: boolean; readonly refusesPlain?: boolean } {
-  const peer = seal?.peers.get(node);
-  if (peer === undefined || (!peer.seals && !peer.refusesPlain)) return {};
-  return { seals: peer.seals, refusesPlain: peer.refusesPlain };
 }

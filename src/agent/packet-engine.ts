@@ -187,6 +187,7 @@ class WorkerEngine implements PacketEngine {
       family: socket.family,
       wake: () => signalEvent(this.#event.fd),
       arrays: () => [this.#peers, ...(this.#grown === undefined ? [] : [this.#grown.peers])],
+      slotOf: (peer) => this.#slots.slotOf(peer),
     });
     this.#offloads = new OffloadControl({
       tun,
@@ -259,7 +260,7 @@ class WorkerEngine implements PacketEngine {
         slotOf: (peer) => this.#slots.slotOf(peer) ?? 0,
       }),
       peers: this.#growPeers(generation),
-      probed: this.probes.encodeTable(table, self, (peer) => this.#slots.slotOf(peer)),
+      probed: this.probes.encodeTable(table, self),
       seal: this.#seal.encode((peer) => this.#slots.slotOf(peer)),
     };
     this.#channel.port1.postMessage(message);

@@ -32,6 +32,7 @@ class FakeLoop {
       family: 4,
       wake: () => this.#answer(),
       arrays: () => [this.counters, ...this.grown],
+      slotOf: (peer) => (peer === PEER_ID ? 2 : undefined),
     });
     this.prober = new PeerProber({
       link: this.link,
@@ -46,7 +47,7 @@ class FakeLoop {
     const endpoint = { address: parseAddress(address)!, port: 8285 };
     const row = { prefix: parsePrefix("10.0.9.0/24")!, peer: PEER_ID, endpoint };
     const rows = [{ ...row, partialChecksum: true }];
-    this.link.encodeTable({ local: [], rows }, decodeNodeId(1), () => 2);
+    this.link.encodeTable({ local: [], rows }, decodeNodeId(1));
     this.prober.follow();
   }
 

@@ -7,8 +7,8 @@
 
 import type { IpAddress } from "../base/address.ts";
 import type { NodeId } from "../base/ids.ts";
-import type { Endpoint } from "../dataplane/fib/row.ts";
 import { MAIL_WIDTH } from "../dataplane/probe/mail-ring.ts";
+import type { PeerPath } from "../dataplane/probe/peer-path.ts";
 import { type PingOutcome, Prober } from "../dataplane/probe/prober.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import type { ProbeLink } from "./probe-link.ts";
@@ -19,7 +19,8 @@ const POLL_MS = 50;
 const POLL_PING_MS = 10;
 /** Longest rest: traffic is looked at once a second. */
 const REST_MS = 1000;
-const REST_MIN_MS = 5;
+/** With thousands of peers one is always about to be due: they are asked together. */
+const REST_MIN_MS = 20;
 /** Largest IP packet; the loopback's MTU is one byte more. */
 const LINK_MTU_MAX = 65_535;
 
@@ -66,6 +67,7 @@ export class PeerProber {
   #pingCount = 0;
   #overlayMtu = LINK_MTU_MAX;
   #sealOverhead = 0;
+  #overlayChangeCount = 0;
   #cancel: () => void = () => undefined;
   #isClosed = false;
 
@@ -79,8 +81,8 @@ export class PeerProber {
         below: (limit) => random.below(limit),
         send: (slot, question, told, token) => link.ask(slot, question, told, token),
         traffic: (slot) => link.traffic(slot),
-        hintMtu: (peer) => {
-          const target = link.peers.find((each) => each.peer === peer)?.endpoint.address;
+        hintMtu: (slot) => {
+          const target = link.peers[slot]?.endpoint.address;
           return (target !== undefined && options.hintMtu?.(target)) || 0;
         },
         onPath: (slot, path) => link.setPath(slot, path),
@@ -91,6 +93,8 @@ export class PeerProber {
 
   /** What the overlay link carries, and what sealing adds to each packet, in bytes. */
   setOverlay(mtu: number, sealOverhead: number): void {
+    if (mtu === this.#overlayMtu && sealOverhead === this.#sealOverhead) return;
+    this.#overlayChangeCount++;
     this.#overlayMtu = mtu;
     this.#sealOverhead = sealOverhead;
   }
@@ -98,12 +102,7 @@ export class PeerProber {
   /** Watches the peers of the table that was published last. */
   follow(): void {
     const { link, clock } = this.#options;
-    const peers = link.peers.map(({ peer, slot, endpoint }) => ({
-      peer,
-      slot,
-      endpointKey: endpointKey(endpoint),
-    }));
-    this.#prober.setPeers(peers, clock.nowMs());
+    this.#prober.setPeers(link.peers, clock.nowMs());
     this.#turn();
   }
 
@@ -113,9 +112,20 @@ export class PeerProber {
     this.#turn();
   }
 
+  /** Grows whenever `openMtu` of some peer changes. */
+  get changeCount(): number {
+    return this.#prober.changeCount + this.#overlayChangeCount;
+  }
+
+  /** Largest inner packet to `peer` while it answers, in bytes; 0 while it does not. */
+  openMtu(peer: NodeId): number {
+    const path = this.#path(peer);
+    return path?.isAnswering === true ? this.#innerMtu(path) : 0;
+  }
+
   /** What is known of the way to `peer`; undefined when nobody watches it. */
   path(peer: NodeId): PathReport | undefined {
-    const path = this.#prober.path(peer);
+    const path = this.#path(peer);
     if (path === undefined) return undefined;
     const nowMs = this.#options.clock.nowMs();
     const { trips, mtu } = path;
@@ -128,7 +138,7 @@ export class PeerProber {
       pathMtu: mtu.found,
       pathMtuBack: path.told === 0 ? undefined : path.told,
       isNarrow: mtu.isNarrow,
-      innerMtu: Math.min(this.#overlayMtu, path.payloadMax - this.#sealOverhead),
+      innerMtu: this.#innerMtu(path),
       blackHoles: mtu.blackHoleCount,
       isInUse: path.isInUse,
       answeredAgoMs: since(path.answeredMs),
@@ -141,7 +151,8 @@ export class PeerProber {
   async ping(peer: NodeId, timeoutMs: number): Promise<PingOutcome | undefined> {
     const { promise, resolve } = Promise.withResolvers<PingOutcome>();
     const request = { nowMs: this.#options.clock.nowMs(), timeoutMs };
-    if (!this.#prober.ping(peer, request, resolve)) return undefined;
+    const slot = this.#options.link.slotOf(peer);
+    if (slot === undefined || !this.#prober.ping(slot, request, resolve)) return undefined;
     this.#pingCount++;
     this.#turn();
     try {
@@ -153,7 +164,8 @@ export class PeerProber {
 
   /** Looks at once whether the path to `peer` carries more than was found. */
   raise(peer: NodeId): void {
-    this.#prober.path(peer)?.raise(this.#options.clock.nowMs());
+    const slot = this.#options.link.slotOf(peer);
+    if (slot !== undefined) this.#prober.raise(slot, this.#options.clock.nowMs());
     this.#turn();
   }
 
@@ -173,11 +185,17 @@ export class PeerProber {
     const dueMs = this.#prober.tick(nowMs);
     link.wake();
     const pollMs = this.#pingCount > 0 ? POLL_PING_MS : POLL_MS;
-    const restMs = Math.min(dueMs - nowMs, this.#prober.isAwaiting ? pollMs : REST_MS);
-    this.#cancel = clock.after(Math.max(REST_MIN_MS, restMs), () => this.#turn());
+    const restMs = Math.max(REST_MIN_MS, dueMs - nowMs);
+    const restMaxMs = this.#prober.isAwaiting ? pollMs : REST_MS;
+    this.#cancel = clock.after(Math.min(restMs, restMaxMs), () => this.#turn());
   }
-}
 
-function endpointKey({ address, port }: Endpoint): string {
-  return `${address} ${port}`;
+  #path(peer: NodeId): PeerPath | undefined {
+    const slot = this.#options.link.slotOf(peer);
+    return slot === undefined ? undefined : this.#prober.path(slot);
+  }
+
+  #innerMtu({ payloadMax }: PeerPath): number {
+    return Math.min(this.#overlayMtu, payloadMax - this.#sealOverhead);
+  }
 }

@@ -8,7 +8,7 @@ import { type IpAddress, parseAddress, prefixAddress, prefixHas } from "../base/
 import { HostError } from "../base/host-error.ts";
 import { formatNodeId, type NodeId } from "../base/ids.ts";
 import { err, ok, type Result } from "../base/result.ts";
-import type { UdpPeer } from "../dataplane/backends/udp.ts";
+import type { FibRow } from "../dataplane/fib/row.ts";
 import type { PingOutcome } from "../dataplane/probe/prober.ts";
 import type { Clock } from "../host/ports.ts";
 import { errnoName } from "../host/sys/errno.ts";
@@ -40,17 +40,17 @@ export async function pingPeers(
     const detail = `${object}: this node has no lease yet; "overlay status" says what is missing`;
     return err({ kind: "not_found", detail });
   }
-  const peers = choosePeers(sources, assigned.peers, target);
+  const peers = choosePeers(sources, assigned.rows, target);
   if (peers.length === 0 && target !== "all") {
     const detail = `${object}: no peer has that name, id or address; see "overlay status --all"`;
     return err({ kind: "not_found", detail });
   }
   if (peers.length > 1 && target !== "all") {
-    const ids = peers.map(({ node }) => formatNodeId(node)).join(", ");
+    const ids = peers.map(({ peer }) => formatNodeId(peer)).join(", ");
     const detail = `${object}: ${peers.length} peers have that name; give one of their ids: ${ids}`;
     return err({ kind: "not_found", detail });
   }
-  const ask = async (peer: UdpPeer, position: number) => {
+  const ask = async (peer: FibRow, position: number) => {
     const waitMs = delayMs + Math.floor(position / BURST_COUNT) * BURST_INTERVAL_MS;
     if (waitMs > 0) await new Promise<void>((done) => void clock.after(waitMs, done));
     return await pingPeer(sources, prober, peer, request);
@@ -61,35 +61,35 @@ export async function pingPeers(
 /** Peers by name, id, endpoint's address, or an address in their subnet; each once. */
 function choosePeers(
   { names }: PingSources,
-  peers: readonly UdpPeer[],
+  peers: readonly FibRow[],
   target: string,
-): readonly UdpPeer[] {
-  const once = [...new Map(peers.map((peer) => [peer.node, peer])).values()];
+): readonly FibRow[] {
+  const once = [...new Map(peers.map((row) => [row.peer, row])).values()];
   if (target === "all") return once;
   const exact = once.filter(
-    ({ node }) => formatNodeId(node) === target || names.get(node) === target,
+    ({ peer }) => formatNodeId(peer) === target || names.get(peer) === target,
   );
   if (exact.length > 0) return exact;
   const address = parseAddress(target);
   if (address === undefined) return [];
   return once.filter(
-    ({ node, publicAddress }) =>
-      publicAddress === address ||
-      peers.some((peer) => peer.node === node && prefixHas(peer.subnet, address)),
+    ({ peer, endpoint }) =>
+      endpoint.address === address ||
+      peers.some((row) => row.peer === peer && prefixHas(row.prefix, address)),
   );
 }
 
 async function pingPeer(
   { dataPlane, names, clock }: PingSources,
   prober: PeerProber,
-  peer: UdpPeer,
+  row: FibRow,
   request: PingRequest,
 ): Promise<PingResultView> {
-  const { node, subnet, publicAddress } = peer;
+  const { peer: node, prefix, endpoint } = row;
   const own = dataPlane.assigned;
   if (request.raiseMtu) prober.raise(node);
   const isOverlay = request.through === "overlay";
-  const overlayAddress = prefixAddress(subnet);
+  const overlayAddress = prefixAddress(prefix);
   const outcome =
     isOverlay && own !== undefined
       ? await echo(clock, prefixAddress(own.subnet), overlayAddress, request.timeoutMs)
@@ -98,7 +98,7 @@ async function pingPeer(
   return {
     id: formatNodeId(node),
     name: names.get(node) ?? formatNodeId(node),
-    address: isOverlay ? overlayAddress : `${publicAddress}:${own?.port}`,
+    address: isOverlay ? overlayAddress : `${endpoint.address}:${endpoint.port}`,
     rttMs: outcome?.kind === "answered" ? Math.round(outcome.roundTripMs * 1000) / 1000 : null,
     reason: reasonOf(outcome, request.timeoutMs),
     mtu: path?.pathMtu === undefined ? null : path.innerMtu,

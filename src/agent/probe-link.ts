@@ -15,7 +15,11 @@ import { PEER, PEER_STRIDE } from "../dataplane/forward/counters.ts";
 import { QUESTION, QUESTION_COUNT_MAX, REPORT_COUNT_MAX } from "../dataplane/probe/mail.ts";
 import { createMailMemory, MAIL_WIDTH, MailRing } from "../dataplane/probe/mail-ring.ts";
 import type { Question } from "../dataplane/probe/peer-path.ts";
-import { encodePeerTable, type ProbePeer } from "../dataplane/probe/peer-table.ts";
+import {
+  encodePeerTable,
+  type PeersBySlot,
+  type ProbePeer,
+} from "../dataplane/probe/peer-table.ts";
 import type { KnownPath } from "../dataplane/probe/prober.ts";
 
 export interface ProbeLinkOptions {
@@ -25,6 +29,8 @@ export interface ProbeLinkOptions {
   readonly wake: () => void;
   /** The counters of the peers, all that the loop may be reading; the present ones first. */
   readonly arrays: () => readonly Float64Array[];
+  /** Counter slot of a peer; undefined: it has none. */
+  readonly slotOf: (peer: NodeId) => number | undefined;
 }
 
 /** One engine's probes. */
@@ -37,8 +43,7 @@ export class ProbeLink {
   readonly #questions = new MailRing(this.questionMemory);
   readonly #reports = new MailRing(this.reportMemory);
   readonly #message = new Float64Array(MAIL_WIDTH);
-  #peers: readonly ProbePeer[] = [];
-  #peerOf = new Map<number, NodeId>();
+  #peers: PeersBySlot = [];
   /** Inner packets to and from a peer that the loop does not see, so far. */
   trafficElsewhere: (peer: NodeId) => number = () => 0;
 
@@ -48,25 +53,28 @@ export class ProbeLink {
   }
 
   /** The peers of the last table that can be probed. */
-  get peers(): readonly ProbePeer[] {
+  get peers(): PeersBySlot {
     return this.#peers;
   }
 
+  /** The slot of `peer`; undefined: it cannot be probed. */
+  slotOf(peer: NodeId): number | undefined {
+    const slot = this.#options.slotOf(peer);
+    return slot !== undefined && this.#peers[slot]?.peer === peer ? slot : undefined;
+  }
+
   /** Every peer of `table` at its endpoint, as the loop reads it. */
-  encodeTable(
-    table: FibTable,
-    self: NodeId | undefined,
-    slotOf: (peer: NodeId) => number | undefined,
-  ): SharedArrayBuffer {
-    const peers = new Map<NodeId, ProbePeer>();
-    for (const { peer, endpoint } of table.rows) {
-      const slot = slotOf(peer);
-      if (slot === undefined || addressFamily(endpoint.address) !== this.#options.family) continue;
-      if (!peers.has(peer)) peers.set(peer, { peer, slot, endpoint });
+  encodeTable({ rows }: FibTable, self: NodeId | undefined): SharedArrayBuffer {
+    const { family, slotOf } = this.#options;
+    const peers: (ProbePeer | undefined)[] = [];
+    for (const row of rows) {
+      const slot = addressFamily(row.endpoint.address) === family ? slotOf(row.peer) : undefined;
+      if (slot === undefined || peers[slot] !== undefined) continue;
+      while (peers.length < slot) peers.push(undefined);
+      peers[slot] = row;
     }
-    this.#peers = [...peers.values()];
-    this.#peerOf = new Map(this.#peers.map(({ peer, slot }) => [slot, peer]));
-    return encodePeerTable(self, this.#peers);
+    this.#peers = peers;
+    return encodePeerTable(self, peers);
   }
 
   /** Gives a question to the loop, which takes it at the next `wake`; false when it is full. */
@@ -95,7 +103,7 @@ export class ProbeLink {
   traffic(slot: number): number {
     const peers = this.#options.arrays()[0]!;
     const at = slot * PEER_STRIDE;
-    const peer = this.#peerOf.get(slot);
+    const peer = this.#peers[slot]?.peer;
     const elsewhere = peer === undefined ? 0 : this.trafficElsewhere(peer);
     return (peers[at + PEER.TX_PACKETS] ?? 0) + (peers[at + PEER.RX_PACKETS] ?? 0) + elsewhere;
   }

@@ -34,9 +34,8 @@ function desiredFor(subnet: string, network = "10.0.0.0/16"): DesiredState {
   return planUdp({
     lease: { subnet: parsePrefix(subnet)! },
     network: parsePrefix(network)!,
-    peers: [],
+    rows: [],
     host: { underlayAddress: parseAddress("192.168.1.5")!, underlayMtu: 1500 },
-    port: 8285,
     ipMasq: true,
   });
 }

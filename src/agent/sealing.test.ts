@@ -74,7 +74,7 @@ function setUp() {
     await clock.advance(ms);
     await settle();
   };
-  const peer = () => dataPlane.assigned?.peers[0];
+  const peer = () => dataPlane.assigned?.rows[0];
   return { ...cluster, agent, clock, dataPlane, seal, listed, after, peer };
 }
 
@@ -109,13 +109,13 @@ test("sealing: switched on and off in a live network, step by step, told as it i
   if (outcome.kind !== "acquired") throw new Error(outcome.kind);
   const { subnet } = outcome.lease;
   await settle();
-  expect([listed(), peer()?.seals, dataPlane.assigned?.seal?.overhead]).toEqual([[], undefined, 0]);
+  expect([listed(), peer()?.seals, dataPlane.assigned?.seal?.overhead]).toEqual([[], false, 0]);
   apply(putConfig({ config: SEALED }));
   await after(10);
   expect([listed().length, dataPlane.assigned?.seal?.overhead]).toEqual([1, 32]);
   apply(renewLeases([{ subnet, node: OTHER, attributes: attributes([OTHER_KEY]) }]));
   await after(10);
-  expect(peer()?.seals).toBeUndefined();
+  expect(peer()?.seals).toBe(false);
   await after(KEY_SPREAD_MS);
   expect(peer()).toMatchObject({ seals: true, refusesPlain: false });
   expect(encryptionOf(dataPlane.assigned)).toBe("none");
@@ -129,7 +129,7 @@ test("sealing: switched on and off in a live network, step by step, told as it i
   expect(sealWarnings(dataPlane.assigned, String)[0]).toContain("1 of 1 peers are still sealed to");
   apply(renewLeases([{ subnet, node: OTHER, attributes: attributes([]) }]));
   await after(10);
-  expect([peer()?.seals, dataPlane.assigned?.seal?.overhead]).toEqual([undefined, 0]);
+  expect([peer()?.seals, dataPlane.assigned?.seal?.overhead]).toEqual([false, 0]);
   await after(KEY_RETIRE_MS + 10);
   expect(dataPlane.assigned?.seal?.setting.own).toEqual([]);
 });

@@ -122,17 +122,17 @@ function peerViews(
   if (assigned === undefined) return [];
   const counters = new Map((dataPlane.counters()?.peers ?? []).map((peer) => [peer.peer, peer]));
   const { leases } = session().network.view();
-  return assigned.peers
-    .filter((peer) => leases.has(peer.subnet))
-    .map((peer) => ({
-      id: formatNodeId(peer.node),
-      name: names.get(peer.node) ?? formatNodeId(peer.node),
-      subnet: peer.subnet,
-      endpoint: `${peer.publicAddress}:${assigned.port}`,
+  return assigned.rows
+    .filter((row) => leases.has(row.prefix))
+    .map(({ peer, prefix, endpoint }) => ({
+      id: formatNodeId(peer),
+      name: names.get(peer) ?? formatNodeId(peer),
+      subnet: prefix,
+      endpoint: `${endpoint.address}:${endpoint.port}`,
       path: "udp",
-      ...pathView(dataPlane.prober?.path(peer.node), counters.get(peer.node)?.lastSeenAgoMs),
-      rxBytes: counters.get(peer.node)?.rxBytes ?? 0,
-      txBytes: counters.get(peer.node)?.txBytes ?? 0,
+      ...pathView(dataPlane.prober?.path(peer), counters.get(peer)?.lastSeenAgoMs),
+      rxBytes: counters.get(peer)?.rxBytes ?? 0,
+      txBytes: counters.get(peer)?.txBytes ?? 0,
     }));
 }
 
@@ -183,14 +183,14 @@ function watchedPeers(cluster: Cluster, dataPlane: DataPlane): WatchedPeer[] {
   const { peers } = dataPlane.counters() ?? engine.counters();
   const counters = new Map(peers.map((peer) => [peer.peer, peer]));
   const seen = new Map<NodeId, WatchedPeer>();
-  for (const { node, publicAddress } of assigned.peers) {
+  for (const { peer: node, endpoint } of assigned.rows) {
     const path = prober.path(node);
     if (path === undefined || seen.has(node)) continue;
     const member = members.get(node);
     seen.set(node, {
       node,
       name: member?.name ?? formatNodeId(node),
-      endpoint: `${publicAddress}:${assigned.port}`,
+      endpoint: `${endpoint.address}:${endpoint.port}`,
       path,
       rxPackets: counters.get(node)?.rxPackets ?? 0,
       live: member?.live ?? null,

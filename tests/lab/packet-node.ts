@@ -90,11 +90,10 @@ function openFastPath(readConfig: () => PacketNodeConfig): FastPath | undefined 
     overlayLink: config.tunName,
     address: parseAddress(config.address)!,
     overlayMtu: () => config.overlayMtu,
-    wayOf: () => ({
-      answeredAgoMs: 0,
-      silentForMs: readConfig().silent === true ? 60_000 : undefined,
-      innerMtu: config.overlayMtu,
-    }),
+    ways: () => {
+      const isSilent = readConfig().silent === true;
+      return { changeCount: isSilent ? 1 : 0, openMtu: () => (isSilent ? 0 : config.overlayMtu) };
+    },
   });
 }
 

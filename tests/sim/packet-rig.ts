@@ -109,7 +109,6 @@ export class PacketRig {
     this.loop.useTable(table, undefined);
     const probed = peers.map((peer, slot) => ({
       peer: decodeNodeId(peer.id ?? peer.node ?? slot + 1),
-      slot,
       endpoint: { address: parseAddress(peer.address)!, port: peer.port ?? RIG_PORT },
     }));
     this.loop.usePeers(encodePeerTable(decodeNodeId(this.#id), probed));

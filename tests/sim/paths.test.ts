@@ -5,6 +5,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { parseAddress } from "../../src/base/address.ts";
 import { decodeNodeId } from "../../src/base/ids.ts";
 import { PEER, PEER_STRIDE, TOTAL } from "../../src/dataplane/forward/counters.ts";
 import { ANSWER_BURST_MAX } from "../../src/dataplane/forward/probe-station.ts";
@@ -109,8 +110,9 @@ describe("probes between two loops", () => {
       },
       0,
     );
-    prober.setPeers([{ peer: decodeNodeId(peer), slot: 0, endpointKey: "" }], 0);
-    return { prober, limits, path: () => prober.path(decodeNodeId(peer))! };
+    const endpoint = { address: parseAddress("192.0.2.1")!, port: 8285 };
+    prober.setPeers([{ peer: decodeNodeId(peer), endpoint }], 0);
+    return { prober, limits, path: () => prober.path(0)! };
   }
 
   function run(pair: ReturnType<typeof openRigPair>, seconds: number, linkMtu = 1500) {

@@ -22,7 +22,7 @@ import { EXPIRE_BATCH_MAX } from "./limits.ts";
 
 /** Deadlines of the held leases. One for each node, fed by whoever applies the log. */
 export class LeaseClock {
-  readonly #deadlines = new DeadlineClock<Prefix, Expiry>();
+  readonly #deadlines = new DeadlineClock<Prefix, Lease>();
 
   /** Starts over with these leases, as if all were renewed now: after a start or a restore. */
   reset(leases: Iterable<Lease>, nowMs: number): void {
@@ -62,17 +62,22 @@ export class LeaseClock {
     if (due === undefined) return [];
     const commands: ExpireLeases[] = [];
     for (let i = 0; i < due.subjects.length; i += EXPIRE_BATCH_MAX) {
-      commands.push(expireLeases(due.term, due.subjects.slice(i, i + EXPIRE_BATCH_MAX)));
+      const leases = due.subjects.slice(i, i + EXPIRE_BATCH_MAX);
+      commands.push(expireLeases(due.term, leases.map(expiryOf)));
     }
     return commands;
   }
 
   #note(lease: Lease, nowMs: number): void {
-    const { subnet, node, epoch, state, ttlSeconds } = lease;
+    const { subnet, state, ttlSeconds } = lease;
     if (state !== "held") {
       this.#deadlines.forget(subnet);
       return;
     }
-    this.#deadlines.note(subnet, { subnet, node, epoch }, { ttlMs: ttlSeconds * 1000, nowMs });
+    this.#deadlines.note(subnet, lease, { ttlMs: ttlSeconds * 1000, nowMs });
   }
+}
+
+function expiryOf({ subnet, node, epoch }: Lease): Expiry {
+  return { subnet, node, epoch };
 }

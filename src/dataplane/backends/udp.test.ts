@@ -10,9 +10,8 @@ const address = (text: string) => parseAddress(text)!;
 const INPUT: UdpPlanInput = {
   lease: { subnet: prefix("10.0.53.0/24") },
   network: prefix("10.0.0.0/16"),
-  peers: [],
+  rows: [],
   host: { underlayAddress: address("192.168.1.5"), underlayMtu: 1500 },
-  port: 8285,
 };
 
 test("planUdp: a node alone has its link, its address, the network's route and forwarding", () => {
@@ -40,35 +39,15 @@ test("planUdp: a node alone has its link, its address, the network's route and f
 });
 
 test("planUdp: peers are rows of the FIB and nothing in the kernel", () => {
-  const peer = (id: number, subnet: string, publicAddress: string, partialChecksum: boolean) => ({
-    node: decodeNodeId(id),
-    subnet: prefix(subnet),
-    publicAddress: address(publicAddress),
-    partialChecksum,
-  });
-  const peers = [
-    peer(1, "10.0.7.0/24", "192.168.1.6", true),
-    { ...peer(2, "10.0.8.0/24", "192.168.1.7", false), seals: true, refusesPlain: true },
-  ];
-  const { fib, ...kernel } = planUdp({ ...INPUT, peers, port: 9000 });
-  expect(fib.rows).toEqual([
-    {
-      prefix: prefix("10.0.7.0/24"),
-      peer: decodeNodeId(1),
-      endpoint: { address: address("192.168.1.6"), port: 9000 },
-      partialChecksum: true,
-      seals: false,
-      refusesPlain: false,
-    },
-    {
-      prefix: prefix("10.0.8.0/24"),
-      peer: decodeNodeId(2),
-      endpoint: { address: address("192.168.1.7"), port: 9000 },
-      partialChecksum: false,
-      seals: true,
-      refusesPlain: true,
-    },
-  ]);
+  const row = {
+    prefix: prefix("10.0.7.0/24"),
+    peer: decodeNodeId(1),
+    endpoint: { address: address("192.168.1.6"), port: 9000 },
+    partialChecksum: true,
+  };
+  const rows = [row, { ...row, prefix: prefix("10.0.8.0/24"), seals: true }];
+  const { fib, ...kernel } = planUdp({ ...INPUT, rows });
+  expect(fib.rows).toBe(rows);
   const { fib: _, ...alone } = planUdp(INPUT);
   expect(kernel).toEqual(alone);
 });

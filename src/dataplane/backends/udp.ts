@@ -15,7 +15,7 @@ import {
   prefixAddress,
 } from "../../base/address.ts";
 import { assert } from "../../base/assert.ts";
-import type { NodeId } from "../../base/ids.ts";
+import type { FibRow } from "../fib/row.ts";
 import {
   DEFAULT_METRIC,
   type DesiredState,
@@ -51,25 +51,12 @@ const OWN_SOURCE_SYSCTL: DesiredSysctl = {
   link: OVERLAY_LINK,
 };
 
-/** Another node and its lease. */
-export interface UdpPeer {
-  readonly node: NodeId;
-  readonly subnet: Prefix;
-  /** Underlay address that its lease names. */
-  readonly publicAddress: IpAddress;
-  /** Whether it finishes TCP/UDP checksums that we leave partial. */
-  readonly partialChecksum: boolean;
-  /** Nothing goes to it but sealed; absent: plain packets. */
-  readonly seals?: boolean;
-  /** Nothing is taken from it but sealed. */
-  readonly refusesPlain?: boolean;
-}
-
 /** What the plan of one node depends on. */
 export interface UdpPlanInput {
   readonly lease: { readonly subnet: Prefix };
   readonly network: Prefix;
-  readonly peers: readonly UdpPeer[];
+  /** The peers: nothing but the packet engine knows them. */
+  readonly rows: readonly FibRow[];
   readonly host: {
     /** Of the chosen underlay link; its family decides how large the outer headers are. */
     readonly underlayAddress: IpAddress;
@@ -77,15 +64,13 @@ export interface UdpPlanInput {
     /** Bytes that sealing adds to a packet; absent: none is sealed. */
     readonly sealOverhead?: number;
   };
-  /** UDP port of every node: a flannel lease has no field for another. */
-  readonly port: number;
   /** `--ip-masq`; absent means no. */
   readonly ipMasq?: boolean;
 }
 
 /** What a node with `lease` in `network` needs, given its peers and its underlay. */
 export function planUdp(input: UdpPlanInput): DesiredState {
-  const { lease, network, peers, host, port, ipMasq = false } = input;
+  const { lease, network, rows, host, ipMasq = false } = input;
   const family = addressFamily(network);
   assert(addressFamily(lease.subnet) === family, "lease and network must be of one family");
   const underlayFamily = addressFamily(host.underlayAddress);
@@ -118,17 +103,7 @@ export function planUdp(input: UdpPlanInput): DesiredState {
     ],
     sysctls: planSysctls(family),
     firewall: planFirewall({ network, subnet: lease.subnet, masquerade: ipMasq }),
-    fib: {
-      local: [lease.subnet],
-      rows: peers.map((peer) => ({
-        prefix: peer.subnet,
-        peer: peer.node,
-        endpoint: { address: peer.publicAddress, port },
-        partialChecksum: peer.partialChecksum,
-        seals: peer.seals ?? false,
-        refusesPlain: peer.refusesPlain ?? false,
-      })),
-    },
+    fib: { local: [lease.subnet], rows },
   };
 }
 

@@ -30,9 +30,13 @@ const USUAL = [
   4470, 7981, 8500, 8950, 8981, 9000, 9001, 9216, 16_110, 32_000, 65_535,
 ] as const;
 
+/** What the kernel believes that the path to the peer with `slot` carries, bytes; 0 for nothing. */
+export type MtuHint = (slot: number) => number;
+
 /** One peer's search. */
 export class PathMtu {
-  readonly #hint: () => number;
+  readonly #hint: MtuHint;
+  readonly #slot: number;
   #max: number;
   /** Largest size that was answered; 0 for none. */
   #low = 0;
@@ -46,10 +50,11 @@ export class PathMtu {
   /** Times that a size stopped passing that had passed. */
   blackHoleCount = 0;
 
-  /** For a path whose first link carries `max`; `hint` gives a size worth a try, 0 for none. */
-  constructor(max: number, hint: () => number = () => 0) {
+  /** For the path to `slot`, whose first link carries `max`; all paths share one `hint`. */
+  constructor(max: number, hint: MtuHint = noHint, slot = 0) {
     assert(max > 0, "the link must carry something");
     this.#hint = hint;
+    this.#slot = slot;
     this.#max = max;
     this.#high = max + 1;
     this.#candidate = max;
@@ -136,7 +141,7 @@ export class PathMtu {
 
   #next(): number {
     if (this.#high > this.#max) return this.#low === this.#max ? 0 : this.#max;
-    const hint = this.#hint();
+    const hint = this.#hint(this.#slot);
     if (hint > this.#low && hint < this.#high && hint >= PATH_MTU_MIN) return hint;
     if (this.#low === 0) {
       const floor = this.#floor();
@@ -155,4 +160,8 @@ export class PathMtu {
     if (PATH_MTU_BASE < this.#high) return Math.min(PATH_MTU_BASE, this.#max);
     return Math.min(PATH_MTU_MIN, this.#max);
   }
+}
+
+function noHint(): number {
+  return 0;
 }

@@ -13,13 +13,15 @@
  * @module
  */
 import { PROBE_SIZE } from "./frame.ts";
-import { PathMtu } from "./path-mtu.ts";
+import { type MtuHint, PathMtu } from "./path-mtu.ts";
 import { RoundTrips } from "./round-trips.ts";
 
 /** Between two rounds to a peer with traffic. */
 export const IN_USE_INTERVAL_MS = 1000;
 /** Between two rounds to a peer without. */
 export const IDLE_INTERVAL_MS = 15_000;
+/** Between two rounds to a peer without that does not answer: a dead peer is asked for ever. */
+export const AWAY_INTERVAL_MS = 60_000;
 /** Without an answer after this a probe is lost. */
 export const PROBE_TIMEOUT_MS = 1000;
 /** A padded question's answer may come this much behind the small one's, which was sent later. */
@@ -37,6 +39,8 @@ const MISS_STEPS = [
 ] as const;
 /** Rounds without any answer ever after which a peer counts as one that knows no probes. */
 export const DEAF_ROUNDS = 5;
+/** Rounds in a row without an answer after which a peer counts as silent. */
+export const SILENT_ROUNDS = 3;
 
 /** What to send. */
 export interface Question {
@@ -66,8 +70,9 @@ export interface PeerPathOptions {
   readonly firstSequence: number;
   /** When the first round is due. */
   readonly firstMs: number;
-  /** What the kernel believes that the path carries, in bytes; 0 for nothing. */
-  readonly hintMtu: () => number;
+  /** What `hintMtu` knows the path by. */
+  readonly slot: number;
+  readonly hintMtu?: MtuHint | undefined;
 }
 
 /** One peer's watch. */
@@ -91,8 +96,9 @@ export class PeerPath {
   #roundCount = 0;
   #raisedMs: number;
 
-  constructor({ linkMtu, overhead, firstSequence, firstMs, hintMtu }: PeerPathOptions) {
-    this.mtu = new PathMtu(linkMtu, hintMtu);
+  constructor(options: PeerPathOptions) {
+    const { linkMtu, overhead, firstSequence, firstMs, hintMtu, slot } = options;
+    this.mtu = new PathMtu(linkMtu, hintMtu, slot);
     this.#overhead = overhead;
     this.#sequence = firstSequence >>> 0;
     this.dueMs = firstMs;
@@ -108,6 +114,12 @@ export class PeerPath {
   /** Whether the peer never answered although it was asked often: it may not know how. */
   get isDeaf(): boolean {
     return this.trips.answeredCount === 0 && this.trips.lostInRow >= DEAF_ROUNDS;
+  }
+
+  /** Whether the peer answers: it did, and no more than a few of the last rounds were lost. */
+  get isAnswering(): boolean {
+    if (this.answeredMs === undefined) return false;
+    return this.silentSinceMs === undefined || this.trips.lostInRow < SILENT_ROUNDS;
   }
 
   /** Whether an answer may still come. */
@@ -245,9 +257,16 @@ export class PeerPath {
   /** Ends the round; the next one follows at once when there is more to find out. */
   #rest(nowMs: number, jitterMs: number, isUrgent: boolean): void {
     this.#round = undefined;
-    const isFast = this.isInUse && !this.isDeaf;
-    const intervalMs = isFast ? IN_USE_INTERVAL_MS : IDLE_INTERVAL_MS;
-    this.dueMs = isUrgent ? nowMs : Math.max(nowMs, this.#startedMs + intervalMs - jitterMs);
+    const restMs = this.#intervalMs - jitterMs;
+    this.dueMs = isUrgent ? nowMs : Math.max(nowMs, this.#startedMs + restMs);
+  }
+
+  /** A peer that has just fallen silent is asked soon again: has it, or was a probe lost? */
+  get #intervalMs(): number {
+    const isDoubted = this.silentSinceMs !== undefined && this.isAnswering;
+    if ((this.isInUse && !this.isDeaf) || isDoubted) return IN_USE_INTERVAL_MS;
+    const isAway = !this.isInUse && this.trips.lostInRow >= SILENT_ROUNDS;
+    return isAway ? AWAY_INTERVAL_MS : IDLE_INTERVAL_MS;
   }
 
   #missMax(): number {

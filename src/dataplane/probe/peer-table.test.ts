@@ -4,8 +4,8 @@ import { decodeNodeId } from "../../base/ids.ts";
 import { addressWords } from "../fib/table.ts";
 import { encodePeerTable, PeerTableView, type ProbePeer } from "./peer-table.ts";
 
-function peer(id: number, slot: number, address: string, port = 8285): ProbePeer {
-  return { peer: decodeNodeId(id), slot, endpoint: { address: parseAddress(address)!, port } };
+function peer(id: number, address: string, port = 8285): ProbePeer {
+  return { peer: decodeNodeId(id), endpoint: { address: parseAddress(address)!, port } };
 }
 
 function words(address: string): Uint32Array {
@@ -16,9 +16,11 @@ describe("PeerTableView", () => {
   const self = decodeNodeId(2 ** 52 + 5);
   const view = new PeerTableView(
     encodePeerTable(self, [
-      peer(2 ** 53 - 1, 0, "192.0.2.1"),
-      peer(7, 3, "2001:db8::7", 9000),
-      peer(8, 4, "255.255.255.255"),
+      peer(2 ** 53 - 1, "192.0.2.1"),
+      undefined,
+      undefined,
+      peer(7, "2001:db8::7", 9000),
+      peer(8, "255.255.255.255"),
     ]),
   );
 

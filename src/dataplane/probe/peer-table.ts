@@ -15,7 +15,7 @@
  */
 import { assert } from "../../base/assert.ts";
 import type { NodeId } from "../../base/ids.ts";
-import { buildPrefixIndex, PrefixIndex } from "../fib/prefix-index.ts";
+import { buildPrefixIndex, type IndexedPrefix, PrefixIndex } from "../fib/prefix-index.ts";
 import type { Endpoint } from "../fib/row.ts";
 import { addressWords } from "../fib/table.ts";
 
@@ -28,30 +28,29 @@ const ADDRESS_BITS = 128;
 /** One peer of the table. */
 export interface ProbePeer {
   readonly peer: NodeId;
-  /** Its counter slot. */
-  readonly slot: number;
   readonly endpoint: Endpoint;
 }
 
+/** Peers by counter slot: a slot without a peer is undefined. */
+export type PeersBySlot = readonly (ProbePeer | undefined)[];
+
 /** The peers of the node `self` (undefined: it does not know yet who it is) in shared memory. */
-export function encodePeerTable(
-  self: NodeId | undefined,
-  peers: readonly ProbePeer[],
-): SharedArrayBuffer {
-  const slotCount = peers.reduce((count, { slot }) => Math.max(count, slot + 1), 0);
-  const index = buildPrefixIndex(
-    4,
-    peers.map(({ slot, endpoint }) => ({
-      words: addressWords(endpoint.address),
-      length: ADDRESS_BITS,
-      value: slot,
-    })),
-  );
+export function encodePeerTable(self: NodeId | undefined, peers: PeersBySlot): SharedArrayBuffer {
+  const slotCount = peers.length;
+  const prefixes: IndexedPrefix[] = [];
+  for (const [slot, peer] of peers.entries()) {
+    if (peer === undefined) continue;
+    const words = addressWords(peer.endpoint.address);
+    prefixes.push({ words, length: ADDRESS_BITS, value: slot });
+  }
+  const index = buildPrefixIndex(4, prefixes);
   const indexAt = HEADER_WORDS + slotCount * RECORD_WORDS;
   const shared = new SharedArrayBuffer((indexAt + index.length) * 4);
   const words = new Int32Array(shared);
   words.set([slotCount, ...idWords(self ?? 0), indexAt]);
-  for (const { peer, slot, endpoint } of peers) {
+  for (const [slot, one] of peers.entries()) {
+    if (one === undefined) continue;
+    const { peer, endpoint } = one;
     const record = [...addressWords(endpoint.address), endpoint.port, ...idWords(peer)];
     words.set(record, HEADER_WORDS + slot * RECORD_WORDS);
   }

@@ -1,12 +1,21 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { parseAddress } from "../../base/address.ts";
 import { decodeNodeId } from "../../base/ids.ts";
 import { PROBE_SIZE } from "./frame.ts";
 import { REPORT, REPORT_KIND } from "./mail.ts";
 import { MAIL_WIDTH } from "./mail-ring.ts";
-import { IDLE_INTERVAL_MS, IN_USE_INTERVAL_MS, type Question } from "./peer-path.ts";
-import { IDLE_AFTER_MS, type ProbedPeer, Prober, QUESTIONS_PER_SECOND_MAX } from "./prober.ts";
+import {
+  AWAY_INTERVAL_MS,
+  IDLE_INTERVAL_MS,
+  IN_USE_INTERVAL_MS,
+  type Question,
+  SILENT_ROUNDS,
+} from "./peer-path.ts";
+import type { ProbePeer } from "./peer-table.ts";
+import { IDLE_AFTER_MS, Prober, QUESTIONS_PER_SECOND_MAX } from "./prober.ts";
 
+const ENDPOINT = { address: parseAddress("192.0.2.1")!, port: 8285 };
 const OVERHEAD = 28;
 const EMSGSIZE = 90;
 
@@ -53,8 +62,8 @@ class World {
     this.prober.setPeers(this.peers(), this.nowMs);
   }
 
-  peers(): ProbedPeer[] {
-    return this.ways.map((_, slot) => ({ peer: idOf(slot), slot, endpointKey: "e" }));
+  peers(): ProbePeer[] {
+    return this.ways.map((_, slot) => ({ peer: idOf(slot), endpoint: ENDPOINT }));
   }
 
   below(limit: number): number {
@@ -63,7 +72,7 @@ class World {
   }
 
   path(slot = 0) {
-    return this.prober.path(idOf(slot))!;
+    return this.prober.path(slot)!;
   }
 
   /** Lets time go by, with traffic to the slots of `busy` all the while. */
@@ -125,6 +134,42 @@ describe("Prober", () => {
     expect(smallCount(world, fromMs, 0)).toBeLessThanOrEqual(72);
     expect(smallCount(world, fromMs, 1)).toBeGreaterThanOrEqual(3);
     expect(smallCount(world, fromMs, 1)).toBeLessThanOrEqual(6);
+  });
+
+  test("an idle peer that falls silent: asked thrice in a row, then every minute; it is noticed", () => {
+    const world = new World(1);
+    world.run(2 * IDLE_INTERVAL_MS);
+    expect(world.path().isAnswering).toBe(true);
+    const changeCount = world.prober.changeCount;
+    world.ways[0]!.up = false;
+    const fromMs = world.nowMs;
+    world.run(IDLE_INTERVAL_MS + 4 * IN_USE_INTERVAL_MS);
+    expect(world.path().isAnswering).toBe(false);
+    expect(world.prober.changeCount).toBe(changeCount + 1);
+    expect(smallCount(world, fromMs)).toBe(SILENT_ROUNDS);
+    world.run(10 * AWAY_INTERVAL_MS);
+    expect(smallCount(world, fromMs)).toBeGreaterThanOrEqual(SILENT_ROUNDS + 9);
+    expect(smallCount(world, fromMs)).toBeLessThanOrEqual(SILENT_ROUNDS + 11);
+    // Traffic: it is asked at once, as any other.
+    const backMs = world.nowMs;
+    world.ways[0]!.up = true;
+    world.run(2 * IN_USE_INTERVAL_MS, [0]);
+    expect(smallCount(world, backMs)).toBeGreaterThan(0);
+    expect(world.path().isAnswering).toBe(true);
+    expect(world.prober.changeCount).toBe(changeCount + 2);
+  });
+
+  test("one lost probe does not silence a peer", () => {
+    const world = new World(1);
+    world.run(2 * IDLE_INTERVAL_MS);
+    const changeCount = world.prober.changeCount;
+    world.ways[0]!.up = false;
+    const lost = () => world.path().trips.lostInRow;
+    while (lost() === 0) world.run(100);
+    world.ways[0]!.up = true;
+    world.run(IDLE_INTERVAL_MS);
+    expect([lost(), world.path().isAnswering]).toEqual([0, true]);
+    expect(world.prober.changeCount).toBe(changeCount);
   });
 
   test("traffic stops: the peer is idle after a while", () => {
@@ -232,7 +277,7 @@ describe("Prober", () => {
     world.ways[0]!.mtu = 1350;
     world.run(10_000, [0]);
     world.ways[0]!.mtu = 1500;
-    world.path().raise(world.nowMs);
+    world.prober.raise(0, world.nowMs);
     world.run(1000, [0]);
     expect(world.limits[0]).toBe(1500 - OVERHEAD);
   });
@@ -301,14 +346,14 @@ describe("Prober", () => {
     const world = new World(1);
     const outcomes: string[] = [];
     const request = () => ({ nowMs: world.nowMs, timeoutMs: 500 });
-    const ask = () => world.prober.ping(idOf(0), request(), ({ kind }) => outcomes.push(kind));
+    const ask = () => world.prober.ping(0, request(), ({ kind }) => outcomes.push(kind));
     expect(ask()).toBe(true);
     world.run(100);
     world.ways[0]!.up = false;
     ask();
     world.run(600);
     expect(outcomes).toEqual(["answered", "lost"]);
-    expect(world.prober.ping(decodeNodeId(9), request(), () => undefined)).toBe(false);
+    expect(world.prober.ping(9, request(), () => undefined)).toBe(false);
   });
 
   test("a peer at another endpoint starts anew; the others keep what was measured", () => {
@@ -316,7 +361,10 @@ describe("Prober", () => {
     world.run(3000);
     const kept = world.path(1);
     const peers = world.peers();
-    world.prober.setPeers([{ ...peers[0]!, endpointKey: "f" }, peers[1]!], world.nowMs);
+    world.prober.setPeers(
+      [{ ...peers[0]!, endpoint: { ...ENDPOINT, port: 9 } }, peers[1]!],
+      world.nowMs,
+    );
     expect(world.path(0).mtu.found).toBeUndefined();
     expect(world.path(1)).toBe(kept);
   });

@@ -11,10 +11,12 @@
  * @module
  */
 import { assert } from "../../base/assert.ts";
-import type { NodeId } from "../../base/ids.ts";
 import { PROBE_SIZE } from "./frame.ts";
 import { REPORT, REPORT_KIND } from "./mail.ts";
+import type { MtuHint } from "./path-mtu.ts";
 import { IDLE_INTERVAL_MS, IN_USE_INTERVAL_MS, PeerPath, type Question } from "./peer-path.ts";
+import type { PeersBySlot, ProbePeer } from "./peer-table.ts";
+import { WatchColumns } from "./watch-columns.ts";
 
 /** Questions a second in the long run, to all peers together. */
 export const QUESTIONS_PER_SECOND_MAX = 1000;
@@ -31,15 +33,6 @@ const FIRST_ROUND_MS = 500;
 
 const EMSGSIZE = 90;
 
-/** A peer as the prober is told of it. */
-export interface ProbedPeer {
-  readonly peer: NodeId;
-  /** Its counter slot: how the packet loop calls it. */
-  readonly slot: number;
-  /** Changes when the peer is reached in another way: what was measured counts no more. */
-  readonly endpointKey: string;
-}
-
 export interface ProberOptions {
   readonly linkMtu: number;
   /** Outer IP and UDP headers of the underlay in bytes. */
@@ -50,8 +43,7 @@ export interface ProberOptions {
   readonly send: (slot: number, question: Question, told: number, token: number) => boolean;
   /** Inner packets that went to and came from the peer with `slot` so far. */
   readonly traffic: (slot: number) => number;
-  /** What the kernel believes that the path to a peer carries, in bytes; 0 for nothing. */
-  readonly hintMtu?: (peer: NodeId) => number;
+  readonly hintMtu?: MtuHint;
   /** Called when what is known of the path to the peer with `slot` has changed. */
   readonly onPath: (slot: number, path: KnownPath) => void;
 }
@@ -78,27 +70,20 @@ interface Ping {
   readonly done: (outcome: PingOutcome) => void;
 }
 
-interface Watched extends ProbedPeer {
-  readonly path: PeerPath;
-  readonly token: number;
-  traffic: number;
-  movedMs: number;
-  payloadMax: number;
-  found: number;
-}
-
-/** Watches the peers of one node. */
+/** Watches the peers of one node, each by its counter slot. */
 export class Prober {
   /** Whether answers may come, as of the last `tick`. */
   isAwaiting = false;
+  /** Grows whenever a peer begins or ceases to answer, or its path carries another size. */
+  changeCount = 0;
   readonly #options: ProberOptions;
-  readonly #peers = new Map<NodeId, Watched>();
-  /** The same by slot, for reports. */
-  readonly #bySlot = new Map<number, Watched>();
+  readonly #columns = new WatchColumns();
   readonly #pings = new Map<string, Ping>();
   #linkMtu: number;
-  #order: Watched[] = [];
+  /** The slot that the walk goes on from. */
   #next = 0;
+  /** Peers with a round under way. */
+  #askingCount = 0;
   #tokens = QUESTION_BURST_MAX;
   #filledMs: number;
   #sampledMs: number;
@@ -111,48 +96,53 @@ export class Prober {
   }
 
   /** The peers from now on. Who stays as he was keeps what was measured. */
-  setPeers(peers: readonly ProbedPeer[], nowMs: number): void {
-    const known = new Map(this.#peers);
-    this.#peers.clear();
-    this.#bySlot.clear();
-    for (const peer of peers) {
-      const old = known.get(peer.peer);
-      const isSame = old?.slot === peer.slot && old.endpointKey === peer.endpointKey;
-      const watched = isSame ? old : this.#watch(peer, nowMs, peers.length);
-      this.#peers.set(peer.peer, watched);
-      this.#bySlot.set(peer.slot, watched);
+  setPeers(peers: PeersBySlot, nowMs: number): void {
+    const columns = this.#columns;
+    columns.reserve(peers.length);
+    for (let slot = 0; slot < columns.count; slot++) {
+      const [known, peer] = [columns.peers[slot], peers[slot]];
+      if (known !== undefined && !isSame(known, peer)) this.#forget(slot);
+      if (peer === undefined) continue;
+      if (columns.paths[slot] === undefined) this.#watch(slot, { nowMs, count: peers.length });
+      columns.peers[slot] = peer;
     }
-    this.#order = [...this.#peers.values()];
-    this.#next = 0;
   }
 
   /** The underlay link carries `linkMtu` from now on: every path is looked at anew. */
   setLinkMtu(linkMtu: number, nowMs: number): void {
     if (linkMtu === this.#linkMtu) return;
     this.#linkMtu = linkMtu;
-    for (const watched of this.#order) {
-      watched.path.setLinkMtu(linkMtu, nowMs);
-      this.#publish(watched);
+    for (const [slot, path] of this.#columns.paths.entries()) {
+      if (path === undefined) continue;
+      path.setLinkMtu(linkMtu, nowMs);
+      this.#settle(slot, path);
     }
   }
 
-  /** What is known of the way to `peer`. Borrowed: it changes with the next `tick`. */
-  path(peer: NodeId): PeerPath | undefined {
-    return this.#peers.get(peer)?.path;
+  /** What is known of the way to `slot`'s peer. Borrowed: it changes with the next `tick`. */
+  path(slot: number): PeerPath | undefined {
+    return this.#columns.paths[slot];
+  }
+
+  /** Looks at once whether the path to `slot` carries more than was found. */
+  raise(slot: number, nowMs: number): void {
+    const path = this.#columns.paths[slot];
+    if (path === undefined) return;
+    path.raise(nowMs);
+    this.#settle(slot, path);
   }
 
   /**
-   * Asks `peer` once, outside of the rounds; `done` is called once, from a later `tick` or
-   * `report`. False when there is no such peer.
+   * Asks the peer with `slot` once, outside of the rounds; `done` is called once, from a later
+   * `tick` or `report`. False when there is no such peer.
    */
-  ping(peer: NodeId, request: { nowMs: number; timeoutMs: number }, done: Ping["done"]): boolean {
-    const watched = this.#peers.get(peer);
-    if (watched === undefined) return false;
-    const sequence = watched.path.nextSequence();
-    const key = pingKey(watched.slot, sequence);
+  ping(slot: number, request: { nowMs: number; timeoutMs: number }, done: Ping["done"]): boolean {
+    const path = this.#columns.paths[slot];
+    if (path === undefined) return false;
+    const sequence = path.nextSequence();
     const untilMs = request.nowMs + request.timeoutMs;
-    this.#pings.set(key, { slot: watched.slot, untilMs, done });
-    this.#send(watched, { sequence, size: PROBE_SIZE, isWhole: false });
+    this.#pings.set(pingKey(slot, sequence), { slot, untilMs, done });
+    this.#send(slot, path, { sequence, size: PROBE_SIZE, isWhole: false });
     return true;
   }
 
@@ -163,12 +153,12 @@ export class Prober {
 
   /** Takes what the packet loop tells (REPORT). */
   report(report: Float64Array, nowMs: number): void {
-    const watched = this.#bySlot.get(report[REPORT.SLOT]!);
+    const slot = report[REPORT.SLOT]!;
+    const path = this.#columns.paths[slot];
     // A token of another life, or of somebody who guesses: not our question.
-    if (watched === undefined || report[REPORT.TOKEN] !== watched.token) return;
-    const { path } = watched;
+    if (path === undefined || report[REPORT.TOKEN] !== this.#columns.token[slot]) return;
     const sequence = report[REPORT.SEQUENCE]!;
-    const key = pingKey(watched.slot, sequence);
+    const key = pingKey(slot, sequence);
     const ping = this.#pings.get(key);
     this.#pings.delete(key);
     if (report[REPORT.KIND] === REPORT_KIND.REFUSED) {
@@ -182,7 +172,7 @@ export class Prober {
       path.answered(answer, nowMs);
       ping?.done({ kind: "answered", roundTripMs });
     }
-    this.#publish(watched);
+    this.#settle(slot, path);
   }
 
   /** Does what is due. When to call again, at the latest; earlier while answers are awaited. */
@@ -190,44 +180,50 @@ export class Prober {
     this.#expirePings(nowMs);
     this.#sampleTraffic(nowMs);
     this.#fill(nowMs);
-    this.isAwaiting = this.#pings.size > 0;
-    let dueMs = Number.POSITIVE_INFINITY;
-    const count = this.#order.length;
-    const first = this.#next;
-    for (let i = 0; i < count; i++) {
-      const position = (first + i) % count;
-      const watched = this.#order[position]!;
-      if (watched.path.dueMs <= nowMs && !this.#act(watched, nowMs)) {
-        this.#next = position;
-        this.isAwaiting = true;
-        return nowMs + NEXT_BURST_MS;
-      }
-      dueMs = Math.min(dueMs, watched.path.dueMs);
-      this.isAwaiting ||= watched.path.isAsking;
-    }
+    const nextMs = this.#walk(nowMs);
+    this.isAwaiting = nextMs === undefined || this.#askingCount > 0 || this.#pings.size > 0;
+    if (nextMs === undefined) return nowMs + NEXT_BURST_MS;
+    let dueMs = nextMs;
     for (const { untilMs } of this.#pings.values()) dueMs = Math.min(dueMs, untilMs);
     return dueMs;
   }
 
-  /** False when there is no token for it. */
-  #act(watched: Watched, nowMs: number): boolean {
-    if (this.#tokens < 1) return false;
-    const interval = watched.path.isInUse ? IN_USE_INTERVAL_MS : IDLE_INTERVAL_MS;
-    const jitterMs = this.#options.below(Math.ceil(interval * JITTER_FRACTION));
-    for (const question of watched.path.step(nowMs, jitterMs)) {
-      this.#tokens--;
-      this.#send(watched, question);
+  /** Lets every path act that is due. When the next one is; undefined: there is more to ask now. */
+  #walk(nowMs: number): number | undefined {
+    const { dueMs, paths, count } = this.#columns;
+    let nextMs = Number.POSITIVE_INFINITY;
+    const first = this.#next < count ? this.#next : 0;
+    for (let i = 0; i < count; i++) {
+      const slot = first + i < count ? first + i : first + i - count;
+      const path = dueMs[slot]! <= nowMs ? paths[slot] : undefined;
+      if (path !== undefined && !this.#act(slot, path, nowMs)) {
+        this.#next = slot;
+        return undefined;
+      }
+      if (dueMs[slot]! < nextMs) nextMs = dueMs[slot]!;
     }
-    this.#publish(watched);
+    return nextMs;
+  }
+
+  /** False when there is no token for it. */
+  #act(slot: number, path: PeerPath, nowMs: number): boolean {
+    if (this.#tokens < 1) return false;
+    const interval = path.isInUse ? IN_USE_INTERVAL_MS : IDLE_INTERVAL_MS;
+    const jitterMs = this.#options.below(Math.ceil(interval * JITTER_FRACTION));
+    for (const question of path.step(nowMs, jitterMs)) {
+      this.#tokens--;
+      this.#send(slot, path, question);
+    }
+    this.#settle(slot, path);
     return true;
   }
 
-  #send({ slot, path, token }: Watched, question: Question): void {
-    this.#options.send(slot, question, path.mtu.found ?? 0, token);
+  #send(slot: number, path: PeerPath, question: Question): void {
+    this.#options.send(slot, question, path.mtu.found ?? 0, this.#columns.token[slot]!);
   }
 
-  #watch(peer: ProbedPeer, nowMs: number, count: number): Watched {
-    const { overhead, below } = this.#options;
+  #watch(slot: number, { nowMs, count }: { nowMs: number; count: number }): void {
+    const { overhead, below, hintMtu } = this.#options;
     // Many at once, at start: as far apart as their rounds will be.
     const spreadMs = Math.max(FIRST_ROUND_MS, Math.min(IDLE_INTERVAL_MS, count * 5));
     const path = new PeerPath({
@@ -235,39 +231,59 @@ export class Prober {
       overhead,
       firstSequence: below(2 ** 32),
       firstMs: nowMs + below(spreadMs),
-      hintMtu: () => this.#options.hintMtu?.(peer.peer) ?? 0,
+      slot,
+      hintMtu,
     });
-    const token = below(2 ** 32);
-    const traffic = this.#options.traffic(peer.slot);
-    const movedMs = Number.NEGATIVE_INFINITY;
-    const watched = { ...peer, path, token, traffic, movedMs, payloadMax: 0, found: 0 };
-    this.#publish(watched);
-    return watched;
+    const columns = this.#columns;
+    columns.paths[slot] = path;
+    columns.token[slot] = below(2 ** 32);
+    columns.traffic[slot] = this.#options.traffic(slot);
+    columns.movedMs[slot] = Number.NEGATIVE_INFINITY;
+    this.#settle(slot, path);
   }
 
-  /** Tells the packet loop what fits, when that has changed. */
-  #publish(watched: Watched): void {
-    const { payloadMax, mtu } = watched.path;
-    const found = mtu.found ?? 0;
+  #forget(slot: number): void {
+    const columns = this.#columns;
+    this.#askingCount -= columns.isAsking[slot]!;
+    columns.clear(slot);
+    this.changeCount++;
+  }
+
+  /** Notes what a path has become; tells the packet loop what fits, when that has changed. */
+  #settle(slot: number, path: PeerPath): void {
+    const columns = this.#columns;
+    const { payloadMax, dueMs } = path;
+    const found = path.mtu.found ?? 0;
     assert(payloadMax > 0, "a path must carry more than its headers");
-    if (payloadMax === watched.payloadMax && found === watched.found) return;
-    watched.payloadMax = payloadMax;
-    watched.found = found;
-    this.#options.onPath(watched.slot, { payloadMax, found });
+    columns.dueMs[slot] = dueMs;
+    const isAsking = path.isAsking ? 1 : 0;
+    this.#askingCount += isAsking - columns.isAsking[slot]!;
+    columns.isAsking[slot] = isAsking;
+    const isAnswering = path.isAnswering ? 1 : 0;
+    const isSameSize = payloadMax === columns.payloadMax[slot] && found === columns.found[slot];
+    if (isSameSize && isAnswering === columns.isAnswering[slot]) return;
+    this.changeCount++;
+    columns.isAnswering[slot] = isAnswering;
+    columns.payloadMax[slot] = payloadMax;
+    columns.found[slot] = found;
+    if (!isSameSize) this.#options.onPath(slot, { payloadMax, found });
   }
 
   #sampleTraffic(nowMs: number): void {
     if (nowMs - this.#sampledMs < IN_USE_INTERVAL_MS) return;
     this.#sampledMs = nowMs;
-    for (const watched of this.#order) {
-      const traffic = this.#options.traffic(watched.slot);
-      if (traffic !== watched.traffic) {
-        watched.traffic = traffic;
-        watched.movedMs = nowMs;
+    const { traffic, movedMs, paths } = this.#columns;
+    for (const [slot, path] of paths.entries()) {
+      if (path === undefined) continue;
+      const now = this.#options.traffic(slot);
+      if (now !== traffic[slot]) {
+        traffic[slot] = now;
+        movedMs[slot] = nowMs;
       }
-      const isInUse = nowMs - watched.movedMs < IDLE_AFTER_MS;
-      if (isInUse === watched.path.isInUse) continue;
-      watched.path.setInUse(isInUse, nowMs + this.#options.below(FIRST_ROUND_MS));
+      const isInUse = nowMs - movedMs[slot]! < IDLE_AFTER_MS;
+      if (isInUse === path.isInUse) continue;
+      path.setInUse(isInUse, nowMs + this.#options.below(FIRST_ROUND_MS));
+      this.#settle(slot, path);
     }
   }
 
@@ -284,6 +300,13 @@ export class Prober {
     this.#tokens = Math.min(QUESTION_BURST_MAX, this.#tokens + earned);
     this.#filledMs = nowMs;
   }
+}
+
+/** Whether what was measured still counts: the same peer, reached in the same way. */
+function isSame(known: ProbePeer, peer: ProbePeer | undefined): boolean {
+  if (known === peer) return true;
+  const [a, b] = [known.endpoint, peer?.endpoint];
+  return known.peer === peer?.peer && a.address === b?.address && a.port === b.port;
 }
 
 function pingKey(slot: number, sequence: number): string {

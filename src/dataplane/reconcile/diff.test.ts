@@ -26,9 +26,8 @@ const NETWORK = prefix("10.0.0.0/16");
 const desired = planUdp({
   lease: { subnet: prefix("10.0.53.0/24") },
   network: NETWORK,
-  peers: [],
+  rows: [],
   host: { underlayAddress: address("192.168.1.5"), underlayMtu: 1500 },
-  port: 8285,
 });
 
 const eth0: ActualLink = {

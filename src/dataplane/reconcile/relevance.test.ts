@@ -14,9 +14,8 @@ const theirs = decodeLinkIndex(2);
 const desired = planUdp({
   lease: { subnet: parsePrefix("10.0.53.0/24")! },
   network: NETWORK,
-  peers: [],
+  rows: [],
   host: { underlayAddress: parseAddress("192.168.1.5")!, underlayMtu: 1500 },
-  port: 8285,
 });
 const interest = withIndexes(interestOf(desired, OURS), [
   { index: theirs, name: "eth0" },

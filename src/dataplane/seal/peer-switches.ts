@@ -85,6 +85,15 @@ export class PeerSwitches {
     this.#noteSwitch(input);
     this.#publication = publication;
     const { nowMs } = input;
+    // Nor anything to remember, until somebody lists a key or sealing is wanted.
+    if (
+      this.#isWanted !== true &&
+      this.isEmpty &&
+      input.peers.every(({ keys }) => keys.length === 0)
+    ) {
+      this.#peers.clear();
+      return;
+    }
     const listed = new Map(input.peers.map((peer) => [peer.node, peer]));
     for (const [node, state] of this.#peers) {
       if (!listed.has(node)) this.#peers.delete(node);
