@@ -78,7 +78,9 @@ function readOptions(args: readonly string[]): Options {
     },
   });
   const minutes = Number(values.minutes);
-  if (!(minutes > 0)) throw new Error(`--minutes takes a number, not "${values.minutes}"`);
+  if (!(minutes >= 1)) {
+    throw new Error(`--minutes takes a number from 1, not "${values.minutes}"`);
+  }
   const { wire } = values;
   if (wire !== "real" && wire !== "virtual") throw new Error("--wire takes real or virtual");
   return { minutes, sealed: values.sealed, wire, json: values.json };
