@@ -107,7 +107,7 @@ const failingEngine: EngineOf = (memory) => {
   return { name: "broken", createKey };
 };
 
-/** Its place in the order is the transmit direction's: here, the kind of a datagram is its version. */
+/** In the order for the sake of the other direction: here a datagram's kind is its version. */
 const NEVER = ["rx_not_ip"];
 
 /** By reason: a rig to which exactly that has happened, once. */
