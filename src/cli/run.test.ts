@@ -506,7 +506,7 @@ describe("usage", () => {
     ...["config get", "config set", "config plan", "token create", "token list", "token revoke"],
     ...["member list", "member remove", "lease list", "lease release"],
     ...["lease reserve", "lease unreserve", "docker-env", "cni", "cni install", "cni uninstall"],
-    ...["import", "import flannel", "completion"],
+    ...["import", "import flannel", "completion", "uninstall"],
   ];
   for (const name of HELP) {
     test(`overlay ${name} --help: usage, options and an example, on 80 columns`, async () => {
@@ -515,7 +515,9 @@ describe("usage", () => {
       expect([code, err]).toEqual([0, ""]);
       expect(out).toStartWith(`Usage: ${["overlay", ...argv].join(" ")} `);
       expect(out).toMatch(/\nExamples?:\n {2}(\S+=\S+ )?overlay/);
-      const asksAgent = !/^($|agent|docker-env|cni)/.test(name) && !out.includes("\nCommands:");
+      const asksAgent =
+        !/^($|agent|docker-env|cni|completion|uninstall)/.test(name) &&
+        !out.includes("\nCommands:");
       if (asksAgent)
         for (const option of ["--socket", "--timeout", "--json"]) expect(out).toContain(option);
       for (const line of out.split("\n")) expect(line.length).toBeLessThanOrEqual(88);

@@ -26,6 +26,7 @@ import { addPing } from "./ping.ts";
 import { addStatus } from "./status.ts";
 import type { Terminal } from "./terminal.ts";
 import { addToken } from "./token.ts";
+import { addUninstall } from "./uninstall.ts";
 import { addUnit } from "./unit.ts";
 import { addVersion } from "./version.ts";
 
@@ -98,6 +99,7 @@ function createProgram(cli: Cli, said: Said): Command {
     addDockerEnv,
     addCni,
     addAgent,
+    addUninstall,
     addCompletion,
     addVersion,
     addDebug,
