@@ -1,12 +1,14 @@
 /**
  * A node whose store holds 10,000 subnet leases: its memory, and how long it takes to start again.
  *
- *     scripts/bench leases [--count N] [--restarts N] [--settle SECONDS] [--json FILE]
+ *     scripts/bench leases [--count N] [--restarts N] [--settle SECONDS] [--rest SECONDS]
+ *                          [--json FILE]
  *
  * The data directory is filled by the program's own code: a cluster of one, a network config, and
  * one `acquire` for each of so many nodes, through the log. Then the executable is started on it,
  * with its lease, its link and its packet loop, and asked until `/readyz` says yes. Resident memory
- * is what the kernel counts, at its peak and after it has settled.
+ * is what the kernel counts, at its peak and after it has settled. The last start is then left
+ * alone for a while, with all its peers silent: what it takes to do nothing, and whether it grows.
  *
  * Needs root (a network namespace of its own, which ends with it). Measures `dist/overlay` as it
  * is built, or what OVERLAY_PROGRAM names.
@@ -38,11 +40,16 @@ const EXIT_INTERRUPTED = 130;
 /** What the project wants to keep to. */
 const RESIDENT_TARGET_BYTES = 120e6;
 const RESTART_TARGET_MS = 1000;
+const IDLE_TARGET_PERCENT = 2;
+/** Over which the processor time of an idle node is taken. */
+const IDLE_SECONDS = 20;
 
 interface Options {
   readonly leaseCount: number;
   readonly restartCount: number;
   readonly settleSeconds: number;
+  /** Between that and the look at an idle node; 0: none is taken. */
+  readonly restSeconds: number;
   readonly json: string | undefined;
 }
 
@@ -56,6 +63,15 @@ interface StartFigures {
   /** Of the settled ones: this process's own, and pages of files. */
   readonly anonymousBytes: number;
   readonly leaseCount: number;
+}
+
+/** A node that was left alone. */
+interface IdleFigures {
+  /** Of one core. */
+  readonly cpuPercent: number;
+  readonly residentBytes: number;
+  /** How much more than when it had settled. */
+  readonly grownBytes: number;
 }
 
 async function main(): Promise<void> {
@@ -80,6 +96,7 @@ async function main(): Promise<void> {
     fillWithLeases({ dataDir, leaseCount, publicIp: UNDERLAY }),
   );
   const starts: StartFigures[] = [];
+  let idle: IdleFigures | undefined;
   for (let i = 0; i < restartCount; i++) {
     await progress.step(`start ${i + 1}`, async (notes) => {
       const startMs = performance.now();
@@ -88,14 +105,17 @@ async function main(): Promise<void> {
       starts.push(figures);
       const { readyMs, settledBytes } = figures;
       notes.result(`ready in ${readyMs.toFixed(0)} ms, ${megabytes(settledBytes)} settled`);
+      if (i === restartCount - 1 && options.restSeconds > 0)
+        idle = await measureIdle(agent, settledBytes, options.restSeconds);
       // Every other one is a crash: what was not saved must be read from the log again.
       await (i % 2 === 0 ? agent.terminate() : agent.kill());
     });
   }
   console.log(`\n${describe(starts)}`);
+  if (idle !== undefined) console.log(`\n${describeIdle(idle, options)}`);
   const machine = `${availableParallelism()} × ${cpus()[0]?.model ?? "?"}, Linux ${release()}`;
   if (options.json !== undefined)
-    writeFileSync(options.json, `${JSON.stringify({ machine, starts }, undefined, 2)}\n`);
+    writeFileSync(options.json, `${JSON.stringify({ machine, starts, idle }, undefined, 2)}\n`);
   process.exit(0);
 }
 
@@ -106,6 +126,7 @@ function readOptions(args: readonly string[]): Options {
       count: { type: "string", default: String(LEASE_COUNT) },
       restarts: { type: "string", default: "5" },
       settle: { type: "string", default: "8" },
+      rest: { type: "string", default: "60" },
       json: { type: "string" },
     },
   });
@@ -113,6 +134,7 @@ function readOptions(args: readonly string[]): Options {
     leaseCount: Number(values.count),
     restartCount: Number(values.restarts),
     settleSeconds: Number(values.settle),
+    restSeconds: Number(values.rest),
     json: values.json,
   };
 }
@@ -163,6 +185,19 @@ async function measureStart(
   };
 }
 
+async function measureIdle(
+  agent: LabProcess,
+  settledBytes: number,
+  restSeconds: number,
+): Promise<IdleFigures> {
+  await Bun.sleep(restSeconds * 1000);
+  const before = agent.cpuSeconds();
+  await Bun.sleep(IDLE_SECONDS * 1000);
+  const cpuPercent = (100 * (agent.cpuSeconds() - before)) / IDLE_SECONDS;
+  const residentBytes = agent.residentBytes();
+  return { cpuPercent, residentBytes, grownBytes: residentBytes - settledBytes };
+}
+
 async function isReady(): Promise<boolean> {
   try {
     const { ok } = await fetch(`${ADMIN_ORIGIN}/readyz`, { keepalive: false });
@@ -197,6 +232,26 @@ function describe(starts: readonly StartFigures[]): string {
     }),
     row("of that its own (anonymous)", (each) => each.anonymousBytes, { show: megabytes }),
     row("resident, peak", ({ peakBytes }) => peakBytes, { show: megabytes }),
+  ]).join("\n");
+}
+
+function describeIdle(idle: IdleFigures, { restSeconds }: Options): string {
+  const { cpuPercent, residentBytes, grownBytes } = idle;
+  const percent = (value: number) => `${value.toFixed(1)} %`;
+  const verdict = (isMet: boolean, target: string) => `${isMet ? "≤" : "> "} ${target}`;
+  return table([
+    [`left alone for ${restSeconds} s`, "", "target"],
+    [
+      "processor time, of one core",
+      percent(cpuPercent),
+      verdict(cpuPercent <= IDLE_TARGET_PERCENT, percent(IDLE_TARGET_PERCENT)),
+    ],
+    [
+      "resident",
+      megabytes(residentBytes),
+      verdict(residentBytes <= RESIDENT_TARGET_BYTES, megabytes(RESIDENT_TARGET_BYTES)),
+    ],
+    ["more than when it had settled", megabytes(grownBytes), ""],
   ]).join("\n");
 }
 
