@@ -74,7 +74,7 @@ export const WATCH_STEP_REVISIONS_MAX = 1000;
 /** Bytes of keys and values after which a step of a watch ends; a revision is never cut. */
 export const WATCH_STEP_SIZE_BYTES = 256 * KIB;
 
-/** Largest part of a snapshot that holds a whole value, bytes of plain data; also a piece of one. */
+/** Largest part of a snapshot with a whole value, bytes of plain data; also a piece of a value. */
 export const SNAPSHOT_PART_SIZE_BYTES = 32 * KIB;
 /**
  * Aim for a part of several rows. It is made and encoded in one go: some 100 small pairs take a
