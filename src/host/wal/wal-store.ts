@@ -77,7 +77,8 @@ export function createWalStore(parts: WalStoreParts): WalStore {
 
 class FileLogStore implements WalStore {
   readonly report: RecoveryReport;
-  readonly #parts: WalStoreParts;
+  /** Without what was recovered, which must not be held for the store's whole life. */
+  readonly #parts: Omit<WalStoreParts, "recovered">;
   #recovered: RecoveredLog;
   /** The log with everything accepted so far, written or not. */
   readonly #accepted: LogState;
@@ -92,9 +93,9 @@ class FileLogStore implements WalStore {
   #deferred: Deferred[][] = [];
   #cancelSeal: (() => void) | undefined;
 
-  constructor(parts: WalStoreParts) {
+  constructor({ recovered, ...parts }: WalStoreParts) {
     this.#parts = parts;
-    this.#recovered = parts.recovered;
+    this.#recovered = recovered;
     this.#accepted = parts.state;
     this.report = parts.report;
     this.#planSeal();
