@@ -13,6 +13,7 @@
  *
  * @module
  */
+import { passListed } from "../host/keep/descriptor-store.ts";
 import { restartProgram } from "../host/sys/process-image.ts";
 import type { Environment } from "./config.ts";
 
@@ -29,5 +30,7 @@ const SETTINGS: Environment = {
  */
 export function tuneRuntime(env: Environment): void {
   const isTold = Object.keys(SETTINGS).some((name) => env[name] !== undefined);
-  if (!isTold) restartProgram({ ...env, ...SETTINGS });
+  if (isTold) return;
+  passListed(env);
+  restartProgram({ ...env, ...SETTINGS });
 }

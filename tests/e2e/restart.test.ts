@@ -37,6 +37,8 @@ const WAYS = {
 
 type Way = (typeof WAYS)[keyof typeof WAYS];
 
+const TWO_HOSTS = { hosts: 2, timeoutMs: 120_000 } as const;
+
 /** A way for an agent to go. */
 const ENDS = {
   stopped: async (host: Host) => void (await host.agent.terminate()),
@@ -91,7 +93,7 @@ function keepersOf(host: Host): number[] {
 
 describe("an agent that goes and comes back", () => {
   for (const [name, way] of Object.entries(WAYS)) {
-    labTest(`${name}: at most one ping is lost`, { hosts: 2, timeoutMs: 120_000 }, async (lab) => {
+    labTest(`${name}: at most one ping is lost`, TWO_HOSTS, async (lab) => {
       const pair = await openOverlay(lab, way);
       const host = lab.host(0);
       const other = joinPath(host.folder, "another-overlay");
@@ -114,4 +116,32 @@ describe("an agent that goes and comes back", () => {
       expect(existsSync(joinPath(host.runDir, "keeper.json"))).toBe(false);
     });
   }
+
+  labTest(
+    "a service manager holds what is needed, and no process of ours does",
+    TWO_HOSTS,
+    async (lab) => {
+      const host = lab.host(0);
+      const notify = joinPath(host.folder, "notify");
+      await lab.host(1).startHealthyAgent();
+      const manager = [process.execPath, joinPath(import.meta.dir, "../lab/service-manager.ts")];
+      await host.startHealthyAgent({ wrap: [...manager, notify] });
+      await join(lab.host(1), host);
+      await waitSettled(lab.hosts);
+      await mustPutConfig(host, SEALED_CONFIG);
+      const [a, b] = await addContainers(lab);
+      await waitReaches(a!, b!);
+      const starts = () => host.agent.output().split("agent started").length - 1;
+      for (const signal of ["SIGUSR1", "SIGUSR2"] as const) {
+        const before = starts();
+        const reports = await pingThrough([a!, b!], async () => {
+          host.agent.signal(signal);
+          await waitFor(() => starts() > before, { describe: "the agent to be back" });
+        });
+        expectUnbroken(reports);
+      }
+      expect(host.agent.output()).toContain('kept="tun,udp,seal"');
+      expect(keepersOf(host)).toEqual([]);
+    },
+  );
 });

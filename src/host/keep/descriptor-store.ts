@@ -8,8 +8,10 @@
  *
  * @module
  */
+import fs from "node:fs";
 import type { Log } from "../../base/log.ts";
 import { errnoName } from "../sys/errno.ts";
+import { libc } from "../sys/libc.ts";
 import { isNotifySocket, notifyManager } from "../sys/notify-socket.ts";
 import { setCloseOnExec } from "../sys/shared-memory.ts";
 import { type DescriptorHolder, KEPT_NAMES, type KeptDescriptors, type KeptName } from "./keep.ts";
@@ -17,6 +19,7 @@ import { type DescriptorHolder, KEPT_NAMES, type KeptDescriptors, type KeptName 
 /** SD_LISTEN_FDS_START. */
 const LISTEN_FDS_START = 3;
 const LISTEN_FDS_MAX = 64;
+const F_SETFD = 2;
 const NAME_PREFIX = "overlay-";
 
 /** What the service manager says about itself in the environment. */
@@ -58,15 +61,39 @@ export function openDescriptorStore(
 /** The descriptors that the manager started this process with. Others of its are left alone. */
 function takeListed(env: ServiceEnvironment): Map<KeptName, number> {
   const taken = new Map<KeptName, number>();
-  if (env.LISTEN_PID !== String(process.pid)) return taken;
-  const count = Math.min(Number(env.LISTEN_FDS) || 0, LISTEN_FDS_MAX);
+  const count = listedCount(env);
   const names = (env.LISTEN_FDNAMES ?? "").split(":");
   for (let i = 0; i < count; i++) {
     const name = KEPT_NAMES.find((each) => names[i] === NAME_PREFIX + each);
-    if (name === undefined || taken.has(name)) continue;
     const fd = LISTEN_FDS_START + i;
+    if (name === undefined || taken.has(name) || !isKind(name, fd)) continue;
     setCloseOnExec(fd);
     taken.set(name, fd);
   }
   return taken;
+}
+
+/** How many descriptors this process was started with. */
+function listedCount(env: ServiceEnvironment): number {
+  if (env.LISTEN_PID !== String(process.pid)) return 0;
+  return Math.min(Number(env.LISTEN_FDS) || 0, LISTEN_FDS_MAX);
+}
+
+/** Were it anything else, it would be one of the run time's own under a number that was free. */
+function isKind(name: KeptName, fd: number): boolean {
+  try {
+    const stat = fs.fstatSync(fd);
+    if (name === "tun") return stat.isCharacterDevice();
+    return name === "udp" ? stat.isSocket() : stat.isFile();
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Has what this process was started with outlive an execve(2) of it. The run time marks all but the
+ * first to be closed then (Bun 1.4.5).
+ */
+export function passListed(env: ServiceEnvironment): void {
+  for (let i = 0; i < listedCount(env); i++) libc().fcntl(LISTEN_FDS_START + i, F_SETFD, 0);
 }

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { createSilentLog } from "../../base/log.ts";
 import { Descriptor } from "../sys/descriptor.ts";
 import { createSharedMemory, openSharedMemory } from "../sys/shared-memory.ts";
-import type { KeptName } from "./keep.ts";
+import type { DescriptorHolder, KeptName } from "./keep.ts";
 import { openKeeper } from "./keeper.ts";
 import { KEEPER_NAME, keeperProgram } from "./keeper-program.ts";
 
@@ -21,7 +21,12 @@ const file = join(folder, "keeper.json");
 const keeper = () => openKeeper(folder, LOG);
 const isRoot = process.getuid?.() === 0;
 
-afterEach(() => keeper().drop());
+afterEach(() => {
+  const last = keeper();
+  for (const fd of last.takeAll().values()) new Descriptor(fd).close();
+  last.drop();
+  fs.rmSync(file, { force: true });
+});
 
 /** Memory that says `text`, as a descriptor. */
 function sayingMemory(text: string): Descriptor {
@@ -40,19 +45,47 @@ function said(taken: ReadonlyMap<KeptName, number>): Record<string, string> {
   return Object.fromEntries(texts);
 }
 
-function hold(texts: Partial<Record<KeptName, string>>, holder = keeper()) {
+type Texts = Partial<Record<KeptName, string>>;
+
+function hold(texts: Texts, holder = keeper()): DescriptorHolder {
   const held = Object.entries(texts).map(([name, text]) => [name, sayingMemory(text)] as const);
   holder.hold(new Map(held.map(([name, { fd }]) => [name as KeptName, fd])));
   for (const [, descriptor] of held) descriptor.close();
   return holder;
 }
 
+/** The same by another process, which is killed as soon as it has said so. */
+async function holdAndDie(texts: Texts): Promise<void> {
+  const program = `
+    const { openKeeper } = await import("${import.meta.dir}/keeper.ts");
+    const { createSharedMemory } = await import("${import.meta.dir}/../sys/shared-memory.ts");
+    const held = Object.entries(${JSON.stringify(texts)}).map(([name, text]) => {
+      const memory = createSharedMemory("test", ${SIZE});
+      new Uint8Array(memory.buffer).set(new TextEncoder().encode(text));
+      return [name, memory.fd];
+    });
+    openKeeper(${JSON.stringify(folder)}, console).hold(new Map(held));
+    process.kill(process.pid, "SIGKILL");`;
+  const child = Bun.spawn([process.execPath, "-e", program], { stdio: ["ignore", 2, 2] });
+  await child.exited;
+  expect(child.signalCode).toBe("SIGKILL");
+}
+
 const recordOf = () => JSON.parse(fs.readFileSync(file, "utf8")) as { pid: number; start: string };
 const linkOf = (pid: number, fd: number) => fs.readlinkSync(`/proc/${pid}/fd/${fd}`);
 
+/** Whether a process has ended; whoever inherits orphans may take a while to reap it. */
+function hasEnded(pid: number): boolean {
+  try {
+    return /^State:\s+[ZX]/m.test(fs.readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return true;
+  }
+}
+
 describe.skipIf(!isRoot)("the keeper", () => {
-  test("holds what it was given and nothing else; the next process takes all of it", () => {
-    hold({ tun: "one", udp: "two", seal: "three" });
+  test("holds what it was given and nothing else; the next process takes all of it", async () => {
+    await holdAndDie({ tun: "one", udp: "two", seal: "three" });
     const { pid } = recordOf();
     expect(fs.readdirSync(`/proc/${pid}/fd`).length).toBe(7);
     expect([0, 1, 2].map((fd) => linkOf(pid, fd))).toEqual(Array(3).fill("/dev/null"));
@@ -62,57 +95,50 @@ describe.skipIf(!isRoot)("the keeper", () => {
     expect(fs.statSync(file).mode & 0o777).toBe(0o600);
     const resident = /VmRSS:\s+(\d+) kB/.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"));
     expect(Number(resident?.[1])).toBeLessThan(1024);
-    const next = keeper();
-    expect(said(next.takeAll())).toEqual({ tun: "one", udp: "two", seal: "three" });
-    // Another one may still take them: who takes them does not end the keeper.
+    expect(said(keeper().takeAll())).toEqual({ tun: "one", udp: "two", seal: "three" });
+    // A process that ends before it holds anything itself leaves them to the next one.
     expect(said(keeper().takeAll())).toEqual({ tun: "one", udp: "two", seal: "three" });
   });
 
-  test("other descriptors: another keeper, and the old one has ended", () => {
-    const holder = hold({ tun: "old" });
+  test("taken over: another keeper, and the old one has ended", async () => {
+    await holdAndDie({ tun: "old" });
     const { pid } = recordOf();
-    hold({ seal: "new" }, holder);
-    expect(fs.existsSync(`/proc/${pid}`)).toBe(false);
     const next = keeper();
-    expect(said(next.takeAll())).toEqual({ seal: "new" });
-    // Taken over: a keeper that this process did not start ends all the same.
+    expect(said(next.takeAll())).toEqual({ tun: "old" });
+    expect(hasEnded(pid)).toBe(false);
+    hold({ seal: "new" }, next);
+    expect(hasEnded(pid)).toBe(true);
     const second = recordOf().pid;
     hold({ udp: "newest" }, next);
-    expect(said(keeper().takeAll())).toEqual({ udp: "newest" });
-    expect(recordOf().pid).not.toBe(second);
+    expect(fs.existsSync(`/proc/${second}`)).toBe(false);
+    next.drop();
   });
 
-  test("drop: no process, no file", () => {
+  test("a process that still runs keeps what is its own, and its keeper", () => {
+    const holder = hold({ seal: "mine" });
+    const other = keeper();
+    expect(other.takeAll().size).toBe(0);
+    other.drop();
+    expect(hasEnded(recordOf().pid)).toBe(false);
+    holder.drop();
+  });
+
+  test("drop: no process, no file", async () => {
     const holder = hold({ tun: "x" });
     const { pid } = recordOf();
     holder.drop();
     expect([fs.existsSync(file), fs.existsSync(`/proc/${pid}`)]).toEqual([false, false]);
-    expect(keeper().takeAll().size).toBe(0);
     holder.drop();
-  });
-
-  test("a process that was killed: what it held is there", async () => {
-    const program = `
-      const { openKeeper } = await import("${import.meta.dir}/keeper.ts");
-      const { createSharedMemory } = await import("${import.meta.dir}/../sys/shared-memory.ts");
-      const memory = createSharedMemory("test", ${SIZE});
-      new Uint8Array(memory.buffer).set(new TextEncoder().encode("from the dead"));
-      openKeeper(${JSON.stringify(folder)}, console).hold(new Map([["seal", memory.fd]]));
-      process.kill(process.pid, "SIGKILL");`;
-    const child = Bun.spawn([process.execPath, "-e", program], { stdio: ["ignore", 2, 2] });
-    await child.exited;
-    expect(child.signalCode).toBe("SIGKILL");
+    await holdAndDie({ tun: "y" });
+    const second = recordOf().pid;
     const next = keeper();
-    expect(said(next.takeAll())).toEqual({ seal: "from the dead" });
-    const { pid } = recordOf();
+    expect(said(next.takeAll())).toEqual({ tun: "y" });
     next.drop();
-    const state = () => /^State:\s+(\S)/m.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
-    // Whoever inherits orphans may take a while to reap this one.
-    expect(fs.existsSync(`/proc/${pid}`) ? state() : "gone").toBeOneOf(["Z", "X", "gone"]);
+    expect([fs.existsSync(file), hasEnded(second)]).toEqual([false, true]);
   });
 
-  test("a file that names a process that is no keeper, or another one: nothing is taken", () => {
-    hold({ seal: "mine" });
+  test("a file that names a process that is no keeper, or another one: nothing is taken", async () => {
+    await holdAndDie({ seal: "mine" });
     const right = recordOf();
     const start = fs.readFileSync("/proc/self/stat", "latin1").split(") ")[1]!.split(" ")[19]!;
     for (const wrong of [
@@ -139,9 +165,7 @@ describe.skipIf(!isRoot)("the keeper", () => {
     fs.chownSync(file, 65_534, 65_534);
     expect(keeper().takeAll().size).toBe(0);
     fs.chownSync(file, 0, 0);
-    const next = keeper();
-    expect(said(next.takeAll())).toEqual({ seal: "mine" });
-    next.drop();
+    expect(said(keeper().takeAll())).toEqual({ seal: "mine" });
   });
 });
 

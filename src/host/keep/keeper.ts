@@ -3,29 +3,31 @@
  *
  * The file names process id and start time, and the process must be what the file says: the same
  * start, our program, our user. An id that was given to another process since is thus never
- * trusted, nor is a file of somebody else. A keeper is never changed: other descriptors mean
- * another keeper, and the old one ends when the file names the new one, so that a process which is
- * killed in between leaves at least one of the two.
+ * trusted, nor is a file of somebody else; and what a process holds that still runs is not taken.
+ * A keeper is never changed: other descriptors mean another keeper, and the old one ends when the
+ * file names the new one, so that a process which is killed in between leaves at least one of them.
  *
  * @module
  */
 import fs from "node:fs";
 import { HostError } from "../../base/host-error.ts";
 import type { Log } from "../../base/log.ts";
-import { Descriptor } from "../sys/descriptor.ts";
+import { Descriptor, PollSet } from "../sys/descriptor.ts";
 import { openProcess, type ProcessHandle } from "../sys/process-handle.ts";
 import { createSharedMemory } from "../sys/shared-memory.ts";
 import { endChild, spawnProgram } from "../sys/spawn.ts";
 import { type DescriptorHolder, KEPT_NAMES, type KeptDescriptors, type KeptName } from "./keep.ts";
-import { HELD_FD, KEEPER_NAME, keeperProgram } from "./keeper-program.ts";
+import { HELD_FD, KEEPER_NAME, keeperProgram, OWNER_FD } from "./keeper-program.ts";
 
 const FILE_NAME = "keeper.json";
 const FILE_MODE = 0o600;
 const FILE_SIZE_MAX = 1024;
 /** What the kernel calls an executable that lies in memory. */
 const PROGRAM_LINK = `/memfd:${KEEPER_NAME} (deleted)`;
-/** To close three descriptors takes it a millisecond. */
+/** To close a few descriptors takes a process a millisecond. */
 const END_TIMEOUT_MS = 1000;
+/** A process that has given up everything else may be about to end. */
+const OWNER_TIMEOUT_MS = 200;
 
 /** What the file says. */
 interface KeeperRecord {
@@ -62,7 +64,7 @@ class Keeper implements DescriptorHolder {
     const record = readRecord(this.#path);
     if (record === undefined) return taken;
     using handle = openKeeperProcess(record);
-    if (handle === undefined) return taken;
+    if (handle === undefined || !isOwnerGone(handle)) return taken;
     this.#live = { record, isChild: false };
     for (const [i, name] of record.names.entries()) {
       const fd = handle.take(HELD_FD + i);
@@ -84,8 +86,9 @@ class Keeper implements DescriptorHolder {
   }
 
   drop(): void {
+    if (this.#live === undefined) return;
     fs.rmSync(this.#path, { force: true });
-    if (this.#live !== undefined) end(this.#live);
+    end(this.#live);
     this.#live = undefined;
   }
 }
@@ -142,6 +145,14 @@ function isKeeper(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** Whether the process that started the keeper has ended, or does so right now. */
+function isOwnerGone(keeper: ProcessHandle): boolean {
+  const fd = keeper.take(OWNER_FD);
+  if (fd === undefined) return false;
+  using owner = new Descriptor(fd);
+  return new PollSet([owner.fd]).wait(OWNER_TIMEOUT_MS) > 0;
 }
 
 /** When a living process began; undefined when there is none. */
