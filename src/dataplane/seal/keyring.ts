@@ -86,7 +86,7 @@ interface OwnKey extends KeyLife {
   replacedMs: number;
 }
 
-/** The keys of one node in one cluster. Private halves live in here and in the packet loop only. */
+/** The keys of one node in one cluster. Private halves are in memory only. */
 export class Keyring {
   readonly #makeBytes: (count: number) => Uint8Array;
   readonly #times: KeyringTimes;
