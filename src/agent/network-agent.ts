@@ -320,7 +320,11 @@ export class NetworkAgent {
     this.#cancelSealing();
     if (seal.nextMs === undefined) return;
     const delayMs = Math.max(0, seal.nextMs - clock.nowMs());
-    this.#cancelSealing = clock.after(delayMs, () => this.#wake());
+    this.#cancelSealing = clock.after(delayMs, () => {
+      // A timer may be a fraction of a millisecond early: decided anew all the same, or never.
+      this.#told = undefined;
+      this.#wake();
+    });
   }
 
   #assignment(view: NetworkView, stored: StoredConfig, mine: Lease): Omit<Assignment, "announced"> {

@@ -33,8 +33,14 @@ async function settle(): Promise<void> {
   for (let turn = 0; turn < 500; turn++) await Promise.resolve();
 }
 
-function setUp() {
-  const clock = new ManualClock();
+/** Timers that come a fraction of a millisecond before their time, as those of the run time may. */
+class EarlyClock extends ManualClock {
+  override after(delayMs: number, task: () => void): () => void {
+    return super.after(delayMs > 1 ? delayMs - 0.4 : delayMs, task);
+  }
+}
+
+function setUp(clock = new ManualClock()) {
   const cluster = openTestCluster();
   const dataPlane = {
     assigned: undefined as Assignment | undefined,
@@ -186,4 +192,18 @@ test("sealing: no private key outlives the agent's part in the cluster", async (
   for (const { memory } of pairs) {
     expect(memory.subarray(0, 32).every((byte) => byte === 0)).toBe(true);
   }
+});
+
+test("sealing: a timer that comes too early does not end the switch", async () => {
+  const { agent, apply, after, peer } = setUp(new EarlyClock());
+  apply(putConfig({ config: PLAIN }));
+  agent.start();
+  await settle();
+  apply(acquireLease({ node: OTHER, attributes: attributes([OTHER_KEY]) }));
+  apply(putConfig({ config: SEALED }));
+  await after(10);
+  await after(KEY_SPREAD_MS);
+  expect(peer()).toMatchObject({ seals: true, refusesPlain: false });
+  await after(PLAIN_GRACE_MS);
+  expect(peer()).toMatchObject({ seals: true, refusesPlain: true });
 });
