@@ -25,6 +25,17 @@ async function membersOf(host: Host): Promise<string[]> {
   return members.map(({ name }) => name).sort();
 }
 
+/**
+ * Until all that `leader` has committed so far is known as such on the disk of `follower`: the
+ * commit index is stored with the next entry, and an entry was stored before it is applied.
+ */
+async function knowsOnDisk(leader: Host, follower: Host): Promise<void> {
+  const key = "/settled";
+  await leader.mustCli(["kv", "put", key, "1"]);
+  const read = ["kv", "get", key, "--serializable"];
+  await waitFor(async () => (await follower.cli(read)).code === 0, { describe: "an entry more" });
+}
+
 describe("moves", () => {
   labTest("join --reset: nothing of the old network stays", { hosts: 2 }, async (lab) => {
     const [peer, joiner] = [lab.host(0), lab.host(1)];
@@ -86,6 +97,7 @@ describe("moves", () => {
       await waitFor(async () => (await statusOf(standby)).peers.length === 1, {
         describe: "the voter as a peer",
       });
+      await knowsOnDisk(voter, standby);
       await voter.agent.kill();
       await standby.agent.kill();
       rmSync(standby.subnetFile);
