@@ -9,7 +9,6 @@
  */
 
 import type { DiskOperation } from "./device.ts";
-import { copyState } from "./ledger.ts";
 import type { Fault, Nemesis } from "./nemesis.ts";
 import { SECTOR_SIZE } from "./sim-disk.ts";
 import type { SimNode } from "./sim-node.ts";
@@ -199,7 +198,8 @@ function goBackLater(nemesis: Nemesis, node: SimNode): void {
   const { world } = nemesis;
   node.crash();
   const putBack = node.storage.copy();
-  const state = copyState(node.ledger.durable);
+  const copy = node.ledger.copy();
+  const state = copy.durable;
   nemesis.lasting(nemesis.random.between(500, 5_000), "old copy", () => {
     const { safety } = world;
     const now = node.ledger.durable.hardState;
@@ -214,7 +214,7 @@ function goBackLater(nemesis: Nemesis, node: SimNode): void {
     if (!isSameVote || !isElsewhere || !isLess || !losable(nemesis).includes(node)) return;
     node.crash();
     putBack();
-    node.ledger.wentBackTo(state);
+    node.ledger.wentBackTo(copy);
     node.isAmnesiac = true;
     nemesis.fired("disk.old-copy-restored");
   });

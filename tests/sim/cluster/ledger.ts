@@ -70,6 +70,12 @@ interface Handed {
   isDone: boolean;
 }
 
+/** What a copied disk may hold: all that was durable, and any first part of the rest. */
+export interface LedgerCopy {
+  readonly durable: LoggedState;
+  readonly unacknowledged: readonly Handed["apply"][];
+}
+
 /** A log with what belongs to it. */
 export class LoggedState {
   readonly chain = new Chain();
@@ -148,12 +154,18 @@ export class NodeLedger {
     this.#pending = [];
   }
 
-  /** The disk holds `state` again, an older copy of it. */
-  wentBackTo(state: LoggedState): void {
+  /** What a disk that is copied after a crash, and not started yet, may hold. */
+  copy(): LedgerCopy {
+    const unacknowledged = this.#pending.map(({ apply }) => apply);
+    return { durable: copyState(this.durable), unacknowledged };
+  }
+
+  /** The disk holds again what it held at `copy`. */
+  wentBackTo({ durable, unacknowledged }: LedgerCopy): void {
     this.ghost = this.durable.chain;
-    this.durable = copyState(state);
-    this.handed = copyState(state);
-    this.#pending = [];
+    this.durable = copyState(durable);
+    this.handed = copyState(durable);
+    this.#pending = unacknowledged.map((apply) => ({ apply, isDone: false }));
   }
 
   /** Whether the entry of `hash` at `index` is, or rightly was, durable here. */
@@ -242,7 +254,7 @@ export class NodeLedger {
 }
 
 /** A copy that goes its own way. */
-export function copyState(state: LoggedState): LoggedState {
+function copyState(state: LoggedState): LoggedState {
   const copy = new LoggedState();
   copy.chain.copyFrom(state.chain, state.chain.lastIndex);
   copy.hardState = state.hardState;
