@@ -5,6 +5,8 @@
  * of entries that know their key: 16 to 32 bytes an entry, where a `Map` from key to entry takes
  * 65 to 170 (Bun 1.4.5), which was 3 MB of a node with 10,000 leases.
  *
+ * Growing takes one turn for all entries, some 10 ms at 65,000 of them.
+ *
  * Keys come from outside. Whoever knows the hash can make many that meet; so a probe that gets long
  * makes the table anew with another seed, under which keys that met by design part again. Pure.
  *
