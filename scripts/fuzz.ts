@@ -17,6 +17,7 @@ import { parseArgs } from "node:util";
 import { obstacle } from "../tests/lab/kernel-trial.ts";
 import { ROUND_CASES } from "../tests/sim/fuzz/packet-fuzz.ts";
 import type { RoundOrder, RoundOutcome } from "./lib/fuzz-worker.ts";
+import { runScript, UsageError, wholeCount } from "./lib/usage.ts";
 
 const COUNT_DEFAULT = 100_000;
 const PROGRESS_MS = 10_000;
@@ -40,8 +41,6 @@ interface Campaign {
   readonly tally: Map<string, number>;
 }
 
-class UsageError extends Error {}
-
 function readOptions(): Options {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -57,18 +56,11 @@ function readOptions(): Options {
     throw new UsageError(`Cannot feed "${positionals.join(" ")}": known is packets`);
   }
   return {
-    count: number(values.count, "count") ?? COUNT_DEFAULT,
-    seed: number(values.seed, "seed") ?? 1,
-    jobs: Math.max(1, number(values.jobs, "jobs") ?? availableParallelism()),
+    count: wholeCount(values.count, "count") ?? COUNT_DEFAULT,
+    seed: wholeCount(values.seed, "seed") ?? 1,
+    jobs: Math.max(1, wholeCount(values.jobs, "jobs") ?? availableParallelism()),
     jsonFile: values.json,
   };
-}
-
-function number(text: string | undefined, name: string): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (Number.isSafeInteger(value) && value >= 0) return value;
-  throw new UsageError(`Cannot read --${name} "${text}": it must be a whole number from 0`);
 }
 
 /** Rounds on a thread of its own, so that one that hangs can be told. */
@@ -169,11 +161,4 @@ async function main(): Promise<number> {
   return failedCount === 0 ? 0 : 1;
 }
 
-try {
-  process.exitCode = await main();
-} catch (cause) {
-  const isUsage = cause instanceof UsageError || `${cause}`.includes("Unknown option");
-  if (!isUsage) throw cause;
-  console.error(cause instanceof Error ? cause.message : cause);
-  process.exitCode = 2;
-}
+await runScript(main);

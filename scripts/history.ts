@@ -25,6 +25,7 @@ import { type RunReport, runHistory } from "../tests/history/run.ts";
 import { clockObstacle } from "../tests/history/wall-clock.ts";
 import { type Lab, openLab } from "../tests/lab/lab.ts";
 import { labObstacle } from "../tests/lab/requirements.ts";
+import { count, runScript, UsageError } from "./lib/usage.ts";
 
 const MINUTES_DEFAULT = 3;
 const CLIENTS_DEFAULT = 16;
@@ -43,8 +44,6 @@ interface Options {
   readonly keep: string | undefined;
   readonly check: string | undefined;
 }
-
-class UsageError extends Error {}
 
 function readOptions(): Options {
   const { values } = parseArgs({
@@ -71,13 +70,6 @@ function readOptions(): Options {
     keep: values.keep,
     check: values.check,
   };
-}
-
-function count(text: string | undefined, name: string): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (Number.isFinite(value) && value >= 0) return value;
-  throw new UsageError(`Cannot read --${name} "${text}": it must be a number from 0`);
 }
 
 /** Every kind that this machine can do. */
@@ -191,12 +183,4 @@ function keepHistory(
   }
 }
 
-if (import.meta.main) {
-  try {
-    process.exitCode = await main();
-  } catch (cause) {
-    if (!(cause instanceof UsageError)) throw cause;
-    console.error(cause.message);
-    process.exitCode = 2;
-  }
-}
+if (import.meta.main) await runScript(main);

@@ -22,6 +22,7 @@ import {
 } from "../tests/sim/cluster/campaign.ts";
 import { MUTANTS, type Mutant } from "../tests/sim/cluster/mutants.ts";
 import { FAULT_NAMES, PROFILES, type Profile } from "../tests/sim/cluster/scenario.ts";
+import { count, runScript, UsageError } from "./lib/usage.ts";
 
 const SEEDS_DEFAULT = 300;
 const TAIL_STEPS = 60;
@@ -49,8 +50,6 @@ interface MutantOutcome {
   readonly seed: number | undefined;
   readonly property: string | undefined;
 }
-
-class UsageError extends Error {}
 
 function readOptions(): Options {
   const { values } = parseArgs({
@@ -86,13 +85,6 @@ function readOptions(): Options {
     tailSteps: count(values.tail, "tail") ?? TAIL_STEPS,
     jsonFile: values.json,
   };
-}
-
-function count(text: string | undefined, name: string): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (Number.isFinite(value) && value >= 0) return value;
-  throw new UsageError(`Cannot read --${name} "${text}": it must be a number from 0`);
 }
 
 /** Seeds without a bug. */
@@ -213,12 +205,7 @@ async function writeJson({ jsonFile }: Options, content: unknown): Promise<void>
   if (jsonFile !== undefined) await Bun.write(jsonFile, `${JSON.stringify(content, null, 2)}\n`);
 }
 
-try {
+await runScript(() => {
   const options = readOptions();
-  process.exitCode = await (options.mutants.length > 0 ? runMutants(options) : runSeeds(options));
-} catch (cause) {
-  const isUsage = cause instanceof UsageError || `${cause}`.includes("Unknown option");
-  if (!isUsage) throw cause;
-  console.error(cause instanceof Error ? cause.message : cause);
-  process.exitCode = 2;
-}
+  return options.mutants.length > 0 ? runMutants(options) : runSeeds(options);
+});
