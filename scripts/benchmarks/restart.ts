@@ -11,34 +11,18 @@
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import {
-  addContainers,
-  join,
-  mustPutConfig,
-  NETWORK_CONFIG,
-  waitReaches,
-  waitSettled,
-} from "../../tests/lab/cluster.ts";
-import type { Container, Host } from "../../tests/lab/host.ts";
 import { openLab } from "../../tests/lab/lab.ts";
 import type { PingReport } from "../../tests/lab/ping.ts";
-import { waitFor } from "../../tests/lab/wait.ts";
+import {
+  AGENT_ENDS,
+  openPair,
+  PACKET_WAYS,
+  type PacketWay,
+  pingThrough,
+} from "../../tests/lab/restarts.ts";
 import { table } from "./store/report.ts";
 
 const ROUNDS_DEFAULT = 3;
-const INTERVAL_SECONDS = 0.01;
-const SEALED = { ...NETWORK_CONFIG, Backend: { Type: "udp", Encryption: "aes-256-gcm" } };
-/** Answers to wait for before and after each restart. */
-const CALM_COUNT = 50;
-
-const WAYS = [
-  { name: "plain, --engine user", config: NETWORK_CONFIG, args: ["--engine", "user"] },
-  { name: "plain, with the kernel", config: NETWORK_CONFIG, args: [] },
-  { name: "sealed", config: SEALED, args: [] },
-] as const;
-type Way = (typeof WAYS)[number];
-
-const ENDS = ["stopped", "killed"] as const;
 
 /** All rounds of one way to end and begin again. */
 interface Figures {
@@ -51,22 +35,22 @@ interface Figures {
   readonly longestMs: readonly number[];
 }
 
-async function measureWay(way: Way, rounds: number): Promise<Figures[]> {
+async function measureWay(name: string, way: PacketWay, rounds: number): Promise<Figures[]> {
   await using lab = await openLab({ hosts: 2 });
-  await Promise.all(lab.hosts.map((host) => host.startHealthyAgent({ args: way.args })));
-  await join(lab.host(1), lab.host(0));
-  await waitSettled(lab.hosts);
-  await mustPutConfig(lab.host(0), way.config);
-  const [a, b] = await addContainers(lab);
-  await waitReaches(a!, b!);
+  const pair = await openPair(lab, way);
+  const host = lab.host(0);
   const figures: Figures[] = [];
-  for (const end of ENDS) {
-    const runs: PingReport[][] = [];
+  for (const [end, go] of Object.entries(AGENT_ENDS)) {
+    const runs: (readonly PingReport[])[] = [];
     for (let round = 0; round < rounds; round++) {
-      runs.push(await pingThrough([a!, b!], () => restart(lab.host(0), end, way.args)));
+      const restart = async () => {
+        await go(host);
+        await host.startHealthyAgent({ args: way.args });
+      };
+      runs.push(await pingThrough(pair, restart));
     }
     figures.push({
-      way: way.name,
+      way: name,
       end,
       lostMost: Math.max(...runs.flat().map((report) => report.lost.length)),
       duplicates: runs.flat().filter((report) => report.text.includes("DUP")).length,
@@ -74,29 +58,6 @@ async function measureWay(way: Way, rounds: number): Promise<Figures[]> {
     });
   }
   return figures;
-}
-
-async function restart(host: Host, end: string, args: readonly string[]): Promise<void> {
-  if (end === "killed") await host.agent.kill();
-  else await host.agent.terminate();
-  await host.startHealthyAgent({ args });
-}
-
-async function pingThrough(
-  [a, b]: readonly [Container, Container],
-  body: () => Promise<void>,
-): Promise<PingReport[]> {
-  const often = { intervalSeconds: INTERVAL_SECONDS };
-  const pings = [a.startPing(b.address, often), b.startPing(a.address, often)];
-  const calm = async () => {
-    const goals = pings.map((ping) => ping.received() + CALM_COUNT);
-    const isReached = () => pings.every((ping, i) => ping.received() >= goals[i]!);
-    await waitFor(isReached, { describe: "answers" });
-  };
-  await calm();
-  await body();
-  await calm();
-  return await Promise.all(pings.map((ping) => ping.stop()));
 }
 
 async function main(): Promise<void> {
@@ -107,7 +68,9 @@ async function main(): Promise<void> {
     },
   });
   const figures: Figures[] = [];
-  for (const way of WAYS) figures.push(...(await measureWay(way, Number(values.rounds))));
+  for (const [name, way] of Object.entries(PACKET_WAYS)) {
+    figures.push(...(await measureWay(name, way, Number(values.rounds))));
+  }
   const rows = figures.map(({ way, end, lostMost, duplicates, longestMs }) => {
     const sorted = [...longestMs].sort((x, y) => x - y);
     const [median, worst] = [sorted[Math.floor(sorted.length / 2)]!, sorted.at(-1)!];
