@@ -9,7 +9,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { TUN_GSO_MAX_SIZE } from "../../src/host/tun/tun-device.ts";
+import { GSO_MAX_SIZE_BYTES, TX_QUEUE_LENGTH_PACKETS } from "../../src/dataplane/backends/udp.ts";
 import { Namespace } from "./namespace.ts";
 import type { PacketNodeConfig, PacketNodeReport } from "./packet-node.ts";
 import { SEALED_MTU, sealedPairConfig } from "./packet-seal.ts";
@@ -224,8 +224,13 @@ async function raiseTun(namespace: Namespace, config: PacketNodeConfig): Promise
   const { tunName, overlayMtu, local } = config;
   const address = `${local.split("/")[0]}/32`;
   await namespace.run(["ip", "address", "replace", address, "dev", tunName]);
-  const sizes = ["mtu", String(overlayMtu), "gso_max_size", String(TUN_GSO_MAX_SIZE)];
-  await namespace.mustRun(["ip", "link", "set", tunName, ...sizes, "txqueuelen", "1000", "up"]);
+  const sizes = {
+    mtu: overlayMtu,
+    gso_max_size: GSO_MAX_SIZE_BYTES,
+    txqueuelen: TX_QUEUE_LENGTH_PACKETS,
+  };
+  const words = Object.entries(sizes).flatMap(([name, value]) => [name, String(value)]);
+  await namespace.mustRun(["ip", "link", "set", tunName, ...words, "up"]);
   await namespace.mustRun(["ip", "route", "replace", networkOf(local), "dev", tunName]);
   // ICMP errors come back with the host's own address as their source.
   await namespace.sysctl(`net.ipv4.conf.${tunName}.accept_local`, 1);

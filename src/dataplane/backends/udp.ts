@@ -27,12 +27,14 @@ import { overlayMtu } from "./overhead.ts";
 import { OVERLAY_LINK } from "./ownership.ts";
 
 /** Room for a burst of super-packets while the engine is busy; the kernel's default is 500. */
-const TX_QUEUE_LENGTH_PACKETS = 1000;
+export const TX_QUEUE_LENGTH_PACKETS = 1000;
 /**
- * A super-packet leaves as one send with a copy of the inner headers for each segment. Those
- * copies and the packet must stay below the 65,507 bytes of a UDP payload, or the send fails.
+ * A super-packet leaves as one send with a copy of the inner headers for each segment, which must
+ * stay below the 65,507 bytes of a UDP payload; the link's default of 65,536 would take two sends.
+ * Sockets of containers do not know this limit: what they make larger, the kernel cuts into lone
+ * packets first, and that is slow (scripts/bench packets --only containers1).
  */
-const GSO_MAX_SIZE_BYTES = 62_000;
+export const GSO_MAX_SIZE_BYTES = 62_000;
 
 /** Without it the kernel drops what it should pass between containers and the overlay. */
 const FORWARDING_SYSCTL: Readonly<Record<Family, string>> = {

@@ -72,14 +72,6 @@ const OFFLOAD_STEPS = [
   { flags: 0, tso: false, uso: false },
 ] as const;
 
-/**
- * Value of `gso_max_size` (bytes) for the overlay link, to be set over netlink with its MTU.
- *
- * A super-packet and one copy of its headers for each further segment should fit one send of
- * 65,507 bytes; the link's default of 65,536 would need two. Measured: scripts/bench packets.
- */
-export const TUN_GSO_MAX_SIZE = 62_000;
-
 /** An open TUN device and what the kernel granted. */
 export interface TunDevice extends Disposable {
   readonly name: string;
