@@ -33,11 +33,6 @@ export function leaseRoutes(service: AdminService): Hono {
   return app;
 }
 
-/** `prefix` as one segment of a path: "10.0.53.0-24". */
-export function formatSubnetSegment(prefix: Prefix): string {
-  return prefix.replace("/", "-");
-}
-
 /** The subnet that `text` writes, with "-" or "/". */
 export function parseSubnetSegment(text: string): Prefix | undefined {
   return parsePrefix(text.replace(/-([0-9]+)$/, "/$1"));

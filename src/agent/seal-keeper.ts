@@ -132,11 +132,6 @@ export class SealKeeper {
     this.#keptKeys?.keep(this.#keyring.lives);
   }
 
-  /** Makes a new key pair at the next `update`. */
-  rekey(): void {
-    this.#keyring.rekey();
-  }
-
   /** Forgets every private key that is not kept for the next process. */
   close(): void {
     if (this.#keptKeys === undefined) this.#keyring.forget();

@@ -47,11 +47,6 @@ export class FieldReader {
     return decodeNodeId(value > 0 ? value : this.#fail(1));
   }
 
-  /** Undefined when absent. */
-  maybeNodeId(name: string): NodeId | undefined {
-    return this.has(name) ? this.nodeId(name) : undefined;
-  }
-
   term(name: string): Term {
     return decodeTerm(this.counter(name));
   }
