@@ -20,6 +20,7 @@
  * @module
  */
 import { crc32c } from "../../base/crc32c.ts";
+import { isRecord } from "../../base/json-record.ts";
 import { EXCHANGE_KEY_SIZE, PUBLISHED_KEYS_MAX, SEAL_COUNTER_LIMIT } from "./limits.ts";
 import { ReplayWindow } from "./replay-window.ts";
 
@@ -254,7 +255,7 @@ function parseRecord(text: Uint8Array): KeptRecord | undefined {
   } catch {
     return undefined;
   }
-  if (!isObject(value)) return undefined;
+  if (!isRecord(value)) return undefined;
   const { clusterId, generation, node, keys } = value;
   if (typeof clusterId !== "string" || !isCount(generation) || !isCount(node)) return undefined;
   if (!Array.isArray(keys) || keys.length > PUBLISHED_KEYS_MAX) return undefined;
@@ -266,7 +267,7 @@ function parseRecord(text: Uint8Array): KeptRecord | undefined {
 }
 
 function parseKey(value: unknown): KeptKey | undefined {
-  if (!isObject(value)) return undefined;
+  if (!isRecord(value)) return undefined;
   const { slot, epoch, publicKey, madeMs, publishedMs, replacedMs } = value;
   if (!isCount(slot) || slot >= SLOT_COUNT || !isCount(epoch) || epoch === 0) return undefined;
   if (typeof publicKey !== "string" || !/^[0-9a-f]{64}$/.test(publicKey)) return undefined;
@@ -274,10 +275,6 @@ function parseKey(value: unknown): KeptKey | undefined {
   if (publishedMs !== null && !isTime(publishedMs)) return undefined;
   if (replacedMs !== null && !isTime(replacedMs)) return undefined;
   return { slot, epoch, publicKey, madeMs, publishedMs, replacedMs };
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
 }
 
 function isCount(value: unknown): value is number {

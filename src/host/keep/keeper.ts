@@ -11,6 +11,7 @@
  */
 import fs from "node:fs";
 import { HostError } from "../../base/host-error.ts";
+import { isRecord } from "../../base/json-record.ts";
 import type { Log } from "../../base/log.ts";
 import { Descriptor, PollSet } from "../sys/descriptor.ts";
 import { openProcess, type ProcessHandle } from "../sys/process-handle.ts";
@@ -188,8 +189,8 @@ function readRecord(path: string): KeeperRecord | undefined {
 }
 
 function parseRecord(value: unknown): KeeperRecord | undefined {
-  if (typeof value !== "object" || value === null) return undefined;
-  const { pid, start, names } = value as Record<string, unknown>;
+  if (!isRecord(value)) return undefined;
+  const { pid, start, names } = value;
   if (typeof pid !== "number" || !Number.isSafeInteger(pid) || pid <= 1) return undefined;
   if (typeof start !== "string" || !Array.isArray(names)) return undefined;
   const known = KEPT_NAMES.filter((name) => names.includes(name));

@@ -5,8 +5,9 @@
  *
  * @module
  */
+
+import { isRecord, type JsonRecord, parseRecord } from "../../base/json-record.ts";
 import { err, ok, type Result } from "../../base/result.ts";
-import { isRecord, type JsonRecord, parseRecord } from "../json.ts";
 import { CNI_CODE, type CniError, cniError } from "./error.ts";
 import {
   CNI_VERSIONS,

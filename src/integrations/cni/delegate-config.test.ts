@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
+import type { JsonRecord } from "../../base/json-record.ts";
 import { parseSubnetEnv } from "../flannel/subnet-env.ts";
-import type { JsonRecord } from "../json.ts";
 import { parseCall } from "./call.ts";
 import { makeDelegateConfig, nodeSubnet, withGateways } from "./delegate-config.ts";
 

@@ -7,8 +7,8 @@
  * @module
  */
 import type { Prefix } from "../../base/address.ts";
+import { isRecord, type JsonRecord } from "../../base/json-record.ts";
 import type { ParsedSubnetEnv } from "../flannel/subnet-env.ts";
-import { isRecord, type JsonRecord } from "../json.ts";
 import type { CniConfig } from "./call.ts";
 
 /** All that the plugin needs of `subnet.env`. */

@@ -6,8 +6,8 @@
  */
 import { accessSync, constants } from "node:fs";
 import { join } from "node:path";
+import { isRecord, type JsonRecord, parseRecord } from "../../base/json-record.ts";
 import { err, ok, type Result } from "../../base/result.ts";
-import { isRecord, type JsonRecord, parseRecord } from "../json.ts";
 import type { CniCommand, CniEnvironment } from "./call.ts";
 import { CNI_CODE, type CniError, cniError } from "./error.ts";
 import {

@@ -8,9 +8,9 @@
 import { existsSync, lstatSync, mkdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { HostError } from "../../base/host-error.ts";
+import { isRecord, parseRecord } from "../../base/json-record.ts";
 import { err, ok, type Result } from "../../base/result.ts";
 import { readFileIfAny, writeFileAtomic } from "../../host/files/atomic-file.ts";
-import { isRecord, parseRecord } from "../json.ts";
 import { SUBNET_FILE_DEFAULT } from "./call.ts";
 import type { CniVersion } from "./versions.ts";
 

@@ -7,10 +7,10 @@
  */
 import { readFileSync, writeSync } from "node:fs";
 import { HostError } from "../../base/host-error.ts";
+import { type JsonRecord, parseRecord } from "../../base/json-record.ts";
 import { err, ok, type Result } from "../../base/result.ts";
 import { openSystemClock } from "../../host/clock/system-clock.ts";
 import { parseSubnetEnv } from "../flannel/subnet-env.ts";
-import { type JsonRecord, parseRecord } from "../json.ts";
 import { waitForFile } from "../wait-for-file.ts";
 import {
   type Attachment,

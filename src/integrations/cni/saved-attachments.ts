@@ -8,8 +8,8 @@
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { HostError } from "../../base/host-error.ts";
+import { type JsonRecord, parseRecord } from "../../base/json-record.ts";
 import { readFileIfAny, writeFileAtomic } from "../../host/files/atomic-file.ts";
-import { type JsonRecord, parseRecord } from "../json.ts";
 import type { Attachment } from "./call.ts";
 
 /** Delegate configs may hold secrets of the user. */

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { isRecord, parseRecord } from "../json.ts";
+import { isRecord, parseRecord } from "../../base/json-record.ts";
 
 /** All that this plugin speaks, oldest first. */
 export const CNI_VERSIONS = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;

@@ -11,8 +11,8 @@
  * @module
  */
 import { type IpAddress, type Prefix, parseAddress, parsePrefix } from "../../base/address.ts";
+import { isRecord, type JsonRecord, parseRecord } from "../../base/json-record.ts";
 import { err, ok, type Result } from "../../base/result.ts";
-import { isRecord, type JsonRecord, parseRecord } from "../json.ts";
 
 /** flannel's own. */
 export const PREFIX_DEFAULT = "/coreos.com/network";

@@ -4,8 +4,8 @@
  * @module
  */
 import { readFileSync } from "node:fs";
+import { parseRecord } from "../../base/json-record.ts";
 import { err, ok, type Result } from "../../base/result.ts";
-import { parseRecord } from "../json.ts";
 import type { EtcdOptions } from "./flanneld-options.ts";
 
 /** Of one request; all of flannel's keys are one. */

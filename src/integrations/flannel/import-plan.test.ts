@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { parseAddress, parsePrefix } from "../../base/address.ts";
-import type { JsonRecord } from "../json.ts";
+import type { JsonRecord } from "../../base/json-record.ts";
 import type { FlannelLease } from "./etcd-dump.ts";
 import { planImport } from "./import-plan.ts";
 

@@ -15,7 +15,7 @@ import {
   prefixCovers,
   prefixLength,
 } from "../../base/address.ts";
-import { isRecord, type JsonRecord } from "../json.ts";
+import { isRecord, type JsonRecord } from "../../base/json-record.ts";
 import type { FlannelLease, FlannelNetwork } from "./etcd-dump.ts";
 
 export interface ImportPlan {
