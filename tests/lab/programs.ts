@@ -40,5 +40,16 @@ export const ETCD_PROGRAMS: Readonly<Record<string, string>> = {
   openssl: "openssl",
 };
 
+/** What checks of the installer and of the unit need. */
+const CHECK_PROGRAMS: Readonly<Record<string, string>> = {
+  shellcheck: "shellcheck",
+  "systemd-analyze": "systemd",
+};
+
 /** All that any test needs. */
-export const TEST_PROGRAMS = { ...LAB_PROGRAMS, ...RUNTIME_PROGRAMS, ...ETCD_PROGRAMS };
+export const TEST_PROGRAMS = {
+  ...LAB_PROGRAMS,
+  ...RUNTIME_PROGRAMS,
+  ...ETCD_PROGRAMS,
+  ...CHECK_PROGRAMS,
+};
