@@ -89,19 +89,23 @@ describe("figures", () => {
     await mustPutConfig(lab.host(0), NETWORK_CONFIG);
     for (const host of lab.hosts) await host.waitLease();
     const agents = lab.hosts.map((host) => host.agent);
+    const clock = lab.host(0).startPing("127.0.0.1", { intervalSeconds: 1 });
+    const pass = (seconds: number) => {
+      const goal = clock.received() + seconds;
+      return waitFor(() => clock.received() >= goal, { describe: `${seconds} seconds to pass` });
+    };
+    // With its first table the packet thread compiles its code, and the agent collects once.
+    await pass(5);
     const before = agents.map((agent) => agent.cpuSeconds());
-    const window = lab.host(0).startPing("127.0.0.1", { intervalSeconds: 1 });
-    const { elapsedMs } = await timed(() =>
-      waitFor(() => window.received() >= 5, { describe: "five seconds to pass" }),
-    );
-    await window.stop();
+    const { elapsedMs } = await timed(() => pass(5));
+    await clock.stop();
     for (const [index, agent] of agents.entries()) {
       const share = ((agent.cpuSeconds() - (before[index] ?? 0)) / elapsedMs) * 1000 * 100;
       const mebibytes = agent.residentBytes() / 1024 / 1024;
       const figures = `${mebibytes.toFixed(0)} MiB resident, ${share.toFixed(1)} % of a core`;
       console.log(`measured: idle agent of ${agent.name}: ${figures}`);
       expect(mebibytes).toBeLessThan(120);
-      expect(share).toBeLessThan(10);
+      expect(share).toBeLessThan(5);
     }
   });
 
