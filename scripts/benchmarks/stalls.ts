@@ -18,7 +18,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { parseAddress } from "../../src/base/address.ts";
 import { decodeIndex, decodeNodeId, decodeTerm } from "../../src/base/ids.ts";
-import { paceSnapshotBody } from "../../src/control/cluster/snapshot-pace.ts";
+import { paceSnapshotBody } from "../../src/control/cluster/snapshots/snapshot-pace.ts";
 import { kvHandlers } from "../../src/control/kv/handlers.ts";
 import { createStateMachine } from "../../src/control/kv/state-machine.ts";
 import { txn } from "../../src/control/kv/txn.ts";

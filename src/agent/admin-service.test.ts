@@ -10,7 +10,7 @@ import { parseAddress } from "../base/address.ts";
 import { decodeNodeId, formatNodeId, type NodeId } from "../base/ids.ts";
 import { createSilentLog } from "../base/log.ts";
 import { ok } from "../base/result.ts";
-import type { Identity } from "../control/cluster/identity.ts";
+import type { Identity } from "../control/cluster/trust/identity.ts";
 import type { Cluster, Member } from "../control/cluster/types.ts";
 import { acquireLease, putConfig } from "../control/network/commands.ts";
 import { createAdminService } from "./admin-service.ts";

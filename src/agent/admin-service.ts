@@ -31,7 +31,7 @@ import { type Prefix, parsePrefix } from "../base/address.ts";
 import { formatNodeId, type NodeId, parseNodeId } from "../base/ids.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { VERSION } from "../base/version.ts";
-import { formatHostPort } from "../control/cluster/host-port.ts";
+import { formatHostPort } from "../control/cluster/transport/host-port.ts";
 import type { JoinFailure, LeaveFailure, Member, TokenInfo } from "../control/cluster/types.ts";
 import {
   importNetwork,

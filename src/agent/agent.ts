@@ -18,9 +18,13 @@ import { formatNodeId } from "../base/ids.ts";
 import { createLog, type Log } from "../base/log.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { VERSION } from "../base/version.ts";
-import { CLUSTER_PORT, formatHostPort, parseHostPort } from "../control/cluster/host-port.ts";
-import { type Identity, IdentityStore } from "../control/cluster/identity.ts";
-import { requestJoin } from "../control/cluster/join.ts";
+import { requestJoin } from "../control/cluster/join/join.ts";
+import {
+  CLUSTER_PORT,
+  formatHostPort,
+  parseHostPort,
+} from "../control/cluster/transport/host-port.ts";
+import { type Identity, IdentityStore } from "../control/cluster/trust/identity.ts";
 import type { HostPort, JoinFailure, LeaveFailure, MemberInfo } from "../control/cluster/types.ts";
 import { releaseLease } from "../control/network/commands.ts";
 import { openSystemClock } from "../host/clock/system-clock.ts";

@@ -13,9 +13,13 @@
  */
 import { open } from "node:fs/promises";
 import { err, ok, type Result } from "../base/result.ts";
-import { keyHashOf } from "../control/cluster/certificate.ts";
-import type { HandOut, HandOutBody, HandOutRequest } from "../control/cluster/hand-out.ts";
-import { CLUSTER_PORT, formatHostPort, parseHostPort } from "../control/cluster/host-port.ts";
+import type { HandOut, HandOutBody, HandOutRequest } from "../control/cluster/join/hand-out.ts";
+import {
+  CLUSTER_PORT,
+  formatHostPort,
+  parseHostPort,
+} from "../control/cluster/transport/host-port.ts";
+import { keyHashOf } from "../control/cluster/trust/certificate.ts";
 import { INSTALL_SCRIPT } from "../integrations/systemd/packaged.ts";
 import { isExecutable, platformName } from "./platform.ts";
 

@@ -6,7 +6,7 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { HostError } from "../base/host-error.ts";
-import type { IdentityFiles } from "../control/cluster/identity.ts";
+import type { IdentityFiles } from "../control/cluster/trust/identity.ts";
 import { readFileIfAny, writeFileAtomic } from "../host/files/atomic-file.ts";
 
 const PRIVATE_DIRECTORY_MODE = 0o700;

@@ -11,7 +11,11 @@ import type { HostError } from "../base/host-error.ts";
 import { formatNodeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { openCluster } from "../control/cluster/cluster.ts";
-import { clusterPaths, type Identity, type IdentityStore } from "../control/cluster/identity.ts";
+import {
+  clusterPaths,
+  type Identity,
+  type IdentityStore,
+} from "../control/cluster/trust/identity.ts";
 import type { Cluster, HostPort, MemberInfo } from "../control/cluster/types.ts";
 import { kvHandlers } from "../control/kv/handlers.ts";
 import { createStateMachine } from "../control/kv/state-machine.ts";

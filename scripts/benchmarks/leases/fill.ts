@@ -10,7 +10,7 @@ import { parseAddress } from "../../../src/base/address.ts";
 import { decodeNodeId } from "../../../src/base/ids.ts";
 import { createSilentLog } from "../../../src/base/log.ts";
 import { openCluster } from "../../../src/control/cluster/cluster.ts";
-import { clusterPaths, IdentityStore } from "../../../src/control/cluster/identity.ts";
+import { clusterPaths, IdentityStore } from "../../../src/control/cluster/trust/identity.ts";
 import type { Cluster } from "../../../src/control/cluster/types.ts";
 import { kvHandlers } from "../../../src/control/kv/handlers.ts";
 import { createStateMachine } from "../../../src/control/kv/state-machine.ts";

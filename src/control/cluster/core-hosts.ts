@@ -10,10 +10,10 @@ import type { ProposeError, Raft } from "../raft/raft.ts";
 import type { ProposedEntry } from "../raft/types.ts";
 import type { GroupView } from "./group-view.ts";
 import type { Outgoing } from "./outgoing.ts";
-import type { Transport } from "./peer-port.ts";
-import type { Proposals } from "./proposals.ts";
-import type { ReadBarriers } from "./read-barrier.ts";
+import type { Proposals } from "./requests/proposals.ts";
+import type { ReadBarriers } from "./requests/read-barrier.ts";
 import { soon } from "./soon.ts";
+import type { Transport } from "./transport/peer-port.ts";
 
 /** The parts of a driver that both use. */
 export interface CoreParts {

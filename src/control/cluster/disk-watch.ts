@@ -16,9 +16,9 @@
 import { formatNodeId, type NodeId } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
 import type { Raft } from "../raft/raft.ts";
-import type { AppendQueue } from "./append-queue.ts";
 import type { GroupView } from "./group-view.ts";
 import { DISK_RESIGN_TICKS, DISK_STALL_TICKS } from "./limits.ts";
+import type { AppendQueue } from "./requests/append-queue.ts";
 
 /** What is watched, and what is told. */
 export interface DiskWatchHost {

@@ -10,9 +10,9 @@ import type { NodeId } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
 import type { Clock, LogStore, Random, SnapshotStaging } from "../../host/ports.ts";
 import type { StateMachine } from "../kv/types.ts";
-import type { PlainRecord } from "./codec.ts";
-import type { CallAnswer, CallMethod, Transport } from "./peer-port.ts";
+import type { PlainRecord } from "./codec/codec.ts";
 import type { ClusterRef, Recovered } from "./recovery.ts";
+import type { CallAnswer, CallMethod, Transport } from "./transport/peer-port.ts";
 
 export interface DriverOptions {
   readonly nodeId: NodeId;

@@ -30,12 +30,8 @@ import type {
   StorageAppendResponse,
   StorageApply,
 } from "../raft/types.ts";
-import { AppendQueue } from "./append-queue.ts";
-import { applyEntries } from "./applier.ts";
-import { ApplyQueue } from "./apply-queue.ts";
 import { isCandidacy } from "./candidacy.ts";
-import type { PlainRecord } from "./codec.ts";
-import { isOnlyVoter } from "./conf-state.ts";
+import type { PlainRecord } from "./codec/codec.ts";
 import { type CoreParts, proposalHost, proposeTo, readHost } from "./core-hosts.ts";
 import { crash } from "./crash.ts";
 import { DiskWatch } from "./disk-watch.ts";
@@ -50,16 +46,20 @@ import {
   TICK_MS,
 } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
+import { isOnlyVoter } from "./members/conf-state.ts";
 import { Outgoing } from "./outgoing.ts";
-import type { CallAnswer, CallMethod, PeerReceiver, SnapshotBody } from "./peer-port.ts";
-import { Proposals } from "./proposals.ts";
 import { createRaftConfig } from "./raft-config.ts";
-import { ReadBarriers } from "./read-barrier.ts";
-import { Retelling } from "./retelling.ts";
-import { Snapshots } from "./snapshots.ts";
+import { AppendQueue } from "./requests/append-queue.ts";
+import { applyEntries } from "./requests/applier.ts";
+import { ApplyQueue } from "./requests/apply-queue.ts";
+import { Proposals } from "./requests/proposals.ts";
+import { ReadBarriers } from "./requests/read-barrier.ts";
+import { Retelling } from "./requests/retelling.ts";
+import { Snapshots } from "./snapshots/snapshots.ts";
 import { soon } from "./soon.ts";
 import { TickCounter } from "./tick-counter.ts";
 import { traceFields } from "./trace-fields.ts";
+import type { CallAnswer, CallMethod, PeerReceiver, SnapshotBody } from "./transport/peer-port.ts";
 import type { ClusterFailure, ExecuteOptions, RoleChange } from "./types.ts";
 
 /** Contexts of reads begin at a random multiple of this: two runs never share one. */

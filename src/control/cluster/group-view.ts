@@ -10,11 +10,11 @@ import type { NodeId } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
 import type { RaftStatus, Ready } from "../raft/raft.ts";
 import type { ConfState } from "../raft/types.ts";
-import { isMember } from "./conf-state.ts";
 import { explainFailure } from "./failure.ts";
 import { ELECTION_TIMEOUT_MS } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
-import { Liveness } from "./liveness.ts";
+import { isMember } from "./members/conf-state.ts";
+import { Liveness } from "./members/liveness.ts";
 import type { ClusterFailure, RoleChange } from "./types.ts";
 
 export interface GroupViewOptions {

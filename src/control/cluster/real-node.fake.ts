@@ -9,10 +9,10 @@ import type { Clock, Random } from "../../host/ports.ts";
 import { kvHandlers } from "../kv/handlers.ts";
 import { createStateMachine } from "../kv/state-machine.ts";
 import { openCluster } from "./cluster.ts";
-import { type Identity, type IdentityFiles, IdentityStore } from "./identity.ts";
-import { type JoinOptions, requestJoin } from "./join.ts";
-import { createMemoryStaging } from "./memory-staging.fake.ts";
+import { type JoinOptions, requestJoin } from "./join/join.ts";
 import { SimLogStore } from "./sim-log-store.fake.ts";
+import { createMemoryStaging } from "./snapshots/memory-staging.fake.ts";
+import { type Identity, type IdentityFiles, IdentityStore } from "./trust/identity.ts";
 import type { Cluster, MemberInfo } from "./types.ts";
 
 export const realClock: Clock = {

@@ -3,11 +3,11 @@ import { decodeNodeId, decodeRevision } from "../../base/ids.ts";
 import type { StoredEntry } from "../../host/ports.ts";
 import { kvHandlers } from "../kv/handlers.ts";
 import { createStateMachine } from "../kv/state-machine.ts";
+import { encodeSnapshotBody, encodeSnapshotHeader } from "./codec/snapshot-codec.ts";
 import { TRAILING_ENTRIES } from "./limits.ts";
 import { bootstrapStore, EMPTY_CONF_STATE, isUnused, recoverStore } from "./recovery.ts";
 import { SIM_CLUSTER, SimClock } from "./sim-cluster.fake.ts";
 import { SimLogStore } from "./sim-log-store.fake.ts";
-import { encodeSnapshotBody, encodeSnapshotHeader } from "./snapshot-codec.ts";
 
 const nodeId = decodeNodeId(1);
 const confState = { ...EMPTY_CONF_STATE, voters: [nodeId] };

@@ -14,15 +14,15 @@ import type { LogStore, RecoveredLog, StoredSnapshotMeta } from "../../host/port
 import type { StateMachine } from "../kv/types.ts";
 import { MemoryLog } from "../raft/memory-log.ts";
 import type { ConfState, Entry, HardState, Snapshot } from "../raft/types.ts";
-import { decodeStored } from "./entry-codec.ts";
-import { TRAILING_ENTRIES } from "./limits.ts";
+import { decodeStored } from "./codec/entry-codec.ts";
 import {
   decodeSnapshotHeader,
   encodeSnapshotBody,
   encodeSnapshotHeader,
   SnapshotBodyDecoder,
   type SnapshotHeader,
-} from "./snapshot-codec.ts";
+} from "./codec/snapshot-codec.ts";
+import { TRAILING_ENTRIES } from "./limits.ts";
 
 /** Which cluster the stored state must belong to. */
 export interface ClusterRef {

@@ -14,9 +14,11 @@ import { err, type Result } from "../../base/result.ts";
 import type { Clock, Random } from "../../host/ports.ts";
 import type { StateMachine } from "../kv/types.ts";
 import type { PeerMessage, SnapshotRequest } from "../raft/types.ts";
-import { decodeRecord, encodeValue, type PlainRecord } from "./codec.ts";
+import { decodeRecord, encodeValue, type PlainRecord } from "./codec/codec.ts";
+import { messageFromRecord, messageToRecord } from "./codec/message-codec.ts";
 import { Driver } from "./driver.ts";
-import { messageFromRecord, messageToRecord } from "./message-codec.ts";
+import { bootstrapStore, recoverStore } from "./recovery.ts";
+import { SimLogStore } from "./sim-log-store.fake.ts";
 import type {
   CallAnswer,
   CallFailure,
@@ -24,9 +26,7 @@ import type {
   PeerReceiver,
   SnapshotTransfer,
   Transport,
-} from "./peer-port.ts";
-import { bootstrapStore, recoverStore } from "./recovery.ts";
-import { SimLogStore } from "./sim-log-store.fake.ts";
+} from "./transport/peer-port.ts";
 
 export const SIM_CLUSTER = {
   clusterId: parseClusterId("0123456789abcdef0123456789abcdef")!,

@@ -9,8 +9,8 @@
 import { HostError } from "../../base/host-error.ts";
 import type { LogStore } from "../../host/ports.ts";
 import type { StateMachine } from "../kv/types.ts";
-import { clusterPaths, type Identity, type IdentityStore } from "./identity.ts";
 import { bootstrapStore, isUnused, type Recovered, recoverStore } from "./recovery.ts";
+import { clusterPaths, type Identity, type IdentityStore } from "./trust/identity.ts";
 
 /** Recovers the state, or makes it on a first start. Throws `HostError` when it is not usable. */
 export async function recoverNode(options: {

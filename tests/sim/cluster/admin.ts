@@ -12,7 +12,7 @@ import {
   neverRemoved,
   putMember,
   removeMember,
-} from "../../../src/control/cluster/member-table.ts";
+} from "../../../src/control/cluster/members/member-table.ts";
 import { type SystemTxn, systemTxn } from "../../../src/control/kv/txn.ts";
 import type { KvReader } from "../../../src/control/kv/types.ts";
 import type { ConfChangeSingle, ConfChangeTransition } from "../../../src/control/raft/types.ts";

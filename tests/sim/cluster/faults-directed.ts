@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { memberIds } from "../../../src/control/cluster/conf-state.ts";
+import { memberIds } from "../../../src/control/cluster/members/conf-state.ts";
 import type { Clients } from "./clients.ts";
 import type { Fault, Nemesis } from "./nemesis.ts";
 import type { SimNode } from "./sim-node.ts";

@@ -5,8 +5,8 @@
  * @module
  */
 import type { NodeId } from "../../../src/base/ids.ts";
-import { isJoint } from "../../../src/control/cluster/conf-state.ts";
-import { isRemoved } from "../../../src/control/cluster/member-table.ts";
+import { isJoint } from "../../../src/control/cluster/members/conf-state.ts";
+import { isRemoved } from "../../../src/control/cluster/members/member-table.ts";
 import type { ConfChangeSingle } from "../../../src/control/raft/types.ts";
 import type { Admin } from "./admin.ts";
 import { losable } from "./faults-disk.ts";

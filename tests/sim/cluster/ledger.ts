@@ -18,7 +18,7 @@ import type {
 import type { SimProcess } from "./sim-process.ts";
 import { must } from "./violation.ts";
 
-/** How the log marks a membership change (control/cluster/entry-codec.ts). */
+/** How the log marks a membership change (control/cluster/codec/entry-codec.ts). */
 const ENTRY_CONF_CHANGE = 1;
 
 /** One node's log, as hashes by index from 1 on. */

@@ -6,9 +6,10 @@
  *
  * @module
  */
-import { isJoint, memberIds } from "../../../src/control/cluster/conf-state.ts";
+
 import { ELECTION_TIMEOUT_MS } from "../../../src/control/cluster/limits.ts";
-import { VOTER_TARGET } from "../../../src/control/cluster/role-keeper.ts";
+import { isJoint, memberIds } from "../../../src/control/cluster/members/conf-state.ts";
+import { VOTER_TARGET } from "../../../src/control/cluster/members/role-keeper.ts";
 import type { ConfState } from "../../../src/control/raft/types.ts";
 import type { Admin } from "./admin.ts";
 import type { Clients } from "./clients.ts";

@@ -5,7 +5,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import { decodeIndex, decodeNodeId, decodeTerm, type NodeId } from "../../../src/base/ids.ts";
-import type { PeerReceiver } from "../../../src/control/cluster/peer-port.ts";
+import type { PeerReceiver } from "../../../src/control/cluster/transport/peer-port.ts";
 import type { PeerMessage } from "../../../src/control/raft/types.ts";
 import { Coverage } from "./coverage.ts";
 import { Scheduler } from "./scheduler.ts";

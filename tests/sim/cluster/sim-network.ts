@@ -10,9 +10,16 @@
  * @module
  */
 import type { NodeId } from "../../../src/base/ids.ts";
-import { decodeRecord, encodeValue, type PlainRecord } from "../../../src/control/cluster/codec.ts";
-import { messageFromRecord, messageToRecord } from "../../../src/control/cluster/message-codec.ts";
-import type { PeerReceiver } from "../../../src/control/cluster/peer-port.ts";
+import {
+  decodeRecord,
+  encodeValue,
+  type PlainRecord,
+} from "../../../src/control/cluster/codec/codec.ts";
+import {
+  messageFromRecord,
+  messageToRecord,
+} from "../../../src/control/cluster/codec/message-codec.ts";
+import type { PeerReceiver } from "../../../src/control/cluster/transport/peer-port.ts";
 import type { PeerMessage } from "../../../src/control/raft/types.ts";
 import type { Coverage } from "./coverage.ts";
 import type { Scheduler } from "./scheduler.ts";

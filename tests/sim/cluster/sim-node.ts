@@ -16,13 +16,13 @@ import {
   type NodeId,
   parseClusterId,
 } from "../../../src/base/ids.ts";
-import { Driver } from "../../../src/control/cluster/driver.ts";
-import { type Recovered, recoverStore } from "../../../src/control/cluster/recovery.ts";
-import { RoleKeeper } from "../../../src/control/cluster/role-keeper.ts";
 import {
   encodeSnapshotBody,
   encodeSnapshotHeader,
-} from "../../../src/control/cluster/snapshot-codec.ts";
+} from "../../../src/control/cluster/codec/snapshot-codec.ts";
+import { Driver } from "../../../src/control/cluster/driver.ts";
+import { RoleKeeper } from "../../../src/control/cluster/members/role-keeper.ts";
+import { type Recovered, recoverStore } from "../../../src/control/cluster/recovery.ts";
 import { kvHandlers } from "../../../src/control/kv/handlers.ts";
 import { createStateMachine } from "../../../src/control/kv/state-machine.ts";
 import type { Applied, ApplyContext, Command, KvMachine } from "../../../src/control/kv/types.ts";

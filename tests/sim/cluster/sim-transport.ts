@@ -4,12 +4,12 @@
  * @module
  */
 import { err, type Result } from "../../../src/base/result.ts";
-import type { PlainRecord } from "../../../src/control/cluster/codec.ts";
+import type { PlainRecord } from "../../../src/control/cluster/codec/codec.ts";
 import type {
   CallFailure,
   SnapshotTransfer,
   Transport,
-} from "../../../src/control/cluster/peer-port.ts";
+} from "../../../src/control/cluster/transport/peer-port.ts";
 import type { PeerMessage } from "../../../src/control/raft/types.ts";
 import type { Coverage } from "./coverage.ts";
 import type { SimNetwork } from "./sim-network.ts";

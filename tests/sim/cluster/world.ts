@@ -8,8 +8,8 @@
  */
 import { drainMicrotasks } from "bun:jsc";
 import { decodeNodeId, type NodeId } from "../../../src/base/ids.ts";
-import { memberIds } from "../../../src/control/cluster/conf-state.ts";
 import type { Driver } from "../../../src/control/cluster/driver.ts";
+import { memberIds } from "../../../src/control/cluster/members/conf-state.ts";
 import type {
   Applied,
   ApplyContext,

@@ -1,0 +1,175 @@
+/**
+ * Letting a node in: the leader's side of the join.
+ *
+ *     token good? -> id never used? -> sign its key -> one transaction: count the use, write the
+ *     member record -> wait until Raft knows it -> certificate, CA, where the others are
+ *
+ * The transaction compares the token and both records, so a token's last use is given once and an
+ * id has one owner, whoever else is joining. A node that asks again with the same key (its answer
+ * got lost) gets its answer again and uses nothing up.
+ *
+ * @module
+ */
+import { formatNodeId, type NodeId } from "../../../base/ids.ts";
+import type { Log } from "../../../base/log.ts";
+import { err, ok, type Result } from "../../../base/result.ts";
+import type { Clock, Random } from "../../../host/ports.ts";
+import { systemTxn } from "../../kv/txn.ts";
+import type { Driver } from "../driver.ts";
+import { isMember } from "../members/conf-state.ts";
+import {
+  findMember,
+  isRemoved,
+  listMembers,
+  memberUnchanged,
+  neverRemoved,
+  putMember,
+  type StoredMember,
+} from "../members/member-table.ts";
+import type { ClusterRef } from "../recovery.ts";
+import { keyHashOf } from "../trust/certificate.ts";
+import type { JoinGrant } from "../trust/identity.ts";
+import { signRequest } from "../trust/pki.ts";
+import { checkSecret, countUse, type StoredToken, tokenUnchanged } from "../trust/token-table.ts";
+import type { AdmissionFailure, AdmissionRequest } from "./join-protocol.ts";
+
+/** Two joins may meet at one token; each retry has seen one more of them through. */
+const ATTEMPTS_MAX = 8;
+/** How long an answer waits for the Raft membership; the node is let in either way. */
+const MEMBERSHIP_WAIT_MS = 1_000;
+/** More peers than that help a new node no further. */
+const GRANT_PEERS_MAX = 32;
+
+export interface AdmissionOptions {
+  readonly driver: Driver;
+  readonly cluster: ClusterRef;
+  /** PEM. */
+  readonly ca: string;
+  /** PEM; undefined while this node has not fetched it. */
+  readonly caKey: () => string | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** The door of the cluster, on its leader. */
+export class Admission {
+  readonly #options: AdmissionOptions;
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  /** Lets the node in, or says why not. To be called on the leader. */
+  async admit(request: AdmissionRequest): Promise<Result<JoinGrant, AdmissionFailure>> {
+    const { driver, clock, log } = this.#options;
+    // A new leader may not have applied yet what the last one acknowledged: this very token.
+    const barrier = await driver.readBarrier();
+    if (!barrier.ok) return barrier;
+    // Wrong secrets are turned away before anything costly is done for them.
+    const first = checkSecret(driver.reader, request.secret, clock.wallMs());
+    // The one use of a token may be this node's own, whose answer was lost.
+    const isRepeat =
+      !first.ok &&
+      first.error.kind === "used_up" &&
+      findMember(driver.reader, request.nodeId) !== undefined;
+    if (!first.ok && !isRepeat) return err({ kind: "join_refused", detail: first.error.detail });
+    const signed = await this.#sign(request);
+    if (!signed.ok) return signed;
+    const certificate = signed.value;
+    const keyHash = keyHashOf(certificate);
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const token = checkSecret(driver.reader, request.secret, clock.wallMs());
+      const known = findMember(driver.reader, request.nodeId);
+      if (known?.keyHash === keyHash) return ok(await this.#grant(request.nodeId, certificate));
+      if (known !== undefined) return err(takenId(known));
+      if (isRemoved(driver.reader, request.nodeId)) return err(REMOVED);
+      if (!token.ok) return err({ kind: "join_refused", detail: token.error.detail });
+      const written = await this.#write(request, token.value, keyHash);
+      if (!written.ok) return written;
+      if (!written.value) continue;
+      const { nodeId, info } = request;
+      log.info("node let in", { member: formatNodeId(nodeId), name: info.name });
+      return ok(await this.#grant(nodeId, certificate));
+    }
+    const detail = "Cannot let the node in: too many nodes join at once; try again";
+    return err({ kind: "overloaded", detail });
+  }
+
+  async #sign(request: AdmissionRequest): Promise<Result<string, AdmissionFailure>> {
+    const { ca, caKey, clock, random } = this.#options;
+    const key = caKey();
+    if (key === undefined) {
+      const detail = "Cannot let the node in: the leader has no key of the CA yet; try again";
+      return err({ kind: "overloaded", detail });
+    }
+    const { csr, nodeId } = request;
+    const signed = await signRequest({ csr, nodeId, ca: { certificate: ca, key }, clock, random });
+    return signed.ok ? signed : err({ kind: "join_refused", detail: signed.error.detail });
+  }
+
+  /** True when the record is written; false when something it depends on moved meanwhile. */
+  async #write(
+    request: AdmissionRequest,
+    token: StoredToken,
+    keyHash: string,
+  ): Promise<Result<boolean, AdmissionFailure>> {
+    const { driver, clock } = this.#options;
+    const { nodeId, info } = request;
+    const member = { ...info, id: nodeId, joinedAtMs: clock.wallMs(), keyHash };
+    const result = await driver.execute(
+      systemTxn({
+        compare: [tokenUnchanged(token), memberUnchanged(nodeId, 0), neverRemoved(nodeId)],
+        success: [countUse(token), putMember(member)],
+      }),
+    );
+    if (!result.ok) return result;
+    if (result.value.kind === "done") return ok(result.value.succeeded);
+    const detail = `Cannot let the node in: its record was refused (${result.value.kind})`;
+    return err({ kind: "join_refused", detail });
+  }
+
+  async #grant(nodeId: NodeId, certificate: string): Promise<JoinGrant> {
+    await this.#untilMember(nodeId);
+    const { driver, cluster, ca } = this.#options;
+    const peers = listMembers(driver.reader)
+      .filter((member) => member.id !== nodeId)
+      .slice(0, GRANT_PEERS_MAX)
+      .map(({ id, address }) => ({ id, address }));
+    return { ...cluster, nodeId, certificate, ca, peers };
+  }
+
+  #untilMember(nodeId: NodeId): Promise<void> {
+    const { driver, clock } = this.#options;
+    if (isMember(driver.confState, nodeId)) return Promise.resolve();
+    return new Promise((resolve) => {
+      const undo: (() => void)[] = [];
+      const finish = () => {
+        for (const each of undo) each();
+        resolve();
+      };
+      undo.push(
+        clock.after(MEMBERSHIP_WAIT_MS, finish),
+        driver.onMembership((state) => {
+          if (isMember(state, nodeId)) finish();
+        }),
+      );
+    });
+  }
+}
+
+const REMOVED: AdmissionFailure = {
+  kind: "join_refused",
+  detail:
+    "Cannot join the cluster: this node was a member before and was removed; " +
+    'run "overlay leave" on it to make it a new node, then join again',
+};
+
+function takenId(known: StoredMember): AdmissionFailure {
+  return {
+    kind: "already_member",
+    detail:
+      `Cannot join the cluster: its member "${known.name}" has the same node id; ` +
+      "if its data directory was copied here, remove it and start as a new node",
+  };
+}

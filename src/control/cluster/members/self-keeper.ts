@@ -1,0 +1,124 @@
+/**
+ * Keeps this node's record in the members table equal to what the node knows about itself.
+ *
+ * The founder writes its record when it first leads; a node whose address changed corrects it as
+ * soon as there is a leader. Nothing is written when nothing differs, or by a removed node.
+ *
+ * @module
+ */
+import type { Log } from "../../../base/log.ts";
+import { ok, type Result } from "../../../base/result.ts";
+import type { Clock } from "../../../host/ports.ts";
+import { systemTxn } from "../../kv/txn.ts";
+import type { Driver } from "../driver.ts";
+import { keyHashOf } from "../trust/certificate.ts";
+import type { ClusterFailure, MemberInfo } from "../types.ts";
+import { isOnlyVoter } from "./conf-state.ts";
+import {
+  findMember,
+  isRemoved,
+  isSameInfo,
+  memberUnchanged,
+  neverRemoved,
+  putMember,
+} from "./member-table.ts";
+
+/** After a write that failed; a node with a wrong address must not wait long. */
+const RETRY_MS = 1_000;
+/** A leader is normally found by then. Without one, other members may still know one. */
+const LEADERLESS_PATIENCE_MS = 2_000;
+
+export interface SelfKeeperOptions {
+  readonly driver: Driver;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** PEM. */
+  readonly certificate: string;
+  readonly info: MemberInfo;
+}
+
+/** The one writer of this node's record, beside its admission. */
+export class SelfKeeper {
+  readonly #options: SelfKeeperOptions;
+  #info: MemberInfo;
+  #isRunning = false;
+  #isStopped = false;
+  #cancelRetry: () => void;
+  readonly #startedMs: number;
+
+  constructor(options: SelfKeeperOptions) {
+    this.#options = options;
+    this.#info = options.info;
+    this.#startedMs = options.clock.nowMs();
+    this.#cancelRetry = options.clock.after(LEADERLESS_PATIENCE_MS, () => this.poke());
+  }
+
+  /** What the record is to say. */
+  get info(): MemberInfo {
+    return this.#info;
+  }
+
+  /** Corrects the record to `change` on top of what it said, now or at the next chance. */
+  async update(change: Partial<MemberInfo>): Promise<Result<void, ClusterFailure>> {
+    this.#info = { ...this.#info, ...change };
+    return this.#write();
+  }
+
+  /**
+   * The role or the tables changed: writes when that is possible and needed. A leader that looks
+   * for this node at its old address is not known here; the write then goes by another member.
+   */
+  poke(): void {
+    const { driver, clock } = this.#options;
+    if (this.#isRunning || this.#isStopped) return;
+    const isEarly = clock.nowMs() - this.#startedMs < LEADERLESS_PATIENCE_MS;
+    if (driver.role.leader === undefined && isEarly) return;
+    if (!this.#isDifferent()) return;
+    this.#isRunning = true;
+    void this.#write().then((result) => {
+      this.#isRunning = false;
+      this.#cancelRetry();
+      if (result.ok || this.#isStopped) return;
+      this.#cancelRetry = clock.after(RETRY_MS, () => this.poke());
+    });
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancelRetry();
+  }
+
+  #isDifferent(): boolean {
+    const { driver } = this.#options;
+    const known = findMember(driver.reader, driver.nodeId);
+    if (known !== undefined) return !isSameInfo(known, this.#info);
+    // Without a record: the founder's first time, or removed, or not yet caught up.
+    return isOnlyVoter(driver.confState, driver.nodeId) && !isRemoved(driver.reader, driver.nodeId);
+  }
+
+  async #write(): Promise<Result<void, ClusterFailure>> {
+    const { driver, clock, log, certificate } = this.#options;
+    while (this.#isDifferent() && !this.#isStopped) {
+      const known = findMember(driver.reader, driver.nodeId);
+      const member = {
+        ...this.#info,
+        id: driver.nodeId,
+        joinedAtMs: known?.joinedAtMs ?? clock.wallMs(),
+        keyHash: known?.keyHash ?? keyHashOf(certificate),
+      };
+      const compare = [
+        memberUnchanged(driver.nodeId, known?.modRevision ?? 0),
+        neverRemoved(driver.nodeId),
+      ];
+      const result = await driver.execute(systemTxn({ compare, success: [putMember(member)] }));
+      if (!result.ok) return result;
+      if (result.value.kind !== "done") {
+        log.error("own member record was refused", { reason: result.value.kind });
+        return ok(undefined);
+      }
+      // It moved under us (another update, a removal): look again, at what is true now.
+      if (!result.value.succeeded) await driver.readBarrier();
+    }
+    return ok(undefined);
+  }
+}

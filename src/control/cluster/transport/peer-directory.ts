@@ -1,0 +1,103 @@
+/**
+ * Where the other members are and whether a node is one: the tables as this node has them, and
+ * before it has any (it just joined, or just started) the peers it knew last.
+ *
+ * @module
+ */
+import type { NodeId } from "../../../base/ids.ts";
+import type { Log } from "../../../base/log.ts";
+import type { Clock } from "../../../host/ports.ts";
+import type { KvEvent, KvReader } from "../../kv/types.ts";
+import type { ConfState } from "../../raft/types.ts";
+import { isMember } from "../members/conf-state.ts";
+import { isRemoved, listMembers, type StoredMember } from "../members/member-table.ts";
+import { MEMBERS_PREFIX, REMOVED_PREFIX } from "../members/system-record.ts";
+import type { KnownPeer } from "../trust/identity.ts";
+import type { HostPort } from "../types.ts";
+import type { Standing } from "./peer-intake.ts";
+
+/** Enough to find the cluster again; a large one must not make the file large. */
+const SAVED_PEERS_MAX = 32;
+/** Changes come in bursts (a start replays them all): one file write for each burst. */
+const SAVE_DELAY_MS = 1_000;
+
+export interface PeerDirectoryOptions {
+  readonly nodeId: NodeId;
+  readonly reader: KvReader;
+  readonly known: readonly KnownPeer[];
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Membership at the applied index. */
+  readonly confState: () => ConfState;
+  readonly save: (peers: readonly KnownPeer[]) => Promise<void>;
+}
+
+/** Looks peers up. */
+export class PeerDirectory {
+  readonly #options: PeerDirectoryOptions;
+  /** The table, decoded; undefined after a change. */
+  #members: ReadonlyMap<NodeId, StoredMember> | undefined;
+  #cancelSave: (() => void) | undefined;
+
+  constructor(options: PeerDirectoryOptions) {
+    this.#options = options;
+  }
+
+  /** Where `node` listens, as far as is known. */
+  addressOf(node: NodeId): HostPort | undefined {
+    const listed = this.#table().get(node)?.address;
+    return listed ?? this.#options.known.find((peer) => peer.id === node)?.address;
+  }
+
+  /**
+   * What `node` is. Who is in the Raft membership is a member even when its record is gone: a node
+   * that leaves must keep voting until the others can do without it.
+   */
+  standing(node: NodeId): Standing {
+    const { reader, known, confState } = this.#options;
+    const table = this.#table();
+    if (table.has(node) || isMember(confState(), node)) return "member";
+    if (isRemoved(reader, node)) return "removed";
+    const isEarly = table.size === 0 && known.some((peer) => peer.id === node);
+    return isEarly ? "member" : "unknown";
+  }
+
+  /** Whether `events` concern the directory; if so it looks anew, and saves what it sees. */
+  changed(events: readonly KvEvent[]): boolean {
+    const isOurs = events.some((event) => {
+      const key = event.kind === "put" ? event.current.key : event.key;
+      return key.startsWith(MEMBERS_PREFIX) || key.startsWith(REMOVED_PREFIX);
+    });
+    if (!isOurs) return false;
+    this.#members = undefined;
+    this.#cancelSave ??= this.#options.clock.after(SAVE_DELAY_MS, () => void this.#save());
+    return true;
+  }
+
+  stop(): void {
+    this.#cancelSave?.();
+  }
+
+  #table(): ReadonlyMap<NodeId, StoredMember> {
+    if (this.#members === undefined) {
+      const members = listMembers(this.#options.reader);
+      this.#members = new Map(members.map((member) => [member.id, member]));
+    }
+    return this.#members;
+  }
+
+  async #save(): Promise<void> {
+    const { nodeId, save, log } = this.#options;
+    this.#cancelSave = undefined;
+    const peers = [...this.#table().values()]
+      .filter((member) => member.id !== nodeId)
+      .slice(0, SAVED_PEERS_MAX)
+      .map(({ id, address }) => ({ id, address }));
+    try {
+      await save(peers);
+    } catch (cause) {
+      // Only a hint for the next start; the disk will say more where it matters.
+      log.warn("known peers could not be saved", { reason: String(cause) });
+    }
+  }
+}

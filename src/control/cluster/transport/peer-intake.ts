@@ -1,0 +1,298 @@
+/**
+ * Incoming connections of members: who they are, what they send, when they end.
+ *
+ * A connection belongs to the node that its certificate names, for as long as that node is a
+ * member. Every frame must name the same node; anything wrong ends the connection and is counted,
+ * nothing is repaired. The first frame says what the connection is for: `main` carries messages
+ * and calls, `bulk` carries snapshots.
+ *
+ * @module
+ */
+import type { TLSSocket } from "node:tls";
+import { formatNodeId, type NodeId, parseNodeId } from "../../../base/ids.ts";
+import type { Log } from "../../../base/log.ts";
+import type { Clock } from "../../../host/ports.ts";
+import { isRecord, type PlainRecord } from "../codec/codec.ts";
+import { FieldReader } from "../codec/fields.ts";
+import { FRAME_SIZE_MAX_BYTES, FrameCodec, FrameSplitter } from "../codec/frame.ts";
+import { messageFromRecord } from "../codec/message-codec.ts";
+import { INCOMING_IDLE_MS, INCOMING_PER_PEER_MAX, SEND_QUEUE_MAX_BYTES } from "../limits.ts";
+import type { ClusterRef } from "../recovery.ts";
+import { SnapshotIntake } from "../snapshots/snapshot-intake.ts";
+import { soon } from "../soon.ts";
+import type { PeerCounters } from "./peer-counters.ts";
+import type { CallAnswer, CallMethod, PeerReceiver } from "./peer-port.ts";
+
+/** `unknown`: not in the tables as this node has them; it may be a newcomer. */
+export type Standing = "member" | "removed" | "unknown";
+
+export interface IntakeOptions {
+  readonly nodeId: NodeId;
+  readonly cluster: ClusterRef;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly counters: PeerCounters;
+  readonly standing: (node: NodeId) => Standing;
+  readonly receiver: () => PeerReceiver | undefined;
+  /** Called for every good frame. */
+  readonly heard: (node: NodeId) => void;
+  /** Called when a node opened a connection: it is up, and so is the path. */
+  readonly greeted: (node: NodeId) => void;
+}
+
+interface Connection {
+  readonly socket: TLSSocket;
+  readonly node: NodeId;
+  readonly splitter: FrameSplitter;
+  readonly codec: FrameCodec;
+  readonly snapshot: SnapshotIntake;
+  /** Answers of this turn: together in one TLS record. */
+  outbox: Uint8Array[];
+  use: "unknown" | "main" | "bulk";
+  heardMs: number;
+  /** Whether this side ended it, so that its closing says nothing about the peer. */
+  isOurs: boolean;
+}
+
+/** How long an ended connection may take to close. */
+const LINGER_MS = 1_000;
+
+const METHODS: readonly CallMethod[] = ["propose", "join", "ca_key"];
+
+/** All incoming connections of members. */
+export class PeerIntake {
+  readonly #options: IntakeOptions;
+  readonly #connections = new Set<Connection>();
+
+  constructor(options: IntakeOptions) {
+    this.#options = options;
+  }
+
+  /** Takes over a connection whose handshake is done and whose protocol is the members'. */
+  accept(socket: TLSSocket): void {
+    const { counters, standing, clock, cluster, nodeId } = this.#options;
+    // Without a handler an error of a connection that is being refused would end the process.
+    socket.on("error", () => socket.destroy());
+    const node = socket.authorized ? nodeOfSubject(socket.getPeerCertificate().subject) : undefined;
+    if (node === undefined) {
+      counters.refusedCertificates += 1;
+      socket.destroy();
+      return;
+    }
+    const connection: Connection = {
+      socket,
+      node,
+      splitter: new FrameSplitter(FRAME_SIZE_MAX_BYTES),
+      codec: new FrameCodec(cluster, { self: nodeId, peer: node }),
+      snapshot: new SnapshotIntake({
+        isExpected: (message) => message.from === node && message.to === nodeId,
+        stage: async (message) => this.#options.receiver()?.stageSnapshot?.(message),
+        whole: async (message, stage) => {
+          counters.receivedSnapshots += 1;
+          await this.#options.receiver()?.receiveSnapshot(message, stage);
+        },
+        answer: (record) => this.#send(connection, record),
+      }),
+      outbox: [],
+      use: "unknown",
+      heardMs: clock.nowMs(),
+      isOurs: false,
+    };
+    if (standing(node) !== "member") {
+      this.#refuse(connection);
+      return;
+    }
+    this.#makeRoom(node);
+    this.#connections.add(connection);
+    socket.setNoDelay(true);
+    socket.on("data", (chunk: Uint8Array) => this.#received(connection, chunk));
+    socket.on("end", () => this.#ended(connection));
+    socket.on("close", () => this.#ended(connection));
+  }
+
+  /** The members changed: ends the connections of those who are none any more. */
+  recheck(): void {
+    for (const connection of [...this.#connections]) {
+      if (this.#options.standing(connection.node) !== "member") this.#refuse(connection);
+    }
+  }
+
+  /** Ends connections that were silent for too long. */
+  check(nowMs: number): void {
+    for (const connection of [...this.#connections]) {
+      if (nowMs - connection.heardMs >= INCOMING_IDLE_MS) this.#end(connection);
+    }
+  }
+
+  close(): void {
+    for (const connection of [...this.#connections]) this.#end(connection);
+  }
+
+  #received(connection: Connection, chunk: Uint8Array): void {
+    const { clock, counters } = this.#options;
+    if (!this.#connections.has(connection)) return;
+    connection.heardMs = clock.nowMs();
+    const frames = connection.splitter.push(chunk);
+    if (frames === undefined) {
+      this.#misbehaved(connection, "malformed");
+      return;
+    }
+    for (const bytes of frames) {
+      counters.receivedFrames += 1;
+      const frame = connection.codec.decode(bytes);
+      if ("problem" in frame) {
+        this.#misbehaved(connection, frame.problem);
+        return;
+      }
+      this.#options.heard(connection.node);
+      if (!this.#dispatch(connection, frame.record)) {
+        this.#misbehaved(connection, "malformed");
+        return;
+      }
+    }
+  }
+
+  /** Carries out one frame; false when it makes no sense. */
+  #dispatch(connection: Connection, record: PlainRecord): boolean {
+    switch (record["k"]) {
+      case "hello":
+        return this.#greet(connection, record["u"]);
+      case "ping":
+        this.#send(connection, { k: "pong" });
+        return true;
+      case "raft":
+        return this.#receive(connection, record["m"]);
+      case "call":
+        return this.#call(connection, record);
+      case "snapshot":
+      case "chunk":
+      case "done":
+        return connection.use === "bulk" && connection.snapshot.push(record);
+      default:
+        // A newer node may say more than we understand.
+        return typeof record["k"] === "string";
+    }
+  }
+
+  #greet(connection: Connection, use: unknown): boolean {
+    if (connection.use !== "unknown" || (use !== "main" && use !== "bulk")) return false;
+    connection.use = use;
+    this.#options.greeted(connection.node);
+    for (const other of [...this.#connections]) {
+      // The peer began anew: what is left of its last connection is half open.
+      const isOld = other !== connection && other.node === connection.node && other.use === use;
+      if (isOld) this.#end(other);
+    }
+    return true;
+  }
+
+  #receive(connection: Connection, value: unknown): boolean {
+    const message = messageFromRecord(value);
+    if (message === undefined || connection.use !== "main") return false;
+    const isTheirs = message.from === connection.node && message.to === this.#options.nodeId;
+    if (!isTheirs || message.kind === "snapshot_request") return false;
+    this.#options.receiver()?.receive(message);
+    return true;
+  }
+
+  #call(connection: Connection, record: PlainRecord): boolean {
+    const fields = new FieldReader(record);
+    const id = fields.counter("i");
+    const method = METHODS.find((each) => each === fields.raw("m"));
+    const body = fields.raw("b");
+    if (fields.failed || !isRecord(body) || connection.use !== "main") return false;
+    if (method === undefined) {
+      this.#send(connection, { k: "answer", i: id, r: "unknown_method", d: "update this node" });
+      return true;
+    }
+    const receiver = this.#options.receiver();
+    if (receiver === undefined) return true; // Stopping: the peer sees the connection end.
+    void receiver
+      .answer(connection.node, method, body)
+      .then((answer) => this.#answer(connection, id, answer));
+    return true;
+  }
+
+  #answer(connection: Connection, id: number, answer: CallAnswer): void {
+    this.#send(
+      connection,
+      answer.ok
+        ? { k: "answer", i: id, b: answer.value }
+        : { k: "answer", i: id, r: answer.error.reason, d: answer.error.detail },
+    );
+  }
+
+  #send(connection: Connection, body: PlainRecord): void {
+    if (!this.#connections.has(connection)) return;
+    if (connection.socket.writableLength > SEND_QUEUE_MAX_BYTES) {
+      this.#end(connection); // It asks and does not read: memory is not for that.
+      return;
+    }
+    if (connection.outbox.push(connection.codec.encode(body)) > 1) return;
+    soon(this.#options.clock, () => this.#flush(connection));
+  }
+
+  #flush(connection: Connection): void {
+    const frames = connection.outbox;
+    if (frames.length === 0 || !this.#connections.has(connection)) return;
+    connection.outbox = [];
+    connection.socket.write(frames.length === 1 ? frames[0]! : Buffer.concat(frames));
+  }
+
+  /** Tells a node that is no member so, and ends. */
+  #refuse(connection: Connection): void {
+    const { standing, counters, log } = this.#options;
+    const { node, socket } = connection;
+    const isRemoved = standing(node) === "removed";
+    counters.refusedNodes += 1;
+    log.debug("connection refused", { peer: formatNodeId(node), removed: isRemoved });
+    const kind = isRemoved ? "expelled" : "stranger";
+    socket.write(connection.codec.encode({ k: kind }));
+    this.#end(connection);
+  }
+
+  #misbehaved(connection: Connection, problem: string): void {
+    const { counters, log } = this.#options;
+    counters.refusedFrames += 1;
+    log.debug("frame refused", { peer: formatNodeId(connection.node), problem });
+    this.#end(connection);
+  }
+
+  #end(connection: Connection): void {
+    this.#flush(connection);
+    connection.isOurs = true;
+    this.#connections.delete(connection);
+    endGently(connection.socket, this.#options.clock);
+  }
+
+  #ended(connection: Connection): void {
+    const wasOpen = this.#connections.delete(connection);
+    connection.socket.destroy();
+    if (!wasOpen || connection.isOurs || connection.use !== "main") return;
+    this.#options.receiver()?.closed(connection.node);
+  }
+
+  #makeRoom(node: NodeId): void {
+    const own = [...this.#connections].filter((connection) => connection.node === node);
+    const surplus = own.length + 1 - INCOMING_PER_PEER_MAX;
+    for (const oldest of own.slice(0, Math.max(0, surplus))) this.#end(oldest);
+  }
+}
+
+/**
+ * Ends `socket` so that what was written still arrives: unread input would make the kernel reset
+ * the connection, so it is read and dropped; a peer that never closes is cut off.
+ */
+export function endGently(socket: TLSSocket, clock: Clock): void {
+  socket.removeAllListeners("data");
+  socket.resume();
+  socket.end();
+  const cancel = clock.after(LINGER_MS, () => socket.destroy());
+  socket.once("close", cancel);
+}
+
+/** The node that a verified certificate names. A name given twice names nobody. */
+function nodeOfSubject(subject: { readonly CN?: unknown } | undefined): NodeId | undefined {
+  const name = subject?.CN;
+  return typeof name === "string" ? parseNodeId(name) : undefined;
+}
