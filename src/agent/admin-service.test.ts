@@ -86,7 +86,7 @@ function setUp({ members = [SELF, OTHER], dead = [], removed = false }: Options 
 function memberOf(id: NodeId, live: boolean): Member {
   const address = { host: `192.168.77.${id}`, port: 8286 };
   return {
-    ...{ id, name: `h${id}`, address, publicIp: address.host, underlayPrefixes: [] },
+    ...{ id, name: `h${id}`, address, publicIp: address.host, underlayPrefixes: [], zone: "" },
     ...{ joinedAtMs: 0, role: "voter", leader: id === SELF, self: id === SELF, live },
     match: undefined,
   };

@@ -400,6 +400,7 @@ class Agent {
       address: this.#clusterAddress(),
       publicIp: this.#underlay!.publicAddress,
       underlayPrefixes: this.#underlay!.prefixes,
+      zone: this.#options.config.zone,
     };
   }
 

@@ -18,6 +18,7 @@ test("parseAgentConfig: nothing given is the table of defaults", () => {
     runDir: "/run/overlay",
     socketPath: "/run/overlay/overlay.sock",
     nodeName: "web1",
+    zone: "",
     choice: {
       names: [],
       patterns: [],

@@ -20,6 +20,7 @@ import {
 } from "../base/address.ts";
 import type { LogFormat, LogLevel } from "../base/log.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import { parseZone } from "../control/cluster/members/zones.ts";
 import { AGENT_FLAGS, type AgentFlagName, environmentName } from "./flags.ts";
 import { type OffloadName, parseOffloadNames } from "./offload-names.ts";
 
@@ -58,6 +59,8 @@ export interface AgentConfig {
   readonly socketPath: string;
   /** An RFC 1123 label in lower case. */
   readonly nodeName: string;
+  /** Where the node stands, as its operator calls the place; "": not said. */
+  readonly zone: string;
   readonly choice: InterfaceChoice;
   /** One address, or the wildcards of both families. */
   readonly clusterListen: readonly ListenAddress[];
@@ -127,6 +130,7 @@ function readConfig(from: Sources, hostName: string): AgentConfig {
     runDir,
     socketPath: `${runDir === "/" ? "" : runDir}/overlay.sock`,
     nodeName: readNodeName(from, hostName),
+    zone: readLast(from, "zone", parseZone, ZONE) ?? "",
     choice: {
       names: readAll(from, "iface", parseInterface, "an interface name or an address"),
       patterns: readAll(from, "iface-regex", parsePattern, "a regular expression"),
@@ -148,6 +152,7 @@ function readConfig(from: Sources, hostName: string): AgentConfig {
 const OFFLOAD_LIST = '"none", "all", or some of tso,uso,gso,gro,tcp_join,udp_join';
 const ABSOLUTE_PATH = "an absolute path";
 const LISTEN = "an address with a port, such as 127.0.0.1:8287 or [::1]:8287";
+const ZONE = "a name of at most 63 printable characters without blanks";
 const LABEL = "a label (1 to 63 letters, digits and inner hyphens)";
 
 /** What is wrong between fields. */

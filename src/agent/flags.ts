@@ -10,6 +10,7 @@ export type AgentFlagName =
   | "data-dir"
   | "run-dir"
   | "node-name"
+  | "zone"
   | "iface"
   | "iface-regex"
   | "iface-can-reach"
@@ -56,6 +57,11 @@ export const AGENT_FLAGS: Readonly<Record<AgentFlagName, AgentFlag>> = {
     placeholder: "name",
     help: "name of this node, an RFC 1123 label",
     fallbackHelp: "host name",
+  },
+  zone: {
+    placeholder: "name",
+    help: "where the node stands (rack, room): voters are spread over zones",
+    fallbackHelp: "none",
   },
   iface: {
     placeholder: "name|address",

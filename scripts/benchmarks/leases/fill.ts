@@ -62,7 +62,10 @@ export async function fillWithLeases(options: FillOptions): Promise<void> {
     clock,
     random,
     listen: { host: "127.0.0.1", port: 0 },
-    self: { name: "bench", address: { host: publicIp, port: 0 }, publicIp, underlayPrefixes: [] },
+    self: {
+      ...{ name: "bench", address: { host: publicIp, port: 0 }, publicIp },
+      ...{ underlayPrefixes: [], zone: "" },
+    },
     log: createSilentLog(),
     onFatal: (error) => {
       throw error;

@@ -371,6 +371,6 @@ function withPort<Info extends { readonly address: HostPort }>(info: Info, port:
 }
 
 function publicMember(member: MemberRecord): MemberRecord {
-  const { id, name, address, publicIp, underlayPrefixes, joinedAtMs } = member;
-  return { id, name, address, publicIp, underlayPrefixes, joinedAtMs };
+  const { id, name, address, publicIp, underlayPrefixes, zone, joinedAtMs } = member;
+  return { id, name, address, publicIp, underlayPrefixes, zone, joinedAtMs };
 }

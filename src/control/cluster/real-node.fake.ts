@@ -113,7 +113,8 @@ export class RealNode {
 
   info(): MemberInfo {
     const address = { host: "127.0.0.1", port: this.cluster?.port ?? 0 };
-    return { name: this.name, address, publicIp: "192.0.2.1", underlayPrefixes: ["192.0.2.0/24"] };
+    const underlay = { publicIp: "192.0.2.1", underlayPrefixes: ["192.0.2.0/24"] };
+    return { name: this.name, address, ...underlay, zone: "" };
   }
 
   async createToken(usesMax?: number, lifeMs = 60_000): Promise<string> {

@@ -37,6 +37,8 @@ export interface MemberInfo {
   readonly publicIp: string;
   /** Prefixes of the underlay links, canonical text: a network must not overlap them. */
   readonly underlayPrefixes: readonly string[];
+  /** Where it stands, as its operator calls the place; "" when nobody said. */
+  readonly zone: string;
 }
 
 /** One record of the members table. */

@@ -51,7 +51,13 @@ export class Admin {
       }
       const member = {
         ...{ id, name: `node-${id}`, address: { host: "10.0.0.1", port: 8286 + id } },
-        ...{ publicIp: "", underlayPrefixes: [], joinedAtMs: WALL_MS, keyHash: `key${id}` },
+        ...{
+          publicIp: "",
+          underlayPrefixes: [],
+          zone: "",
+          joinedAtMs: WALL_MS,
+          keyHash: `key${id}`,
+        },
       };
       const compare = [memberUnchanged(id, 0), neverRemoved(id)];
       return systemTxn({ compare, success: [putMember(member)] });

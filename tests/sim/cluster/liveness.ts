@@ -9,7 +9,7 @@
 
 import { ELECTION_TIMEOUT_MS } from "../../../src/control/cluster/limits.ts";
 import { isJoint, memberIds } from "../../../src/control/cluster/members/conf-state.ts";
-import { VOTER_TARGET } from "../../../src/control/cluster/members/role-keeper.ts";
+import { VOTER_TARGET_DEFAULT } from "../../../src/control/cluster/members/role-wishes.ts";
 import type { ConfState } from "../../../src/control/raft/types.ts";
 import type { Admin } from "./admin.ts";
 import type { Clients } from "./clients.ts";
@@ -151,7 +151,7 @@ function areVotersRestored(world: World): boolean {
   if (isJoint(config)) return false;
   const isLive = (id: (typeof config.voters)[number]) => world.node(id).driver !== undefined;
   const liveCount = memberIds(config).filter(isLive).length;
-  const target = Math.min(VOTER_TARGET, liveCount % 2 === 1 ? liveCount : liveCount - 1);
+  const target = Math.min(VOTER_TARGET_DEFAULT, liveCount % 2 === 1 ? liveCount : liveCount - 1);
   return config.voters.length >= target && config.voters.every(isLive);
 }
 

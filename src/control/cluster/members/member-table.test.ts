@@ -23,6 +23,7 @@ const info = {
   address: { host: "fd00::1", port: 8286 },
   publicIp: "192.0.2.7",
   underlayPrefixes: ["192.0.2.0/24"],
+  zone: "rack-1",
 };
 const member = { ...info, id, joinedAtMs: 5, keyHash: "f0" };
 

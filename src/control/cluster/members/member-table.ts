@@ -15,7 +15,14 @@ import { isRecord } from "../codec/codec.ts";
 import { FieldReader } from "../codec/fields.ts";
 import { CLUSTER_PORT, formatHostPort, parseHostPort } from "../transport/host-port.ts";
 import type { MemberInfo, MemberRecord } from "../types.ts";
-import { encodeRecord, MEMBERS_PREFIX, parseRecord, REMOVED_PREFIX } from "./system-record.ts";
+import {
+  encodeRecord,
+  MEMBERS_PREFIX,
+  parseRecord,
+  REMOVED_PREFIX,
+  wishKey,
+} from "./system-record.ts";
+import { parseZone } from "./zones.ts";
 
 const NAME_LENGTH_MAX = 253;
 /** Printable and without blanks: what a host name may be, and no more can hurt a log or a table. */
@@ -68,12 +75,13 @@ export function neverRemoved(id: NodeId): Compare {
 
 /** Writes the record. */
 export function putMember(member: Omit<StoredMember, "modRevision">): Operation {
-  const { id, name, address, publicIp, underlayPrefixes, joinedAtMs, keyHash } = member;
+  const { id, name, address, publicIp, underlayPrefixes, zone, joinedAtMs, keyHash } = member;
   const value = encodeRecord({
     name,
     address: formatHostPort(address),
     publicIp,
     underlayPrefixes: underlayPrefixes.slice(0, UNDERLAY_PREFIX_COUNT_MAX),
+    zone,
     joinedAtMs,
     keyHash,
   });
@@ -87,6 +95,7 @@ export function removeMember(member: StoredMember, wallMs: number): SystemTxn {
     compare: [memberUnchanged(member.id, member.modRevision)],
     success: [
       { kind: "delete", key: memberKey(member.id) },
+      { kind: "delete", key: wishKey(member.id) },
       { kind: "put", key: removedKey(member.id), value: removed },
     ],
   });
@@ -97,6 +106,7 @@ export function isSameInfo(a: MemberInfo, b: MemberInfo): boolean {
   return (
     a.name === b.name &&
     a.publicIp === b.publicIp &&
+    a.zone === b.zone &&
     formatHostPort(a.address) === formatHostPort(b.address) &&
     a.underlayPrefixes.length === b.underlayPrefixes.length &&
     a.underlayPrefixes.every((prefix, position) => prefix === b.underlayPrefixes[position])
@@ -118,8 +128,10 @@ export function infoFromRecord(value: unknown): MemberInfo | undefined {
   const publicIp = fields.text("publicIp", IP_LENGTH_MAX);
   const isIp = publicIp === "" || parseAddress(publicIp) === publicIp;
   const underlayPrefixes = fields.list("underlayPrefixes", asPrefix);
+  // A node of a version without zones says nothing of one.
+  const zone = fields.has("zone") ? parseZone(fields.text("zone", ADDRESS_LENGTH_MAX)) : "";
   if (fields.failed || address === undefined || !isName || !isIp) return undefined;
-  return { name, address, publicIp, underlayPrefixes };
+  return zone === undefined ? undefined : { name, address, publicIp, underlayPrefixes, zone };
 }
 
 function asPrefix(value: unknown): string | undefined {

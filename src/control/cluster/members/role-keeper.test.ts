@@ -7,6 +7,8 @@ import { systemTxn } from "../../kv/txn.ts";
 import { SimCluster } from "../sim-cluster.fake.ts";
 import { findMember, putMember, removeMember } from "./member-table.ts";
 import { RoleKeeper } from "./role-keeper.ts";
+import { putVoterTarget, putWish } from "./role-wishes.ts";
+import { STALLED_AFTER_MS } from "./standby-watch.ts";
 
 const [A, B, C] = [decodeNodeId(1), decodeNodeId(2), decodeNodeId(3)];
 
@@ -28,6 +30,7 @@ class KeptCluster extends SimCluster {
       address: { host: "127.0.0.1", port: number },
       publicIp: "",
       underlayPrefixes: [],
+      zone: "",
       joinedAtMs: 0,
       keyHash: "",
     };
@@ -140,6 +143,47 @@ describe("roles by themselves", () => {
     await cluster.until(() => cluster.roles() === "1 2 3", 10_000);
     expect(cluster.driver(C).reader.get("/n")?.version).toBe(50);
   });
+
+  test("the number of voters follows the setting, whoever leads", async () => {
+    const cluster = await grow(8, 5);
+    await cluster.until(() => /^\d \d \d \/ \d \d$/.test(cluster.roles()), 5_000);
+    await cluster.wait(cluster.leader()!.execute(putVoterTarget(5)));
+    await cluster.until(() => cluster.roles() === "1 2 3 4 5", 5_000);
+    cluster.kill(cluster.leader()!.nodeId);
+    await cluster.until(() => cluster.leader() !== undefined, 5_000);
+    await cluster.wait(cluster.leader()!.execute(putVoterTarget(1)));
+    await cluster.until(() => /^\d \/ \d \d \d \d$/.test(cluster.roles()), 60_000);
+  });
+
+  test("a wish makes a voter of a standby, and of the leader a standby", async () => {
+    const cluster = await grow(9, 4);
+    await cluster.until(() => /^\d \d \d \/ \d$/.test(cluster.roles()), 5_000);
+    const leader = cluster.leader()!;
+    const [standby] = leader.confState.learners as [NodeId];
+    const wish = (id: NodeId, which: "voter" | "standby") =>
+      cluster.wait(leader.execute(putWish(findMember(leader.reader, id)!, which)));
+    await wish(standby, "voter");
+    await cluster.until(() => cluster.leader()!.confState.voters.includes(standby), 5_000);
+    await wish(leader.nodeId, "standby");
+    await cluster.until(() => cluster.leader()?.confState.learners[0] === leader.nodeId, 5_000);
+    expect(cluster.leader()!.confState.voters.length).toBe(3);
+  });
+
+  test("a standby that stays away is let go, and comes in again", async () => {
+    const cluster = await grow(10, 4);
+    await cluster.until(() => /^\d \d \d \/ \d$/.test(cluster.roles()), 5_000);
+    const [standby] = cluster.leader()!.confState.learners as [NodeId];
+    cluster.kill(standby);
+    await cluster.run(STALLED_AFTER_MS - 10_000);
+    expect(cluster.leader()!.confState.learners).toEqual([standby]);
+    await cluster.until(() => cluster.leader()!.confState.learners.length === 0, 20_000);
+    await cluster.restart(standby);
+    cluster.keep(standby);
+    await cluster.until(
+      () => cluster.leader()!.confState.learners.includes(standby),
+      STALLED_AFTER_MS + 10_000,
+    );
+  }, 30_000);
 
   test("whoever is in neither table is left alone", async () => {
     const cluster = new KeptCluster(7);

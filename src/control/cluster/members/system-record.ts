@@ -3,13 +3,23 @@
  *
  * @module
  */
+import { formatNodeId, type NodeId } from "../../../base/ids.ts";
 
 /** Members, by node id: `MEMBERS_PREFIX + formatNodeId(id)`. */
 export const MEMBERS_PREFIX = "/overlay/members/";
 /** Nodes that were members and never will be again, by node id. */
 export const REMOVED_PREFIX = "/overlay/removed/";
+/** What people want of the roles of members, by node id (`role-wishes.ts`). */
+export const WISHES_PREFIX = "/overlay/wishes/";
+/** How many voters there should be (`role-wishes.ts`). */
+export const VOTERS_KEY = "/overlay/settings/voters";
 /** Join tokens, by token id. */
 export const TOKENS_PREFIX = "/overlay/tokens/";
+
+/** Where the wish about `id` is. */
+export function wishKey(id: NodeId): string {
+  return `${WISHES_PREFIX}${formatNodeId(id)}`;
+}
 
 /** `value` as the bytes of a record. */
 export function encodeRecord(value: Readonly<Record<string, unknown>>): Uint8Array {
