@@ -71,7 +71,6 @@ export function refusalProblem(refusal: TxnRefusal | CommandRefusal): KvProblem 
 export function commandProblem(refusal: CommandRefusal): ClusterFailure {
   const { kind } = refusal;
   switch (kind) {
-    case "unknown_command":
     case "malformed_command": {
       const detail = `the cluster answered ${kind}; update all nodes to one version and try again`;
       return { kind: "overloaded", detail: `Cannot change the store: ${detail}` };

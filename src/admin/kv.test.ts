@@ -553,7 +553,6 @@ describe("when the cluster does not answer", () => {
   }
 
   const outcomes: [kind: string, problem: ProblemKind][] = [
-    ["unknown_command", "overloaded"],
     ["malformed_command", "overloaded"],
     ["request_forgotten", "timeout"],
   ];

@@ -106,6 +106,7 @@ export const PROBLEM_CLASSES: Readonly<Record<ProblemKind, ProblemClass>> = {
   no_leader: { status: 503, title: "No leader" },
   no_quorum: { status: 503, title: "No quorum" },
   overloaded: { status: 503, title: "Too busy" },
+  upgrade_needed: { status: 409, title: "Not all nodes would understand it" },
   timeout: { status: 504, title: "Not in time" },
   internal_error: { status: 500, title: "Internal error" },
 };

@@ -10,12 +10,13 @@ import type { Result } from "../base/result.ts";
 import type { JoinFailure, LeaveFailure } from "../control/cluster/types.ts";
 import type { KvApi } from "./kv-api.ts";
 
-/** A write or a linearizable read that the cluster could not carry out now. All are retryable. */
+/** A write or a linearizable read that the cluster could not carry out now. */
 export type ClusterFailure =
   | { readonly kind: "no_leader"; readonly detail: string }
   | { readonly kind: "no_quorum"; readonly detail: string }
   | { readonly kind: "timeout"; readonly detail: string }
-  | { readonly kind: "overloaded"; readonly detail: string };
+  | { readonly kind: "overloaded"; readonly detail: string }
+  | { readonly kind: "upgrade_needed"; readonly detail: string };
 
 export interface FieldIssue {
   /** Dotted path of the offending key, "" for the whole body. */

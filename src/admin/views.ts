@@ -220,6 +220,7 @@ const PLAIN_KINDS = [
   "no_leader",
   "no_quorum",
   "overloaded",
+  "upgrade_needed",
   "timeout",
   "internal_error",
   "reserved_key",

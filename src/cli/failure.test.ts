@@ -31,6 +31,7 @@ const ROWS: Row = {
   no_leader: [4, { kind: "no_leader", detail: "d" }, "Cannot do it: d; try again"],
   no_quorum: [4, { kind: "no_quorum", detail: "d" }, "Cannot do it: d; try again"],
   overloaded: [4, { kind: "overloaded", detail: "d" }, "Cannot do it: d; try again"],
+  upgrade_needed: [1, { kind: "upgrade_needed", detail: "d" }, "Cannot do it: d"],
   no_config: [1, { kind: "no_config", detail: "d" }, "Cannot do it: d; set one: overlay config"],
   invalid_config: [
     1,

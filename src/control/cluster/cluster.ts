@@ -49,6 +49,7 @@ import type {
   RoleChange,
   TokenInfo,
 } from "./types.ts";
+import { VersionKeeper } from "./upgrade/version-keeper.ts";
 
 /** Two people revoke at once, or a join counts a use meanwhile: look again so often. */
 const TOKEN_ATTEMPTS_MAX = 5;
@@ -112,6 +113,7 @@ class RunningCluster implements Cluster {
   readonly #caKey: CaKey;
   readonly #door: Doorkeeper;
   readonly #roles: RoleKeeper;
+  readonly #versions: VersionKeeper;
   readonly #self: SelfKeeper;
   /** As last logged. */
   #leader: NodeId | undefined;
@@ -169,6 +171,7 @@ class RunningCluster implements Cluster {
     const ports = { driver, transport, cluster, clock, random, log, counters };
     this.#door = new Doorkeeper({ ...ports, ca: keys.ca, caKey: this.#caKey });
     this.#roles = new RoleKeeper({ driver, clock, log });
+    this.#versions = new VersionKeeper({ driver, clock, log });
     const info = withPort(options.self, parts.listener.port);
     this.#self = new SelfKeeper({ driver, clock, log, certificate: keys.certificate, info });
     driver.onMembership((state) => {
@@ -323,6 +326,7 @@ class RunningCluster implements Cluster {
     await handOver(this.#driver, clock);
     this.#self.stop();
     this.#roles.stop();
+    this.#versions.stop();
     this.#caKey.stop();
     this.#directory.stop();
     await this.#driver.stop();

@@ -15,7 +15,7 @@
  */
 import { HostError } from "../../base/host-error.ts";
 import { decodeRandomNodeId, formatNodeId, type NodeId, type Revision } from "../../base/ids.ts";
-import type { Result } from "../../base/result.ts";
+import { err, type Result } from "../../base/result.ts";
 import type { SnapshotStage } from "../../host/ports.ts";
 import type { Command, KvEvent, KvReader } from "../kv/types.ts";
 import { payloadSizeBytes } from "../raft/entry-size.ts";
@@ -61,6 +61,7 @@ import { TickCounter } from "./tick-counter.ts";
 import { traceFields } from "./trace-fields.ts";
 import type { CallAnswer, CallMethod, PeerReceiver, SnapshotBody } from "./transport/peer-port.ts";
 import type { ClusterFailure, ExecuteOptions, RoleChange } from "./types.ts";
+import { tooNew } from "./upgrade/too-new.ts";
 
 /** Contexts of reads begin at a random multiple of this: two runs never share one. */
 const READ_CONTEXTS_PER_RUN = 2 ** 32;
@@ -212,6 +213,8 @@ export class Driver implements PeerReceiver {
     options: ExecuteOptions = {},
   ): Promise<Result<Outcome, ClusterFailure>> {
     const { timeoutMs = EXECUTE_TIMEOUT_MS, requestId } = options;
+    const obstacle = options.raisesVersion ? undefined : tooNew(command, this.reader);
+    if (obstacle !== undefined) return Promise.resolve(err(obstacle));
     const result = this.#proposals.execute(command, { timeoutMs, requestId });
     // The state machine's handler for this kind of command promises the type.
     return result as Promise<Result<Outcome, ClusterFailure>>;

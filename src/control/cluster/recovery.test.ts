@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { decodeNodeId, decodeRevision } from "../../base/ids.ts";
 import type { StoredEntry } from "../../host/ports.ts";
+import { CLUSTER_VERSION_FIRST, CLUSTER_VERSION_NEWEST } from "../kv/cluster-version.ts";
 import { kvHandlers } from "../kv/handlers.ts";
 import { createStateMachine } from "../kv/state-machine.ts";
 import { encodeSnapshotBody, encodeSnapshotHeader } from "./codec/snapshot-codec.ts";
@@ -36,7 +37,11 @@ function entries(from: number, to: number, term: number): StoredEntry[] {
 }
 
 interface Disk {
-  readonly snapshot?: { readonly index: number; readonly term: number };
+  readonly snapshot?: {
+    readonly index: number;
+    readonly term: number;
+    readonly version?: number;
+  };
   readonly entries?: readonly StoredEntry[];
   readonly commit?: number;
   readonly term?: number;
@@ -64,7 +69,10 @@ async function recover(disk: Disk) {
       const { generation = SIM_CLUSTER.generation } = disk;
       const { clusterId } = SIM_CLUSTER;
       const revision = decodeRevision(0);
-      const header = encodeSnapshotHeader({ clusterId, generation, confState, revision });
+      const header = encodeSnapshotHeader({
+        ...{ clusterId, generation, confState, revision },
+        version: disk.snapshot.version ?? CLUSTER_VERSION_FIRST,
+      });
       await store.saveSnapshot({ ...disk.snapshot, header }, encodeSnapshotBody(source.snapshot()));
     }
   };
@@ -180,6 +188,13 @@ describe("recoverStore", () => {
       expect(error).toContain("join the cluster again as a new node");
     });
   }
+});
+
+test("recoverStore: a snapshot of a newer cluster version asks for a newer program", async () => {
+  const version = CLUSTER_VERSION_NEWEST + 1;
+  const error = await recover({ snapshot: { index: 10, term: 2, version } }).catch(String);
+  expect(error).toContain(`it is of cluster version ${version}`);
+  expect(error).toContain("install the version of overlay that the other members run");
 });
 
 describe("bootstrapStore", () => {

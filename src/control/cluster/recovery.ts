@@ -11,6 +11,7 @@
 import { HostError } from "../../base/host-error.ts";
 import { decodeIndex, decodeNodeId, decodeTerm, type NodeId } from "../../base/ids.ts";
 import type { LogStore, RecoveredLog, StoredSnapshotMeta } from "../../host/ports.ts";
+import { CLUSTER_VERSION_NEWEST, clusterVersion } from "../kv/cluster-version.ts";
 import type { StateMachine } from "../kv/types.ts";
 import { MemoryLog } from "../raft/memory-log.ts";
 import type { ConfState, Entry, HardState, Snapshot } from "../raft/types.ts";
@@ -21,8 +22,10 @@ import {
   encodeSnapshotHeader,
   SnapshotBodyDecoder,
   type SnapshotHeader,
+  versionOfSnapshot,
 } from "./codec/snapshot-codec.ts";
 import { TRAILING_ENTRIES } from "./limits.ts";
+import { REJOIN, tooOld } from "./upgrade/too-old.ts";
 
 /** Which cluster the stored state must belong to. */
 export interface ClusterRef {
@@ -67,7 +70,9 @@ export async function bootstrapStore(
   const term = decodeTerm(1);
   machine.skip(index);
   const confState: ConfState = { ...EMPTY_CONF_STATE, voters: [founder.nodeId] };
-  const header = encodeSnapshotHeader({ ...founder, confState, revision: machine.reader.revision });
+  const { revision } = machine.reader;
+  const version = clusterVersion(machine.reader);
+  const header = encodeSnapshotHeader({ ...founder, confState, revision, version });
   await store.saveSnapshot({ index, term, header }, encodeSnapshotBody(machine.snapshot()));
   await store.append({ hardState: { term, vote: 0, commit: index }, entries: [] });
   const memoryLog = new MemoryLog();
@@ -117,7 +122,7 @@ async function restoreSnapshot(
   meta: StoredSnapshotMeta,
 ): Promise<{ readonly snapshot: Snapshot; readonly sizeBytes: number }> {
   const header = decodeSnapshotHeader(meta.header);
-  if (header === undefined) throw unusable("snapshot", "its header has an unknown format");
+  if (header === undefined) throw unreadable(meta.header);
   const sizeBytes = await restoreBody(store, machine);
   if (machine.appliedIndex !== meta.index) {
     throw unusable("snapshot", `its state is at ${machine.appliedIndex}, not ${meta.index}`);
@@ -196,11 +201,13 @@ function assertCluster(snapshot: Snapshot, cluster: ClusterRef): void {
   throw unusable("snapshot", "it belongs to another cluster or generation");
 }
 
+function unreadable(header: Uint8Array): HostError {
+  const version = versionOfSnapshot(header);
+  const call = { operation: "recover from", object: "snapshot" };
+  if (version > CLUSTER_VERSION_NEWEST) return tooOld(call, version);
+  return unusable("snapshot", "its header has an unknown format");
+}
+
 function unusable(object: string, reason: string): HostError {
-  return new HostError({
-    operation: "recover from",
-    object,
-    reason,
-    next: "move the data directory away and join the cluster again as a new node",
-  });
+  return new HostError({ operation: "recover from", object, reason, next: REJOIN });
 }

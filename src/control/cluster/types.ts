@@ -12,15 +12,18 @@ import type { Command, KvEvent, KvReader, RequestId } from "../kv/types.ts";
 import type { RoleKind } from "../raft/types.ts";
 
 /**
- * A write or a linearizable read that could not be carried out now. All are worth a retry.
+ * A write or a linearizable read that could not be carried out now. All but the last are worth a
+ * retry.
  * `timeout`: undetermined, the write may still happen; retried with the same request id it
- * happens once. `overloaded`: refused before anything was written.
+ * happens once. `overloaded`: refused before anything was written. `upgrade_needed`: so too, since
+ * some member could not read it.
  */
 export type ClusterFailure =
   | { readonly kind: "no_leader"; readonly detail: string }
   | { readonly kind: "no_quorum"; readonly detail: string }
   | { readonly kind: "timeout"; readonly detail: string }
-  | { readonly kind: "overloaded"; readonly detail: string };
+  | { readonly kind: "overloaded"; readonly detail: string }
+  | { readonly kind: "upgrade_needed"; readonly detail: string };
 
 /** Host (name or address, IPv6 without brackets) and TCP port of a node's cluster listener. */
 export interface HostPort {
@@ -92,6 +95,8 @@ export interface ExecuteOptions {
   readonly timeoutMs?: number;
   /** For a caller that retries by itself; made up when absent. */
   readonly requestId?: RequestId;
+  /** The command is what brings the cluster to the version that it needs. */
+  readonly raisesVersion?: boolean;
 }
 
 /** A token as the API shows it: never the secret. */

@@ -113,7 +113,7 @@ describe("the state machine", () => {
   test("notes its digest every so many entries, whatever they are", () => {
     const [put, skipped] = [createStateMachine(kvHandlers), createStateMachine(kvHandlers)];
     fill(skipped, "1");
-    while (put.appliedIndex < INDEX) applyNext(put, { kind: "of_the_future" });
+    while (put.appliedIndex < INDEX) applyNext(put, { kind: "txn" });
     for (const machine of [put, skipped]) {
       expect(machine.checks.latest()).toEqual({ index: INDEX, hash: machine.hash() });
     }

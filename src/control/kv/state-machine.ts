@@ -33,7 +33,6 @@ import type {
   SnapshotPart,
 } from "./types.ts";
 
-const UNKNOWN: CommandRefusal = { kind: "unknown_command" };
 const MALFORMED: CommandRefusal = { kind: "malformed_command" };
 const CHECKED: CheckOutcome = { kind: "checked" };
 
@@ -170,8 +169,9 @@ class KvStateMachine implements KvMachine {
   #handle(command: Command, context: ApplyContext): unknown {
     const { kind } = command;
     if (kind === "check") return this.#check(command);
-    const known = typeof kind === "string" && Object.hasOwn(this.#handlers, kind);
-    return known ? this.#handlers[kind]!(this.#store, command, context) : UNKNOWN;
+    // To pass over what the others applied would make another state of ours.
+    if (!Object.hasOwn(this.#handlers, kind)) throw unknownCommand(kind, context.index);
+    return this.#handlers[kind]!(this.#store, command, context);
   }
 
   #check(command: Command): CheckOutcome {
@@ -181,6 +181,15 @@ class KvStateMachine implements KvMachine {
     if (divergence !== undefined) throw diverged(divergence);
     return CHECKED;
   }
+}
+
+function unknownCommand(kind: string, index: Index): HostError {
+  return new HostError({
+    operation: "apply",
+    object: `log entry ${index}`,
+    reason: `this program does not know its command "${kind}"`,
+    next: "install the version of overlay that the other members run",
+  });
 }
 
 /** Nothing that this replica holds can be believed: not a bug of this entry, nor of this run. */

@@ -17,17 +17,17 @@ declare const outcomeType: unique symbol;
  */
 export interface Command<Outcome = unknown> {
   readonly kind: string;
+  /** Cluster version that all members must have reached to read it (cluster-version.ts). */
+  readonly needs?: number;
   /** Never present at run time: it only carries the outcome's type to the caller. */
   readonly [outcomeType]?: Outcome;
 }
 
 /**
- * What any command may yield instead of its own outcome: this version does not know the kind, the
- * content is not what the kind needs, or the request id is too old to tell whether it was applied
- * (it was not applied by this entry).
+ * What any command may yield instead of its own outcome: the content is not what the kind needs,
+ * or the request id is too old to tell whether it was applied (it was not applied by this entry).
  */
 export type CommandRefusal =
-  | { readonly kind: "unknown_command" }
   | { readonly kind: "malformed_command" }
   | { readonly kind: "request_forgotten" };
 
@@ -153,7 +153,8 @@ export interface StateMachine {
   readonly appliedIndex: Index;
   /**
    * Applies the entry at `context.index`, which must follow `appliedIndex`. Throws `HostError` when
-   * most voters have another state than this replica: it must not be used any more.
+   * the command is none that this program knows, or most voters have another state than this
+   * replica: it must not be used any more.
    */
   apply(command: Command, context: ApplyContext): Applied;
   /** Records that the entry at `index` (a membership change or a leader's empty one) passed. */

@@ -23,6 +23,7 @@ import {
 import { Driver } from "../../../src/control/cluster/driver.ts";
 import { RoleKeeper } from "../../../src/control/cluster/members/role-keeper.ts";
 import { type Recovered, recoverStore } from "../../../src/control/cluster/recovery.ts";
+import { CLUSTER_VERSION_FIRST } from "../../../src/control/kv/cluster-version.ts";
 import { kvHandlers } from "../../../src/control/kv/handlers.ts";
 import { createStateMachine } from "../../../src/control/kv/state-machine.ts";
 import type { Applied, ApplyContext, Command, KvMachine } from "../../../src/control/kv/types.ts";
@@ -350,6 +351,7 @@ async function foundStore(
     ...CLUSTER,
     confState,
     revision: machine.reader.revision,
+    version: CLUSTER_VERSION_FIRST,
   });
   await store.saveSnapshot({ index, term, header }, encodeSnapshotBody(machine.snapshot()));
   await store.append({ hardState: { term, vote: 0, commit: index }, entries: [] });

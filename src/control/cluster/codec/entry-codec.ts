@@ -8,14 +8,15 @@
  *
  * Numbers are big-endian; a request is [client, sequence]. The time of a command, milliseconds
  * since 1970, has a fixed place, so that the leader can stamp what another node has encoded. The
- * payload of the entry with which a leader opens its term is empty. The version lets a node say
- * "written by a newer one" instead of guessing.
+ * payload of the entry with which a leader opens its term is empty. The version of a command is the
+ * cluster version that it needs, and one: a node that reads less stops there instead of guessing.
  *
  * @module
  */
 import { unreachable } from "../../../base/assert.ts";
 import { decodeIndex, decodeTerm } from "../../../base/ids.ts";
 import type { StoredEntry } from "../../../host/ports.ts";
+import { CLUSTER_VERSION_FIRST, CLUSTER_VERSION_NEWEST } from "../../kv/cluster-version.ts";
 import type { Command, RequestId } from "../../kv/types.ts";
 import type {
   ConfChange,
@@ -28,7 +29,8 @@ import { decodeRecord, encodeValue, isRecord } from "./codec.ts";
 import { asNodeId, FieldReader } from "./fields.ts";
 
 const CHANGE_VERSION = 1;
-const COMMAND_VERSION = 2;
+/** Version byte of a command that the first cluster version knows. */
+const COMMAND_VERSION_FIRST = 2;
 const VERSION_SIZE = 1;
 /** Version and time. */
 const COMMAND_HEAD_SIZE = VERSION_SIZE + 8;
@@ -50,10 +52,11 @@ export interface LoggedCommand {
 /** The payload of a normal entry. */
 export function encodeCommand(logged: LoggedCommand): Uint8Array {
   const { command, request } = logged;
+  const { needs = CLUSTER_VERSION_FIRST } = command;
   const record =
     request === undefined ? { c: command } : { c: command, r: [request.client, request.sequence] };
   const payload = encodeValue(record, COMMAND_HEAD_SIZE);
-  payload[0] = COMMAND_VERSION;
+  payload[0] = COMMAND_VERSION_FIRST + needs - CLUSTER_VERSION_FIRST;
   viewOf(payload).setFloat64(VERSION_SIZE, logged.proposedAtMs);
   return payload;
 }
@@ -63,9 +66,19 @@ export function stampCommand(payload: Uint8Array, proposedAtMs: number): void {
   viewOf(payload).setFloat64(VERSION_SIZE, proposedAtMs);
 }
 
-/** What `encodeCommand` wrote, or undefined. Byte strings in it are views of `payload`. */
+/** The cluster version that a reader of `payload`, which is not empty, must know. */
+export function versionOfCommand(payload: Uint8Array): number {
+  return payload[0]! - COMMAND_VERSION_FIRST + CLUSTER_VERSION_FIRST;
+}
+
+/**
+ * What `encodeCommand` wrote; undefined when it is malformed or needs a newer program. Byte strings
+ * in it are views of `payload`.
+ */
 export function decodeCommand(payload: Uint8Array): LoggedCommand | undefined {
-  if (payload[0] !== COMMAND_VERSION || payload.length < COMMAND_HEAD_SIZE) return undefined;
+  if (payload.length < COMMAND_HEAD_SIZE) return undefined;
+  const version = versionOfCommand(payload);
+  if (version < CLUSTER_VERSION_FIRST || version > CLUSTER_VERSION_NEWEST) return undefined;
   const proposedAtMs = viewOf(payload).getFloat64(VERSION_SIZE);
   const record = decodeRecord(payload.subarray(COMMAND_HEAD_SIZE));
   const command = asCommand(record?.["c"]);

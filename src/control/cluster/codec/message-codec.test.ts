@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { decodeIndex, decodeNodeId, decodeTerm } from "../../../base/ids.ts";
+import { CLUSTER_VERSION_NEWEST } from "../../kv/cluster-version.ts";
 import type { ConfChange, ConfState, Entry, PeerMessage, ProposedEntry } from "../../raft/types.ts";
 import { decodeRecord, encodeValue } from "./codec.ts";
 import {
@@ -234,7 +235,7 @@ describe("entry codec", () => {
 
   test("an unknown version is refused, not guessed", () => {
     const payload = encodeCommand({ command: { kind: "x" }, request: undefined, proposedAtMs: 0 });
-    payload[0]! += 1;
+    payload[0]! += CLUSTER_VERSION_NEWEST;
     expect(decodeCommand(payload)).toBeUndefined();
     expect(decodeCommand(new Uint8Array(0))).toBeUndefined();
   });

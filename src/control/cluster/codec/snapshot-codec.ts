@@ -4,6 +4,7 @@
  *     header   version u8 | CBOR {c: cluster, g: generation, s: membership, r: revision}
  *     body     (length u32 big-endian | CBOR part)* | length 0
  *
+ * The version is the cluster's at that moment: a node that reads less takes none of it.
  * The body is one stream, cut into chunks without regard to parts; the zero length at its end
  * tells a whole one from one that was cut off. Parts are the state machine's own business.
  *
@@ -11,6 +12,7 @@
  */
 import type { ClusterId, Revision } from "../../../base/ids.ts";
 import { parseClusterId } from "../../../base/ids.ts";
+import { CLUSTER_VERSION_FIRST, CLUSTER_VERSION_NEWEST } from "../../kv/cluster-version.ts";
 import type { SnapshotPart } from "../../kv/types.ts";
 import type { ConfState } from "../../raft/types.ts";
 import { decodeOwnRecord, decodeRecord, encodeValue } from "./codec.ts";
@@ -24,7 +26,6 @@ export const SNAPSHOT_SIZE_MAX_BYTES = 512 * 1024 * 1024;
 /** The state machine promises parts well under 1 MiB. */
 const PART_SIZE_MAX_BYTES = 2 * 1024 * 1024;
 
-const HEADER_VERSION = 1;
 const LENGTH_SIZE_BYTES = 4;
 const CLUSTER_ID_LENGTH = 32;
 
@@ -34,6 +35,8 @@ export interface SnapshotHeader {
   readonly generation: number;
   readonly confState: ConfState;
   readonly revision: Revision;
+  /** The cluster's at that moment. */
+  readonly version: number;
 }
 
 /** `header` as bytes. */
@@ -45,21 +48,27 @@ export function encodeSnapshotHeader(header: SnapshotHeader): Uint8Array {
     r: header.revision,
   });
   const bytes = new Uint8Array(1 + body.length);
-  bytes[0] = HEADER_VERSION;
+  bytes[0] = header.version;
   bytes.set(body, 1);
   return bytes;
 }
 
-/** The header in `bytes`, or undefined. */
+/** The cluster version that a reader of the snapshot behind the header `bytes` must know. */
+export function versionOfSnapshot(bytes: Uint8Array): number {
+  return bytes[0] ?? 0;
+}
+
+/** The header in `bytes`; undefined when it is malformed or needs a newer program. */
 export function decodeSnapshotHeader(bytes: Uint8Array): SnapshotHeader | undefined {
-  if (bytes[0] !== HEADER_VERSION) return undefined;
+  const version = versionOfSnapshot(bytes);
+  if (version < CLUSTER_VERSION_FIRST || version > CLUSTER_VERSION_NEWEST) return undefined;
   const fields = new FieldReader(decodeRecord(bytes.subarray(1)));
   const clusterId = parseClusterId(fields.text("c", CLUSTER_ID_LENGTH));
   const generation = fields.counter("g");
   const confState = confStateFromRecord(fields.raw("s"));
   const revision = fields.revision("r");
   if (fields.failed || clusterId === undefined || confState === undefined) return undefined;
-  return { clusterId, generation, confState, revision };
+  return { clusterId, generation, confState, revision, version };
 }
 
 /**

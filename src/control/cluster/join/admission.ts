@@ -31,6 +31,7 @@ import { keyHashOf } from "../trust/certificate.ts";
 import type { JoinGrant } from "../trust/identity.ts";
 import { signRequest } from "../trust/pki.ts";
 import { checkSecret, countUse, type StoredToken, tokenUnchanged } from "../trust/token-table.ts";
+import { putVersions, versionObstacle } from "../upgrade/node-versions.ts";
 import type { AdmissionFailure, AdmissionRequest } from "./join-protocol.ts";
 
 /** Two joins may meet at one token; each retry has seen one more of them through. */
@@ -74,6 +75,10 @@ export class Admission {
       first.error.kind === "used_up" &&
       findMember(driver.reader, request.nodeId) !== undefined;
     if (!first.ok && !isRepeat) return err({ kind: "join_refused", detail: first.error.detail });
+    const obstacle = versionObstacle(driver.reader, request.versions);
+    if (obstacle !== undefined) {
+      return err({ kind: "upgrade_needed", detail: `Cannot join the cluster: ${obstacle}` });
+    }
     const signed = await this.#sign(request);
     if (!signed.ok) return signed;
     const certificate = signed.value;
@@ -120,7 +125,7 @@ export class Admission {
     const result = await driver.execute(
       systemTxn({
         compare: [tokenUnchanged(token), memberUnchanged(nodeId, 0), neverRemoved(nodeId)],
-        success: [countUse(token), putMember(member)],
+        success: [countUse(token), putMember(member), putVersions(nodeId, request.versions)],
       }),
     );
     if (!result.ok) return result;

@@ -1,7 +1,8 @@
 /**
  * What a joining node and a member say to each other: one frame each way.
  *
- *     request  {v, s: secret, n: node id, r: CSR (PEM), i: what the node says about itself}
+ *     request  {v, s: secret, n: node id, r: CSR (PEM), i: what the node says about itself,
+ *               w: which cluster versions it reads}
  *     answer   {v, g: grant}  or  {v, e: kind, d: detail}
  *
  * The request leaves only after the peer's chain was checked against the token's pin. Both sides
@@ -17,6 +18,7 @@ import { infoFromRecord, infoToRecord } from "../members/member-table.ts";
 import { formatHostPort } from "../transport/host-port.ts";
 import { decodePeer, type JoinGrant } from "../trust/identity.ts";
 import type { ClusterFailure, MemberInfo } from "../types.ts";
+import { type NodeVersions, versionsFromRecord } from "../upgrade/node-versions.ts";
 
 const PROTOCOL_VERSION = 1;
 const SECRET_SIZE_BYTES = 16;
@@ -32,6 +34,8 @@ export interface AdmissionRequest {
   /** PEM. */
   readonly csr: string;
   readonly info: MemberInfo;
+  /** What it runs, and which clusters it can be in. */
+  readonly versions: NodeVersions;
 }
 
 /** Why a member did not let a node in. */
@@ -47,6 +51,7 @@ const FAILURE_KINDS = [
   "no_quorum",
   "timeout",
   "overloaded",
+  "upgrade_needed",
 ] as const;
 
 /** `request` as a record: in the join frame, and in the call that passes it to the leader. */
@@ -57,6 +62,7 @@ export function requestToRecord(request: AdmissionRequest): PlainRecord {
     n: formatNodeId(request.nodeId),
     r: request.csr,
     i: infoToRecord(request.info),
+    w: { ...request.versions },
   };
 }
 
@@ -70,7 +76,8 @@ export function requestFromRecord(record: PlainRecord | undefined): AdmissionReq
   const info = infoFromRecord(fields.raw("i"));
   if (fields.failed || version !== PROTOCOL_VERSION || nodeId === undefined) return undefined;
   if (info === undefined || secret.length !== SECRET_SIZE_BYTES) return undefined;
-  return { secret, nodeId, csr, info };
+  // A node that knows nothing of versions says nothing of them.
+  return { secret, nodeId, csr, info, versions: versionsFromRecord(fields.raw("w")) };
 }
 
 /** `grant` as a record. */

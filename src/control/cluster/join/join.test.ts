@@ -17,6 +17,7 @@ import { GUESSES_PER_MINUTE_MAX } from "../trust/guess-limit.ts";
 import { IdentityStore } from "../trust/identity.ts";
 import { createRequest, signRequest } from "../trust/pki.ts";
 import { formatToken, parseToken } from "../trust/token.ts";
+import { OWN_VERSIONS } from "../upgrade/node-versions.ts";
 import { decodeAnswer, requestToRecord } from "./join-protocol.ts";
 
 setDefaultTimeout(30_000);
@@ -336,7 +337,10 @@ function rawJoin(
       ALPNProtocols: [JOIN_PROTOCOL],
     });
     const splitter = new FrameSplitter(65_536);
-    const record = requestToRecord({ secret, ...request, info: guest.info() });
+    const record = requestToRecord({
+      ...{ secret, ...request },
+      ...{ info: guest.info(), versions: OWN_VERSIONS },
+    });
     socket.on("secureConnect", () => socket.write(encodeFrame(record)));
     socket.on("error", reject);
     socket.on("data", (chunk: Uint8Array) => {

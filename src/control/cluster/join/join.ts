@@ -21,6 +21,7 @@ import type { JoinGrant } from "../trust/identity.ts";
 import { createRequest } from "../trust/pki.ts";
 import { parseToken, type Token } from "../trust/token.ts";
 import type { HostPort, JoinFailure, MemberInfo } from "../types.ts";
+import { OWN_VERSIONS } from "../upgrade/node-versions.ts";
 import { decodeAnswer, requestToRecord } from "./join-protocol.ts";
 
 const TIMEOUT_MS = 15_000;
@@ -72,7 +73,9 @@ export async function requestJoin(options: JoinOptions): Promise<Result<Joined, 
   if (!token.ok) return token;
   const { csr } = await createRequest(nodeId, key);
   const { secret } = token.value;
-  const frame = encodeFrame(requestToRecord({ secret, nodeId, csr, info: self }));
+  const frame = encodeFrame(
+    requestToRecord({ secret, nodeId, csr, info: self, versions: OWN_VERSIONS }),
+  );
   const deadlineMs = clock.nowMs() + timeoutMs;
   for (;;) {
     const attempt = { peer, token: token.value, clock, frame, deadlineMs, signal };

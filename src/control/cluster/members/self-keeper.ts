@@ -9,10 +9,13 @@
 import type { Log } from "../../../base/log.ts";
 import { ok, type Result } from "../../../base/result.ts";
 import type { Clock } from "../../../host/ports.ts";
+import { CLUSTER_VERSION_NEWEST } from "../../kv/cluster-version.ts";
 import { systemTxn } from "../../kv/txn.ts";
+import type { KvReader } from "../../kv/types.ts";
 import type { Driver } from "../driver.ts";
 import { keyHashOf } from "../trust/certificate.ts";
 import type { ClusterFailure, MemberInfo } from "../types.ts";
+import { isPublished, OWN_VERSIONS, putVersions, raiseTo } from "../upgrade/node-versions.ts";
 import { isOnlyVoter } from "./conf-state.ts";
 import {
   findMember,
@@ -91,7 +94,9 @@ export class SelfKeeper {
   #isDifferent(): boolean {
     const { driver } = this.#options;
     const known = findMember(driver.reader, driver.nodeId);
-    if (known !== undefined) return !isSameInfo(known, this.#info);
+    if (known !== undefined) {
+      return !isSameInfo(known, this.#info) || !isPublished(driver.reader, driver.nodeId);
+    }
     // Without a record: the founder's first time, or removed, or not yet caught up.
     return isOnlyVoter(driver.confState, driver.nodeId) && !isRemoved(driver.reader, driver.nodeId);
   }
@@ -110,7 +115,15 @@ export class SelfKeeper {
         memberUnchanged(driver.nodeId, known?.modRevision ?? 0),
         neverRemoved(driver.nodeId),
       ];
-      const result = await driver.execute(systemTxn({ compare, success: [putMember(member)] }));
+      const isFounding = known === undefined && isNew(driver.reader);
+      const success = [putMember(member), putVersions(driver.nodeId, OWN_VERSIONS)];
+      const command = isFounding
+        ? {
+            ...systemTxn({ compare, success: [...success, raiseTo(CLUSTER_VERSION_NEWEST)] }),
+            needs: CLUSTER_VERSION_NEWEST,
+          }
+        : systemTxn({ compare, success });
+      const result = await driver.execute(command, { raisesVersion: isFounding });
       if (!result.ok) return result;
       if (result.value.kind !== "done") {
         log.error("own member record was refused", { reason: result.value.kind });
@@ -121,4 +134,9 @@ export class SelfKeeper {
     }
     return ok(undefined);
   }
+}
+
+/** Whether nobody has written anything: a new cluster begins with the newest version. */
+function isNew(reader: KvReader): boolean {
+  return reader.revision === 0;
 }

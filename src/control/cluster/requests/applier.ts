@@ -6,9 +6,11 @@
 import { assert } from "../../../base/assert.ts";
 import { HostError } from "../../../base/host-error.ts";
 import type { Index, Revision } from "../../../base/ids.ts";
+import { CLUSTER_VERSION_NEWEST } from "../../kv/cluster-version.ts";
 import type { KvEvent, RequestId, StateMachine } from "../../kv/types.ts";
 import type { ConfChange, Entry, NormalEntry } from "../../raft/types.ts";
-import { decodeCommand, type LoggedCommand } from "../codec/entry-codec.ts";
+import { decodeCommand, type LoggedCommand, versionOfCommand } from "../codec/entry-codec.ts";
+import { REJOIN, tooOld } from "../upgrade/too-old.ts";
 
 /** Who is told what was applied. */
 export interface ApplyHost {
@@ -46,17 +48,17 @@ export function applyEntries(
 
 function applyCommand(machine: StateMachine, entry: NormalEntry, host: ApplyHost): void {
   const logged = host.decoded(entry.data) ?? decodeCommand(entry.data);
-  if (logged === undefined) {
-    throw new HostError({
-      operation: "apply",
-      object: `log entry ${entry.index}`,
-      reason: `its format (version ${entry.data[0]}) is unknown`,
-      next: "update this node",
-    });
-  }
+  if (logged === undefined) throw unreadable(entry);
   const { index, term } = entry;
   const { request, proposedAtMs } = logged;
   const applied = machine.apply(logged.command, { index, term, proposedAtMs, request });
   const { outcome, revision, events } = applied;
   host.applied({ index, request, outcome, revision, events });
+}
+
+function unreadable({ index, data }: NormalEntry): HostError {
+  const call = { operation: "apply", object: `log entry ${index}` };
+  const version = versionOfCommand(data);
+  if (version > CLUSTER_VERSION_NEWEST) return tooOld(call, version);
+  return new HostError({ ...call, reason: "it makes no sense", next: REJOIN });
 }

@@ -39,7 +39,7 @@ function leaderSnapshot(writes: number) {
     machine.apply(command, context);
   }
   const revision = decodeRevision(writes);
-  const data = encodeSnapshotHeader({ ...SIM_CLUSTER, confState, revision });
+  const data = encodeSnapshotHeader({ ...SIM_CLUSTER, confState, revision, version: 1 });
   const snapshot = { index: decodeIndex(writes), term, confState, data };
   const [to, from] = [decodeNodeId(2), decodeNodeId(1)];
   const message: SnapshotRequest = { kind: "snapshot_request", to, from, term, snapshot };
@@ -193,7 +193,7 @@ describe("Snapshots", () => {
     expect(stages.map((stage) => stage.isDiscarded)).toEqual([true, false]);
     const foreign = encodeSnapshotHeader({
       ...{ ...SIM_CLUSTER, generation: 9 },
-      ...{ confState, revision: decodeRevision(1) },
+      ...{ confState, revision: decodeRevision(1), version: 1 },
     });
     const wrong = { ...message, snapshot: { ...message.snapshot, data: foreign } };
     expect(await snapshots.stage(wrong)).toBeUndefined();

@@ -10,8 +10,9 @@
  */
 import { crc32c } from "../../../base/crc32c.ts";
 import { HostError } from "../../../base/host-error.ts";
-import { decodeIndex, decodeTerm } from "../../../base/ids.ts";
+import { decodeIndex, decodeTerm, formatNodeId } from "../../../base/ids.ts";
 import type { SnapshotStage } from "../../../host/ports.ts";
+import { CLUSTER_VERSION_NEWEST, clusterVersion } from "../../kv/cluster-version.ts";
 import type { Restoration } from "../../kv/types.ts";
 import type { MemoryLog } from "../../raft/memory-log.ts";
 import type { ConfState, LogReader, Snapshot, SnapshotRequest } from "../../raft/types.ts";
@@ -19,6 +20,7 @@ import {
   decodeSnapshotHeader,
   encodeSnapshotHeader,
   SnapshotBodyDecoder,
+  versionOfSnapshot,
 } from "../codec/snapshot-codec.ts";
 import type { DriverOptions } from "../driver-options.ts";
 import {
@@ -33,6 +35,7 @@ import {
 } from "../limits.ts";
 import { isMember, memberIds } from "../members/conf-state.ts";
 import type { SnapshotBody, Transport } from "../transport/peer-port.ts";
+import { tooOld } from "../upgrade/too-old.ts";
 import { paceSnapshotBody } from "./snapshot-pace.ts";
 import { SnapshotSchedule } from "./snapshot-schedule.ts";
 
@@ -219,6 +222,7 @@ export class Snapshots {
     const state = this.#isOurs(message) ? await this.#decode(body) : undefined;
     if (state !== undefined) return { snapshot: message.snapshot, body, state };
     this.#refuse(keyOf(message));
+    this.#options.log.warn("snapshot refused", { from: formatNodeId(message.from) });
     await this.#discard(body);
     return undefined;
   }
@@ -282,6 +286,11 @@ export class Snapshots {
 
   #isOurs({ snapshot }: SnapshotRequest): boolean {
     const { clusterId, generation } = this.#options.cluster;
+    const version = versionOfSnapshot(snapshot.data);
+    if (version > CLUSTER_VERSION_NEWEST) {
+      const call = { operation: "take in", object: `snapshot ${snapshot.index}` };
+      this.#options.failed(tooOld(call, version));
+    }
     const header = decodeSnapshotHeader(snapshot.data);
     return header?.clusterId === clusterId && header.generation === generation;
   }
@@ -325,8 +334,8 @@ export class Snapshots {
     const term = memoryLog.term(index) ?? decodeTerm(0);
     const confState = this.#options.confState();
     const revision = machine.reader.revision;
-    const { clusterId, generation } = cluster;
-    const header = encodeSnapshotHeader({ clusterId, generation, confState, revision });
+    const version = clusterVersion(machine.reader);
+    const header = encodeSnapshotHeader({ ...cluster, confState, revision, version });
     this.#schedule.begun(clock.nowMs());
     const chunks = this.#measured(paceSnapshotBody(machine.snapshot(), clock), endMs);
     await logStore.saveSnapshot({ index, term, header }, chunks);
