@@ -76,6 +76,7 @@ export const DEFAULT_SETTINGS: NodeSettings = {
   checkQuorum: false,
   asyncStorageWrites: false,
   stepDownOnRemoval: false,
+  restoresAsOutsider: false,
   messageSizeMaxBytes: Number.POSITIVE_INFINITY,
   inflightCountMax: 2 ** 31 - 1,
   inflightSizeMaxBytes: Number.POSITIVE_INFINITY,

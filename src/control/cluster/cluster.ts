@@ -15,7 +15,7 @@ import type { Command, KvReader, StateMachine } from "../kv/types.ts";
 import { Driver } from "./driver.ts";
 import { Doorkeeper } from "./join/doorkeeper.ts";
 import { type HandOut, HandOutServer } from "./join/hand-out.ts";
-import { otherVoters } from "./members/conf-state.ts";
+import { isMember, otherVoters } from "./members/conf-state.ts";
 import { handOver, leaveCluster } from "./members/departure.ts";
 import { findMember, listMembers, removeMember } from "./members/member-table.ts";
 import { RoleKeeper, roleIn } from "./members/role-keeper.ts";
@@ -159,6 +159,7 @@ class RunningCluster implements Cluster {
       logStore: options.logStore,
       staging: options.staging,
       transport: this.#transport,
+      knownPeers: identity.peers.map((peer) => peer.id),
       answer: (from, method, body) => this.#door.answer(from, method, body),
       onFatal: options.onFatal,
     });
@@ -219,6 +220,7 @@ class RunningCluster implements Cluster {
       hasQuorum: driver.hasQuorum(),
       voterCount: driver.confState.voters.length,
       removed: driver.isRemoved,
+      feed: driver.feed.status,
     };
   }
 
@@ -241,7 +243,8 @@ class RunningCluster implements Cluster {
       name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
       value,
     ]);
-    return { ...Object.fromEntries(named), refused_messages: this.#driver.refusedCount };
+    const { feed, refusedCount } = this.#driver;
+    return { ...Object.fromEntries(named), ...feed.counters(), refused_messages: refusedCount };
   }
 
   async createToken(options: CreateTokenOptions): Promise<Result<CreatedToken, ClusterFailure>> {
@@ -342,7 +345,8 @@ class RunningCluster implements Cluster {
 
   #isLive(id: NodeId): boolean | undefined {
     const driver = this.#driver;
-    if (driver.isLeader() || id === driver.nodeId) return driver.isLive(id);
+    if (id === driver.nodeId || driver.feed.feeds(id)) return true;
+    if (driver.isLeader() && isMember(driver.confState, id)) return driver.isLive(id);
     return id === driver.role.leader ? true : undefined;
   }
 

@@ -1,8 +1,9 @@
 /**
- * What proposals and reads ask of the core, the group and the transport: their side of a driver.
+ * What proposals and reads ask of the core, the group and the feed: their side of a driver.
  *
  * @module
  */
+import type { NodeId } from "../../base/ids.ts";
 import { err, type Result } from "../../base/result.ts";
 import type { Clock } from "../../host/ports.ts";
 import type { StateMachine } from "../kv/types.ts";
@@ -13,14 +14,13 @@ import type { Outgoing } from "./outgoing.ts";
 import type { Proposals } from "./requests/proposals.ts";
 import type { ReadBarriers } from "./requests/read-barrier.ts";
 import { soon } from "./soon.ts";
-import type { Transport } from "./transport/peer-port.ts";
+import type { Feed } from "./spares/feed.ts";
 
 /** The parts of a driver that both use. */
 export interface CoreParts {
   readonly raft: Raft;
   readonly view: GroupView;
   readonly outgoing: Outgoing;
-  readonly transport: Transport;
   readonly machine: Pick<StateMachine, "appliedIndex">;
   readonly clock: Clock;
   readonly isStopped: () => boolean;
@@ -42,20 +42,29 @@ export function proposeTo(
   return result;
 }
 
+/** Has a core that leads hand over to `target`, unless the driver has stopped. */
+export function transferTo({ raft, isStopped, schedulePump }: CoreParts, target: NodeId): void {
+  if (isStopped()) return;
+  // Naming itself ends an attempt under way, which would else stand in the way of this one.
+  raft.transferLeadership(raft.status().id);
+  raft.transferLeadership(target);
+  schedulePump();
+}
+
 /** Proposals of this node as the client `client`. */
 export function proposalHost(
   parts: CoreParts,
-  { nodeId, client }: Pick<ProposalHost, "nodeId" | "client">,
+  own: Pick<ProposalHost, "nodeId" | "client"> & { readonly feed: Feed },
 ): ProposalHost {
-  const { view, outgoing, transport, clock } = parts;
+  const { view, outgoing, clock } = parts;
+  const { nodeId, client, feed } = own;
   return {
     client,
     nodeId,
     leadership: () => view.role,
     others: () => view.confState.voters.filter((id) => id !== nodeId),
     propose: (entries) => proposeTo(parts, entries),
-    forward: (target, body, timeoutMs) =>
-      transport.call({ target, method: "propose", body, timeoutMs }),
+    forward: (target, body, timeoutMs) => feed.forward(target, body, timeoutMs),
     hurry: (node) => outgoing.release(node),
     soon: (task) => soon(clock, task),
     nowMs: () => clock.nowMs(),

@@ -27,6 +27,8 @@ export interface DriverOptions {
   readonly random: Random;
   readonly transport: Transport;
   readonly log: Log;
+  /** Nodes that this one knew before it had any state: they may feed it. */
+  readonly knownPeers?: readonly NodeId[];
   /** Answers the calls that are not the driver's own. */
   readonly answer: (from: NodeId, method: CallMethod, body: PlainRecord) => Promise<CallAnswer>;
   /** The machine failed: nothing more is acknowledged. */

@@ -14,7 +14,7 @@
  * @module
  */
 import { HostError } from "../../base/host-error.ts";
-import { decodeRandomNodeId, formatNodeId, type NodeId, type Revision } from "../../base/ids.ts";
+import { decodeRandomNodeId, type NodeId, type Revision } from "../../base/ids.ts";
 import { err, type Result } from "../../base/result.ts";
 import type { SnapshotStage } from "../../host/ports.ts";
 import type { Command, KvEvent, KvReader } from "../kv/types.ts";
@@ -27,12 +27,11 @@ import type {
   PeerMessage,
   SnapshotRequest,
   StorageAppend,
-  StorageAppendResponse,
   StorageApply,
 } from "../raft/types.ts";
 import { isCandidacy } from "./candidacy.ts";
 import type { PlainRecord } from "./codec/codec.ts";
-import { type CoreParts, proposalHost, proposeTo, readHost } from "./core-hosts.ts";
+import { type CoreParts, proposalHost, proposeTo, readHost, transferTo } from "./core-hosts.ts";
 import { crash } from "./crash.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import type { DriverOptions } from "./driver-options.ts";
@@ -47,29 +46,29 @@ import {
 } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
 import { isOnlyVoter } from "./members/conf-state.ts";
+import { isRemoved } from "./members/member-table.ts";
 import { Outgoing } from "./outgoing.ts";
 import { createRaftConfig } from "./raft-config.ts";
 import { AppendQueue } from "./requests/append-queue.ts";
 import { applyEntries } from "./requests/applier.ts";
 import { ApplyQueue } from "./requests/apply-queue.ts";
 import { Proposals } from "./requests/proposals.ts";
-import { ReadBarriers } from "./requests/read-barrier.ts";
+import { newContextBase, ReadBarriers } from "./requests/read-barrier.ts";
 import { Retelling } from "./requests/retelling.ts";
 import { Snapshots } from "./snapshots/snapshots.ts";
 import { soon } from "./soon.ts";
+import { Feed } from "./spares/feed.ts";
 import { TickCounter } from "./tick-counter.ts";
 import { traceFields } from "./trace-fields.ts";
 import type { CallAnswer, CallMethod, PeerReceiver, SnapshotBody } from "./transport/peer-port.ts";
 import type { ClusterFailure, ExecuteOptions, RoleChange } from "./types.ts";
 import { tooNew } from "./upgrade/too-new.ts";
 
-/** Contexts of reads begin at a random multiple of this: two runs never share one. */
-const READ_CONTEXTS_PER_RUN = 2 ** 32;
-const RUN_COUNT = 2 ** 20;
-
 /** One node's consensus, running until `stop`. */
 export class Driver implements PeerReceiver {
   readonly nodeId: NodeId;
+  /** For spares, and as one. Its status and counters may be read. */
+  readonly feed: Feed;
   readonly #options: DriverOptions;
   readonly #raft: Raft;
   readonly #core: CoreParts;
@@ -96,24 +95,24 @@ export class Driver implements PeerReceiver {
 
   constructor(options: DriverOptions) {
     assertLimits();
-    const { recovered, clock, random, log, machine } = options;
+    const { nodeId, recovered, clock, random, log, machine, transport } = options;
     this.#options = options;
-    this.nodeId = options.nodeId;
-    this.#outgoing = new Outgoing((message) => options.transport.send(message), clock);
+    this.nodeId = nodeId;
+    this.#outgoing = new Outgoing((message) => transport.send(message), clock);
+    const { memoryLog, snapshotSizeBytes } = recovered;
     this.#snapshots = new Snapshots({
-      ...options,
-      memoryLog: recovered.memoryLog,
-      snapshotSizeBytes: recovered.snapshotSizeBytes,
+      ...{ ...options, memoryLog, snapshotSizeBytes },
       confState: () => this.#view.confState,
       failed: (cause) => this.#fatal(cause),
     });
     this.#raft = new Raft(createRaftConfig(options), this.#snapshots.reader(), random, (event) =>
       log.debug(`raft ${event.kind}`, traceFields(event)),
     );
-    const { nodeId } = options;
-    const { confState } = recovered;
-    const nowMs = () => clock.nowMs();
-    this.#view = new GroupView({ nodeId, confState, status: this.#raft.status(), nowMs, log });
+    this.#view = new GroupView({
+      ...{ nodeId, confState: recovered.confState, status: this.#raft.status(), log },
+      nowMs: () => clock.nowMs(),
+      isRemoved: () => isRemoved(machine.reader, nodeId),
+    });
     this.#view.onRole((change, previous) => this.#roleChanged(change, previous));
     this.#appends = new AppendQueue(
       options.logStore,
@@ -122,7 +121,7 @@ export class Driver implements PeerReceiver {
         durable: (work) => this.#durable(work),
         failed: (cause) => this.#fatal(cause),
       },
-      { hardState: recovered.hardState, lastIndex: recovered.memoryLog.lastIndex() },
+      { hardState: recovered.hardState, lastIndex: memoryLog.lastIndex() },
     );
     this.#disk = new DiskWatch({ appends: this.#appends, view: this.#view, raft: this.#raft, log });
     this.#applies = new ApplyQueue({
@@ -133,23 +132,28 @@ export class Driver implements PeerReceiver {
       apply: (entries, work) => this.#apply(entries, work),
     });
     this.#core = {
-      ...{ raft: this.#raft, view: this.#view, outgoing: this.#outgoing },
-      ...{ transport: options.transport, machine, clock },
+      ...{ raft: this.#raft, view: this.#view, outgoing: this.#outgoing, machine, clock },
       isStopped: () => this.#isStopped,
       schedulePump: () => this.#schedulePump(),
     };
+    this.feed = new Feed({
+      ...{ ...this.#core, nodeId, transport, random, log, memoryLog },
+      known: () => options.knownPeers ?? [],
+      step: (message) => this.#step(message),
+      sendSnapshot: (message) => this.#snapshots.send(message, transport),
+      waitForRead: () => this.readBarrier(),
+      readConfirmed: (context, index) => this.#reads.confirmed(context, index),
+    });
     // Each run is a client of its own, so that no request id is ever used twice.
     const client = decodeRandomNodeId(random.bytes(7));
-    this.#proposals = new Proposals(proposalHost(this.#core, { nodeId, client }));
-    const contextBase = random.below(RUN_COUNT) * READ_CONTEXTS_PER_RUN;
-    this.#reads = new ReadBarriers(readHost(this.#core), contextBase);
+    this.#proposals = new Proposals(proposalHost(this.#core, { nodeId, client, feed: this.feed }));
+    this.#reads = new ReadBarriers(readHost(this.#core), newContextBase(random));
     this.#retelling = new Retelling({
       ...{ reader: machine.reader, clock },
       tell: (events, revision) => this.#appliedListeners.tell(events, revision),
     });
     this.#failOver = new FailOver({
-      clock,
-      random,
+      ...{ clock, random },
       hasLeader: () => this.#raft.status().leader !== undefined,
       campaign: () => {
         if (!this.#disk.isStalled) this.#raft.campaign();
@@ -158,9 +162,10 @@ export class Driver implements PeerReceiver {
     });
     const tickLimits = { tickMs: TICK_MS, countMax: ELECTION_TICKS - 1 };
     this.#ticks = new TickCounter({ ...tickLimits, nowMs: clock.nowMs() });
-    options.transport.attach(this);
+    transport.attach(this);
     this.#cancelTicks = clock.every(TICK_BATCH_MS, () => this.#tick());
     this.#maybeLeadAlone();
+    this.feed.tick();
     this.#schedulePump();
   }
 
@@ -235,11 +240,7 @@ export class Driver implements PeerReceiver {
    * a target that has yet to apply a membership change refuses to be elected.
    */
   transferLeadership(target: NodeId): void {
-    if (this.#isStopped || !this.isLeader()) return;
-    // Naming itself ends an attempt under way, which would else stand in the way of this one.
-    this.#raft.transferLeadership(this.nodeId);
-    this.#raft.transferLeadership(target);
-    this.#schedulePump();
+    if (this.isLeader()) transferTo(this.#core, target);
   }
 
   /** Calls `listener` after each applied entry that changed something. Returns the undo. */
@@ -273,9 +274,9 @@ export class Driver implements PeerReceiver {
     this.#view.heard(message.from);
     // Whoever leads now will find somebody whose disk works.
     if (message.kind === "timeout_now" && this.#disk.isStalled) return;
+    this.feed.received(message);
     this.#outgoing.received(message);
-    if (!this.#raft.step(message).ok) this.refusedCount += 1;
-    this.#schedulePump();
+    this.#step(message);
   }
 
   stageSnapshot(message: SnapshotRequest): Promise<SnapshotStage | undefined> {
@@ -289,11 +290,12 @@ export class Driver implements PeerReceiver {
     if (this.#isStopped) return;
     if (incoming === undefined) {
       this.refusedCount += 1;
-      this.#options.log.warn("snapshot refused", { from: formatNodeId(message.from) });
       return;
     }
     this.#snapshots.offer(incoming);
-    this.receive(message);
+    const adopted = this.feed.adopt(message);
+    if (adopted === undefined) this.receive(message);
+    else this.#step(adopted);
     // At once, so that the core's decision is about this snapshot and no later one.
     this.#pump();
     this.#snapshots.withdraw();
@@ -302,12 +304,14 @@ export class Driver implements PeerReceiver {
   unreachable(node: NodeId): void {
     if (this.#isStopped) return;
     this.#outgoing.lost(node);
+    this.feed.unreachable(node);
     this.#raft.reportUnreachable(node);
     this.#schedulePump();
   }
 
   closed(node: NodeId): void {
     this.#view.ended(node);
+    this.feed.closed(node);
     if (this.#isStopped || this.role.leader !== node || this.isLeader()) return;
     this.#raft.forgetLeader();
     this.#schedulePump();
@@ -320,8 +324,17 @@ export class Driver implements PeerReceiver {
 
   answer(from: NodeId, method: CallMethod, body: PlainRecord): Promise<CallAnswer> {
     this.#view.heard(from);
-    if (method === "propose") return this.#proposals.serve(from, body);
-    return this.#options.answer(from, method, body);
+    if (method === "read_index") return this.feed.readIndex();
+    if (method !== "propose") return this.#options.answer(from, method, body);
+    return this.isLeader() ? this.#proposals.serve(from, body) : this.feed.relay(body);
+  }
+
+  asked(from: NodeId, record: PlainRecord): boolean {
+    return this.feed.asked(from, record);
+  }
+
+  told(from: NodeId, record: PlainRecord, sizeBytes: number): void {
+    this.feed.told(from, record, sizeBytes);
   }
 
   // The core's effects. ------------------------------------------------------------------------
@@ -337,7 +350,13 @@ export class Driver implements PeerReceiver {
     this.#proposals.tick();
     this.#reads.tick();
     this.#snapshots.tick();
+    this.feed.tick();
     this.#pump();
+  }
+
+  #step(message: PeerMessage): void {
+    if (!this.#raft.step(message).ok) this.refusedCount += 1;
+    this.#schedulePump();
   }
 
   /** A cluster of one need not wait for a timeout: nobody else could lead. */
@@ -362,13 +381,12 @@ export class Driver implements PeerReceiver {
     try {
       while (!this.#isStopped && this.#raft.hasReady()) {
         const ready = this.#raft.ready();
-        const { messages } = ready;
-        for (const message of messages) {
+        for (const message of ready.messages) {
           if (message.kind === "storage_append") this.#appends.push(message);
           else if (message.kind === "storage_apply") this.#applies.push(message);
           else if (!isCandidacy(message)) this.#send(message);
         }
-        const requests = messages.filter(isCandidacy);
+        const requests = ready.messages.filter(isCandidacy);
         if (requests.length > 0) void this.#stand(requests);
         this.#view.update(ready);
         for (const read of ready.readStates) this.#reads.confirmed(read.context, read.index);
@@ -383,8 +401,7 @@ export class Driver implements PeerReceiver {
   /** Asks for votes, once our own is durable (candidacy.ts). */
   async #stand(requests: readonly PeerMessage[]): Promise<void> {
     await this.#appends.settled();
-    if (this.#isStopped) return;
-    for (const request of requests) this.#send(request);
+    for (const request of this.#isStopped ? [] : requests) this.#send(request);
   }
 
   #send(message: PeerMessage): void {
@@ -393,6 +410,7 @@ export class Driver implements PeerReceiver {
       return;
     }
     const { transport } = this.#options;
+    if (this.feed.keeps(message)) return;
     if (message.kind === "vote_response" && !message.rejected) this.#failOver.holdBack();
     if (message.kind !== "snapshot_request") {
       this.#outgoing.send(message);
@@ -407,25 +425,22 @@ export class Driver implements PeerReceiver {
 
   #durable(work: StorageAppend): void {
     if (this.#isStopped) return;
-    const { memoryLog } = this.#options.recovered;
     try {
       if (work.snapshot !== undefined) {
         this.#snapshots.install(work.snapshot);
         this.#view.setConfState(work.snapshot.confState);
       }
-      memoryLog.append(work.entries);
-      for (const response of work.responses) this.#respond(response);
+      this.#options.recovered.memoryLog.append(work.entries);
+      for (const response of work.responses) {
+        if (response.kind === "storage_append_response") this.#raft.step(response);
+        else this.#send(response);
+      }
       if (work.snapshot !== undefined) this.#restored();
       this.#applies.release();
     } catch (cause) {
       this.#fatal(cause);
     }
     this.#schedulePump();
-  }
-
-  #respond(response: PeerMessage | StorageAppendResponse): void {
-    if (response.kind === "storage_append_response") this.#raft.step(response);
-    else this.#send(response);
   }
 
   #apply(entries: readonly Entry[], work: StorageApply): void {
@@ -438,12 +453,15 @@ export class Driver implements PeerReceiver {
       decoded: (payload) => this.#proposals.decoded(payload),
       applied: ({ request, outcome, revision, events }) => {
         if (request !== undefined) this.#proposals.applied(request, outcome);
-        if (events.length > 0) this.#appliedListeners.tell(events, revision);
+        if (events.length === 0) return;
+        this.#view.applied();
+        this.#appliedListeners.tell(events, revision);
       },
     });
     for (const entry of entries) this.#snapshots.counted(payloadSizeBytes(entry));
     this.#raft.step(work.response);
     this.#reads.applied();
+    this.feed.applied();
     this.#snapshots.maybeMake();
   }
 
@@ -473,6 +491,7 @@ export class Driver implements PeerReceiver {
     this.#cancelTicks();
     this.#failOver.stop();
     this.#outgoing.stop();
+    this.feed.stop();
     this.#proposals.stop();
     this.#reads.stop();
     this.#retelling.stop();

@@ -22,6 +22,8 @@ export interface GroupViewOptions {
   /** Membership at the applied index. */
   readonly confState: ConfState;
   readonly status: RaftStatus;
+  /** Whether this node was taken out of the cluster for ever, as the tables say. */
+  readonly isRemoved: () => boolean;
   readonly nowMs: () => number;
   readonly log: Log;
 }
@@ -29,6 +31,7 @@ export interface GroupViewOptions {
 /** The group as one of its nodes sees it. */
 export class GroupView {
   readonly #nodeId: NodeId;
+  readonly #isRemoved: () => boolean;
   readonly #nowMs: () => number;
   readonly #log: Log;
   readonly #liveness = new Liveness(2 * ELECTION_TIMEOUT_MS);
@@ -41,8 +44,9 @@ export class GroupView {
   #isExpelled = false;
 
   constructor(options: GroupViewOptions) {
-    const { nodeId, confState, status, nowMs, log } = options;
+    const { nodeId, confState, status, isRemoved, nowMs, log } = options;
     this.#nodeId = nodeId;
+    this.#isRemoved = isRemoved;
     this.#nowMs = nowMs;
     this.#log = log;
     this.#confState = confState;
@@ -61,7 +65,7 @@ export class GroupView {
     return this.#role;
   }
 
-  /** Whether this node was a member and is none any more. */
+  /** Whether this node was taken out of the cluster. */
   get isExpelled(): boolean {
     return this.#isExpelled;
   }
@@ -136,8 +140,14 @@ export class GroupView {
     this.#liveness.keepOnly(state);
     const wasMember = this.#isMember;
     this.#isMember = isMember(state, this.#nodeId);
-    if (wasMember && !this.#isMember) this.expelled();
+    // Who is not removed is a spare from now on.
+    if (wasMember && !this.#isMember && this.#isRemoved()) this.expelled();
     this.#membershipListeners.tell(state);
+  }
+
+  /** Something was applied: a node outside of the membership learns of its removal so. */
+  applied(): void {
+    if (!this.#isMember && !this.#isExpelled && this.#isRemoved()) this.expelled();
   }
 
   /** This node learned that it is no member any more. */

@@ -146,6 +146,49 @@ export const SNAPSHOT_REFUSAL_MAX_MS = 60_000;
 /** Calls of this node that wait for an answer, for each peer. */
 export const CALLS_PENDING_MAX = 20_000;
 
+/**
+ * Spares that one node feeds: 60 to 100 KB of TLS buffers each, and 30 microseconds for each change
+ * that is told. Six sources feed twelve thousand.
+ */
+export const SPARES_PER_SOURCE_MAX = 2_000;
+/** Of the feed, told to one spare and not yet confirmed as durable there. */
+export const FEED_WINDOW_BYTES = 256 * KIB;
+/** A spare that reads so slowly is told no more: the window is far below, so it has stopped. */
+export const FEED_QUEUE_MAX_BYTES = 4 * MIB;
+/** Entries of one frame of the feed; a larger single entry travels alone. */
+export const FEED_BATCH_BYTES = 64 * KIB;
+/** Encoded frames that are kept: all spares that are up to date need the same one. */
+export const FEED_FRAMES_KEPT = 8;
+/** A spare hears from its source in this interval, and of every new leader at once. */
+export const FEED_BEAT_MS = 1_000;
+/** A source that says nothing for so long is left: three beats and a tick. */
+export const FEED_SILENCE_MS = 3_500;
+/** A source that does not know a leader for so long may be cut off: another may know one. */
+export const FEED_LEADERLESS_MS = 2_500;
+/** A node that was asked to be the source and says nothing. Connecting is in it. */
+export const FEED_ANSWER_MS = 2_500;
+/** A spare that confirms nothing for so long is let go, and with it what waits for it. */
+export const FEED_STALL_MS = 10_000;
+/** What came is confirmed at the latest after this, however little it is. */
+export const FEED_CONFIRM_MS = 2_000;
+/** Between two rounds of asking every possible source, doubled each time up to the maximum. */
+export const FEED_RETRY_MIN_MS = 200;
+export const FEED_RETRY_MAX_MS = 3_000;
+/** A spare that the leader feeds looks for somebody else after this, plus up to as much again. */
+export const FEED_BETTER_MS = 15_000;
+/** Snapshots that one source sends to spares at a time; others wait, their feed with them. */
+export const FEED_SNAPSHOTS_MAX = 8;
+/** A node out of the membership that heard the leader itself lately waits: it may be let in. */
+export const FEED_OUTSIDER_PATIENCE_MS = 1_000;
+/** A standby that the leader does not reach. */
+export const FEED_STANDBY_PATIENCE_MS = 5_000;
+/** A voter without a leader: it may be none any more, and nobody would tell it. */
+export const FEED_VOTER_PATIENCE_MS = 10_000;
+/** Writes of spares are passed on together in this interval; the first of a burst goes at once. */
+export const RELAY_INTERVAL_MS = 5;
+/** Writes of spares that wait to be passed on; more is "overloaded". */
+export const RELAY_QUEUE_MAX_BYTES = 8 * MIB;
+
 /** Asserts how the limits hang together; called when a node starts. */
 export function assertLimits(): void {
   assert(ELECTION_TICKS > 3 * HEARTBEAT_TICKS, "three heartbeats must fit an election timeout");
@@ -155,5 +198,8 @@ export function assertLimits(): void {
   assert(INFLIGHT_SIZE_MAX_BYTES >= MESSAGE_SIZE_MAX_BYTES, "a message must fit the window");
   assert(LINK_DOUBT_MS < LINK_SILENCE_MS, "doubt must come before silence");
   assert(LINK_SILENCE_MS > HEARTBEAT_TICKS * TICK_MS, "silence must be longer than a heartbeat");
+  assert(FEED_SILENCE_MS > 3 * FEED_BEAT_MS, "three beats must fit a silence");
+  assert(FEED_BATCH_BYTES <= FEED_WINDOW_BYTES / 2, "a window must hold more than one frame");
+  assert(FEED_CONFIRM_MS < FEED_STALL_MS, "a confirmation must come before a stall");
   assert(FAIL_OVER_DELAY_MAX_MS < ELECTION_TIMEOUT_MS, "fail-over must beat the timeout");
 }

@@ -37,6 +37,7 @@ export function createRaftConfig(options: {
     checkQuorum: true,
     asyncStorageWrites: true,
     stepDownOnRemoval: true,
+    restoresAsOutsider: true,
     messageSizeMaxBytes: MESSAGE_SIZE_MAX_BYTES,
     inflightCountMax: INFLIGHT_COUNT_MAX,
     inflightSizeMaxBytes: INFLIGHT_SIZE_MAX_BYTES,

@@ -117,6 +117,7 @@ export interface SimNode {
   driver: Driver | undefined;
   receiver: PeerReceiver | undefined;
   fatal: Error | undefined;
+  readonly knownPeers: readonly NodeId[];
 }
 
 /** Nodes 1, 2, … in one process. */
@@ -149,8 +150,8 @@ export class SimCluster {
     this.#log = options.log ?? createSilentLog();
   }
 
-  /** Adds a node: the founder of the cluster, or one that waits to be let in. */
-  async add(number: number, kind: "founder" | "joiner"): Promise<SimNode> {
+  /** Adds a node: the founder, one that waits to be let in, or one that knows the others. */
+  async add(number: number, kind: "founder" | "joiner" | "spare"): Promise<SimNode> {
     const id = decodeNodeId(number);
     const node: SimNode = {
       id,
@@ -159,6 +160,7 @@ export class SimCluster {
       driver: undefined,
       receiver: undefined,
       fatal: undefined,
+      knownPeers: kind === "spare" ? [...this.nodes.keys()] : [],
     };
     this.nodes.set(id, node);
     await this.#start(node, kind === "founder");
@@ -264,6 +266,7 @@ export class SimCluster {
       recovered,
       logStore: node.store,
       machine: node.machine,
+      knownPeers: node.knownPeers,
       clock: this.clock,
       random: this.random,
       transport: this.#transport(node),
@@ -290,7 +293,38 @@ export class SimCluster {
       },
       sendSnapshot: (transfer) => this.#deliverSnapshot(transfer),
       call: (call) => this.#call(node.id, call),
+      ask: (source, record) => {
+        const target = this.nodes.get(source)?.receiver;
+        if (target === undefined || node.receiver !== own) return false;
+        this.#talk({ from: node.id, to: source, bytes: encodeValue(record) }, (body) => {
+          if (this.nodes.get(source)?.receiver === target) target.asked(node.id, body);
+        });
+        return true;
+      },
+      tell: (spare, body) => {
+        const target = this.nodes.get(spare)?.receiver;
+        if (target === undefined || node.receiver !== own) return false;
+        this.#talk({ from: node.id, to: spare, bytes: body.slice() }, (record) => {
+          if (this.nodes.get(spare)?.receiver !== target) return;
+          target.told(node.id, record, body.length);
+        });
+        return true;
+      },
+      part: (source) => {
+        this.clock.after(NETWORK_DELAY_MIN_MS + NETWORK_DELAY_SPREAD_MS, () => {
+          if (!this.#isCut(node.id, source)) this.nodes.get(source)?.receiver?.closed(node.id);
+        });
+      },
     };
+  }
+
+  /** A frame of the feed, which may be lost or overtaken like everything else here. */
+  #talk(
+    frame: { readonly from: NodeId; readonly to: NodeId; readonly bytes: Uint8Array },
+    arrive: (record: PlainRecord) => void,
+  ): void {
+    if (this.#isLost(frame.from, frame.to)) return;
+    this.clock.after(this.#delayMs(), () => arrive(decodeRecord(frame.bytes) ?? {}));
   }
 
   #deliver(message: PeerMessage): void {

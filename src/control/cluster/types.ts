@@ -81,6 +81,16 @@ export interface ClusterStatus {
   readonly voterCount: number;
   /** Whether the cluster has told this node that it was removed. */
   readonly removed: boolean;
+  /** Undefined where the leader looks after this node, or it leads itself. */
+  readonly feed: FeedStatus | undefined;
+}
+
+/** How a node that is not in the Raft membership is fed with what is committed. */
+export interface FeedStatus {
+  /** Who feeds it; undefined while it looks for somebody. */
+  readonly source: NodeId | undefined;
+  /** Entries that the source was ahead when it was last heard. */
+  readonly behindCount: number;
 }
 
 /** Where this node stands, told whenever it changes. */

@@ -25,7 +25,7 @@ import { becomeFollower } from "./role.ts";
 import { type StepMessage, step } from "./step.ts";
 import type { TraceSink } from "./trace.ts";
 import { requestTransfer } from "./transfer.ts";
-import type { ConfChange, ConfState, LogReader, ProposedEntry } from "./types.ts";
+import type { ConfChange, ConfState, EntryId, LogReader, ProposedEntry } from "./types.ts";
 
 export type { RaftConfig, RandomSource } from "./config.ts";
 export type { ProgressStatus, ProposeError, RaftStatus, Ready, StepError } from "./ready.ts";
@@ -161,6 +161,12 @@ export class Raft {
   overrideElectionTimeout(ticks: number): void {
     assert(ticks > 0, "an election timeout must be greater than 0");
     this.#core.electionTimeoutTicks = ticks;
+  }
+
+  /** The last entry known to be committed. Term 0: the log does not reach so far back. */
+  committed(): EntryId {
+    const { log } = this.#core;
+    return { index: log.committed, term: log.term(log.committed) ?? TERM_NONE };
   }
 
   /** A consistent picture of this node. Allocates: not for every message. */

@@ -125,6 +125,7 @@ function randomConfig(random: () => number): ConfigChanges {
     checkQuorum: random() < 0.8,
     asyncStorageWrites: random() < 0.8,
     stepDownOnRemoval: random() < 0.5,
+    restoresAsOutsider: false,
     inflightCountMax: 1 + Math.floor(random() * 4),
     messageSizeMaxBytes: 100,
     committedSizeMaxBytes: 100,

@@ -80,6 +80,7 @@ export const TEST_CONFIG: Omit<RaftConfig, "id" | "confState"> = {
   checkQuorum: true,
   asyncStorageWrites: true,
   stepDownOnRemoval: true,
+  restoresAsOutsider: false,
   messageSizeMaxBytes: 1024 * 1024,
   inflightCountMax: 256,
   inflightSizeMaxBytes: 16 * 1024 * 1024,

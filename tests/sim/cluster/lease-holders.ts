@@ -203,5 +203,6 @@ function statusOf(driver: Driver): ClusterStatus {
     hasQuorum: driver.hasQuorum(),
     voterCount: driver.confState.voters.length,
     removed: driver.isRemoved,
+    feed: driver.feed.status,
   };
 }

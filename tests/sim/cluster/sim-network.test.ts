@@ -39,6 +39,8 @@ function createRig(weather: Partial<NetworkWeather> = {}) {
     closed: (node) => told.push(`${id}: ${node} has closed`),
     expelled: () => told.push(`${id}: expelled`),
     answer: () => Promise.resolve({ ok: true, value: {} }),
+    asked: () => true,
+    told: () => undefined,
   });
   const processes = [A, B].map((node) => {
     const process = new SimProcess({ node, run: 1 }, scheduler, () => undefined);

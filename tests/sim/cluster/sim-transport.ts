@@ -3,10 +3,12 @@
  *
  * @module
  */
+import type { NodeId } from "../../../src/base/ids.ts";
 import { err, type Result } from "../../../src/base/result.ts";
-import type { PlainRecord } from "../../../src/control/cluster/codec/codec.ts";
+import { decodeRecord, type PlainRecord } from "../../../src/control/cluster/codec/codec.ts";
 import type {
   CallFailure,
+  PeerReceiver,
   SnapshotTransfer,
   Transport,
 } from "../../../src/control/cluster/transport/peer-port.ts";
@@ -54,6 +56,8 @@ export function createSimTransport(parts: SimTransportParts): Transport {
         closed: (node) => receiver.closed(node),
         expelled: () => receiver.expelled(),
         answer: (from, method, body) => receiver.answer(from, method, body),
+        asked: (from, record) => receiver.asked(from, record),
+        told: (from, record, sizeBytes) => receiver.told(from, record, sizeBytes),
       });
     },
     send: (message) => {
@@ -63,7 +67,36 @@ export function createSimTransport(parts: SimTransportParts): Transport {
     },
     sendSnapshot: (transfer) => sendSnapshot(parts, transfer),
     call: (call) => makeCall(parts, call),
+    ask: (source, record) =>
+      talk(parts, source, (receiver) => receiver.asked(process.node, network.copyRecord(record))),
+    tell: (spare, body) => {
+      const record = decodeRecord(body.slice()) ?? {};
+      return talk(parts, spare, (receiver) => receiver.told(process.node, record, body.length));
+    },
+    part: (source) => {
+      talk(parts, source, (receiver) => receiver.closed(process.node));
+    },
   };
+}
+
+/** A frame of the feed: it may be lost, or overtaken like everything else here. */
+function talk(
+  { process, network }: SimTransportParts,
+  to: NodeId,
+  arrive: (receiver: PeerReceiver) => void,
+): boolean {
+  const target = network.endpoint(to);
+  if (!process.touch() || target === undefined) return false;
+  const from = process.node;
+  const delayMs = network.arrivalDelayMs(from, to);
+  if (delayMs === undefined) return true;
+  const connection = network.connection(from, to);
+  const run = () => {
+    const isThere = network.endpoint(to) === target && network.connection(from, to) === connection;
+    if (isThere && network.admits(from, to)) arrive(target.receiver);
+  };
+  target.process.after(delayMs, "message", run, `feed between ${from} and ${to}`);
+  return true;
 }
 
 /** Chunk by chunk, in slices between which a connection can break; what is stored is not sent. */

@@ -68,8 +68,20 @@ export class FrameCodec {
 
   /** As `encodePeerFrame` to the peer. */
   encode(body: PlainRecord): Uint8Array {
+    return this.#enclose(encodeValue(body, LENGTH_SIZE_BYTES + this.#sentPairs.length));
+  }
+
+  /** The same of `body`, which `encodeValue` has encoded once for many peers; copies it. */
+  wrap(body: Uint8Array): Uint8Array {
+    const headSize = LENGTH_SIZE_BYTES + this.#sentPairs.length;
+    const frame = new Uint8Array(headSize + body.length);
+    frame.set(body, headSize);
+    return this.#enclose(frame);
+  }
+
+  /** Fills the space before the body with its length and the envelope. */
+  #enclose(frame: Uint8Array): Uint8Array {
     const pairs = this.#sentPairs;
-    const frame = encodeValue(body, LENGTH_SIZE_BYTES + pairs.length);
     // The head of the body's own map is where the envelope's last byte belongs.
     const head = frame[LENGTH_SIZE_BYTES + pairs.length]!;
     assert(head >= MAP_HEAD && head + ENVELOPE_PAIR_COUNT <= SHORT_MAP_HEAD_MAX, "a body is short");

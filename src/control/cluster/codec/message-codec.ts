@@ -110,7 +110,7 @@ function readMessage(fields: FieldReader): PeerMessage | undefined {
         kind: "vote_request",
         ...head,
         round: fields.choice("r", ROUNDS),
-        last: readId(fields, "l"),
+        last: idFromWire(fields, "l"),
         transfer: fields.flag("x"),
       };
     case "vote_response":
@@ -119,18 +119,18 @@ function readMessage(fields: FieldReader): PeerMessage | undefined {
         ...head,
         round: fields.choice("r", ROUNDS),
         rejected: fields.flag("n"),
-        ...(fields.has("c") && { commit: readId(fields, "c") }),
+        ...(fields.has("c") && { commit: idFromWire(fields, "c") }),
       };
     case "append_request":
       return {
         kind: "append_request",
         ...head,
-        previous: readId(fields, "p"),
+        previous: idFromWire(fields, "p"),
         entries: readEntries(fields),
         commit: fields.index("c"),
       };
     case "append_response": {
-      const rejected = fields.has("h") ? { hint: readId(fields, "h") } : undefined;
+      const rejected = fields.has("h") ? { hint: idFromWire(fields, "h") } : undefined;
       return { kind: "append_response", ...head, index: fields.index("i"), rejected };
     }
     default:
@@ -209,11 +209,13 @@ const NO_MEMBERS: ConfState = {
   autoLeave: false,
 };
 
-function idToWire(id: EntryId): readonly number[] {
+/** `id` as it travels. */
+export function idToWire(id: EntryId): readonly number[] {
   return [id.term, id.index];
 }
 
-function readId(fields: FieldReader, name: string): EntryId {
+/** The id in the field `name`. */
+export function idFromWire(fields: FieldReader, name: string): EntryId {
   const pair = new FieldReader({ ...fields.array(name) });
   const id = { term: pair.term("0"), index: pair.index("1") };
   if (pair.failed) fields.failed = true;

@@ -10,6 +10,7 @@
  */
 import type { Index } from "../../../base/ids.ts";
 import { err, ok, type Result } from "../../../base/result.ts";
+import type { Random } from "../../../host/ports.ts";
 import { READ_RETRY_MS } from "../limits.ts";
 import type { ClusterFailure } from "../types.ts";
 
@@ -31,6 +32,15 @@ interface Round {
   readonly context: number;
   readonly startedMs: number;
   readonly waiters: Waiter[];
+}
+
+/** Contexts of reads begin at a random multiple of this: two runs never share one. */
+const CONTEXTS_PER_RUN = 2 ** 32;
+const RUN_COUNT = 2 ** 20;
+
+/** Where the contexts of one run begin. */
+export function newContextBase(random: Pick<Random, "below">): number {
+  return random.below(RUN_COUNT) * CONTEXTS_PER_RUN;
 }
 
 /** All reads of this node that wait for their barrier. */

@@ -154,14 +154,14 @@ export class ServedWrites {
   }
 }
 
-interface ServedWrite {
+export interface ServedWrite {
   readonly payload: Uint8Array;
   readonly logged: LoggedCommand;
   readonly request: RequestId;
 }
 
 /** Looked at before they are proposed: what cannot be decoded must never get into the log. */
-function decodeWrites(body: PlainRecord): readonly ServedWrite[] | undefined {
+export function decodeWrites(body: PlainRecord): readonly ServedWrite[] | undefined {
   const fields = new FieldReader(body);
   const payloads = unpackPayloads(fields.bytes("writes"));
   if (fields.failed || payloads === undefined || payloads.length === 0) return undefined;

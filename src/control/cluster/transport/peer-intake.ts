@@ -3,8 +3,8 @@
  *
  * A connection belongs to the node that its certificate names, for as long as that node is a
  * member. Every frame must name the same node; anything wrong ends the connection and is counted,
- * nothing is repaired. The first frame says what the connection is for: `main` carries messages
- * and calls, `bulk` carries snapshots.
+ * nothing is repaired. The first frame says what the connection is for: `main` carries messages,
+ * calls and the feed of a spare, `bulk` carries snapshots.
  *
  * @module
  */
@@ -16,7 +16,12 @@ import { isRecord, type PlainRecord } from "../codec/codec.ts";
 import { FieldReader } from "../codec/fields.ts";
 import { FRAME_SIZE_MAX_BYTES, FrameCodec, FrameSplitter } from "../codec/frame.ts";
 import { messageFromRecord } from "../codec/message-codec.ts";
-import { INCOMING_IDLE_MS, INCOMING_PER_PEER_MAX, SEND_QUEUE_MAX_BYTES } from "../limits.ts";
+import {
+  FEED_QUEUE_MAX_BYTES,
+  INCOMING_IDLE_MS,
+  INCOMING_PER_PEER_MAX,
+  SEND_QUEUE_MAX_BYTES,
+} from "../limits.ts";
 import type { ClusterRef } from "../recovery.ts";
 import { SnapshotIntake } from "../snapshots/snapshot-intake.ts";
 import { soon } from "../soon.ts";
@@ -57,12 +62,14 @@ interface Connection {
 /** How long an ended connection may take to close. */
 const LINGER_MS = 1_000;
 
-const METHODS: readonly CallMethod[] = ["propose", "join", "ca_key"];
+const METHODS: readonly CallMethod[] = ["propose", "read_index", "join", "ca_key"];
 
 /** All incoming connections of members. */
 export class PeerIntake {
   readonly #options: IntakeOptions;
   readonly #connections = new Set<Connection>();
+  /** The open ones for messages and calls. */
+  readonly #mains = new Map<NodeId, Connection>();
 
   constructor(options: IntakeOptions) {
     this.#options = options;
@@ -128,6 +135,15 @@ export class PeerIntake {
     for (const connection of [...this.#connections]) this.#end(connection);
   }
 
+  /** Sends an encoded body on the connection that `node` opened last; false: there is none. */
+  tell(node: NodeId, body: Uint8Array): boolean {
+    const connection = this.#mains.get(node);
+    if (connection === undefined) return false;
+    if (connection.socket.writableLength > FEED_QUEUE_MAX_BYTES) return false;
+    this.#queue(connection, connection.codec.wrap(body));
+    return true;
+  }
+
   #received(connection: Connection, chunk: Uint8Array): void {
     const { clock, counters } = this.#options;
     if (!this.#connections.has(connection)) return;
@@ -164,6 +180,9 @@ export class PeerIntake {
         return this.#receive(connection, record["m"]);
       case "call":
         return this.#call(connection, record);
+      case "follow":
+      case "fed":
+        return this.#asked(connection, record);
       case "snapshot":
       case "chunk":
       case "done":
@@ -177,6 +196,7 @@ export class PeerIntake {
   #greet(connection: Connection, use: unknown): boolean {
     if (connection.use !== "unknown" || (use !== "main" && use !== "bulk")) return false;
     connection.use = use;
+    if (use === "main") this.#mains.set(connection.node, connection);
     this.#options.greeted(connection.node);
     for (const other of [...this.#connections]) {
       // The peer began anew: what is left of its last connection is half open.
@@ -213,6 +233,11 @@ export class PeerIntake {
     return true;
   }
 
+  #asked(connection: Connection, record: PlainRecord): boolean {
+    if (connection.use !== "main") return false;
+    return this.#options.receiver()?.asked(connection.node, record) ?? true;
+  }
+
   #answer(connection: Connection, id: number, answer: CallAnswer): void {
     this.#send(
       connection,
@@ -228,7 +253,11 @@ export class PeerIntake {
       this.#end(connection); // It asks and does not read: memory is not for that.
       return;
     }
-    if (connection.outbox.push(connection.codec.encode(body)) > 1) return;
+    this.#queue(connection, connection.codec.encode(body));
+  }
+
+  #queue(connection: Connection, frame: Uint8Array): void {
+    if (connection.outbox.push(frame) > 1) return;
     soon(this.#options.clock, () => this.#flush(connection));
   }
 
@@ -261,15 +290,21 @@ export class PeerIntake {
   #end(connection: Connection): void {
     this.#flush(connection);
     connection.isOurs = true;
-    this.#connections.delete(connection);
+    this.#forget(connection);
     endGently(connection.socket, this.#options.clock);
   }
 
   #ended(connection: Connection): void {
-    const wasOpen = this.#connections.delete(connection);
+    const wasOpen = this.#forget(connection);
     connection.socket.destroy();
     if (!wasOpen || connection.isOurs || connection.use !== "main") return;
     this.#options.receiver()?.closed(connection.node);
+  }
+
+  /** Whether it was open. */
+  #forget(connection: Connection): boolean {
+    if (this.#mains.get(connection.node) === connection) this.#mains.delete(connection.node);
+    return this.#connections.delete(connection);
   }
 
   #makeRoom(node: NodeId): void {

@@ -14,10 +14,11 @@ import type { PeerMessage, SnapshotRequest } from "../../raft/types.ts";
 import type { PlainRecord } from "../codec/codec.ts";
 
 /**
- * What one member may ask of another. `propose`: take in writes (leader only). `join`: take a
- * node in (leader only). `ca_key`: the key of the cluster's CA (voters and standbys only).
+ * What one member may ask of another. `propose`: take in writes, or pass them on to the
+ * leader. `read_index`: what a linearizable read must have seen. `join`: take a node in (leader
+ * only). `ca_key`: the key of the cluster's CA (voters and standbys only).
  */
-export type CallMethod = "propose" | "join" | "ca_key";
+export type CallMethod = "propose" | "read_index" | "join" | "ca_key";
 
 /**
  * Why a call has no answer. `unreachable`: never arrived, or the connection broke: undetermined.
@@ -64,6 +65,18 @@ export interface Transport {
     readonly body: PlainRecord;
     readonly timeoutMs: number;
   }): Promise<Result<PlainRecord, CallFailure>>;
+
+  // The feed (spares/feed.ts). In order on one connection; lost with it.
+
+  /** To the node that feeds this one, or is to; false: not now. */
+  ask(source: NodeId, record: PlainRecord): boolean;
+  /**
+   * To a node that asked, on the connection that it opened: an encoded body, not copied before it
+   * leaves. False: there is no such connection, or too much waits on it.
+   */
+  tell(spare: NodeId, body: Uint8Array): boolean;
+  /** The connection to `source` is not needed any more; calls on it end. */
+  part(source: NodeId): void;
 }
 
 /** The way in. `from` is authenticated: the other side proved to be that node. */
@@ -80,4 +93,8 @@ export interface PeerReceiver {
   /** The other side says that this node is no member (any more). */
   expelled(): void;
   answer(from: NodeId, method: CallMethod, body: PlainRecord): Promise<CallAnswer>;
+  /** A node that this one feeds, or is to, says `record`; false when that makes no sense. */
+  asked(from: NodeId, record: PlainRecord): boolean;
+  /** A node that this one asked says `record`, in a frame of so many bytes. */
+  told(from: NodeId, record: PlainRecord, sizeBytes: number): void;
 }

@@ -12,6 +12,7 @@ import { createSilentLog } from "../../../base/log.ts";
 import { err, ok } from "../../../base/result.ts";
 import type { SnapshotStage } from "../../../host/ports.ts";
 import type { PeerMessage, SnapshotRequest } from "../../raft/types.ts";
+import type { PlainRecord } from "../codec/codec.ts";
 import { encodePeerFrame } from "../codec/frame.ts";
 import { SNAPSHOT_CHUNK_SIZE_BYTES } from "../codec/snapshot-codec.ts";
 import { SNAPSHOT_WINDOW_BYTES } from "../limits.ts";
@@ -75,6 +76,8 @@ class End implements PeerReceiver {
     [B, "member"],
   ]);
   isExpelled = false;
+  readonly asks: { from: NodeId; record: PlainRecord }[] = [];
+  readonly news: { from: NodeId; record: PlainRecord; sizeBytes: number }[] = [];
   keptOpen: readonly NodeId[] = [];
   listener!: Listener;
   reply: (method: CallMethod) => Promise<CallAnswer> = () => Promise.resolve(ok({ hello: 1 }));
@@ -131,6 +134,15 @@ class End implements PeerReceiver {
   }
   answer(_from: NodeId, method: CallMethod): Promise<CallAnswer> {
     return this.reply(method);
+  }
+
+  asked(from: NodeId, record: PlainRecord): boolean {
+    this.asks.push({ from, record });
+    return record["i"] !== "nonsense";
+  }
+
+  told(from: NodeId, record: PlainRecord, sizeBytes: number): void {
+    this.news.push({ from, record, sizeBytes });
   }
 }
 

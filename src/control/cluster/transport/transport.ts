@@ -159,6 +159,27 @@ export class PeerTransport implements Transport {
     }
   }
 
+  ask(source: NodeId, record: PlainRecord): boolean {
+    if (this.#isClosed || !this.#peer(source).main.send(this.#codec(source).encode(record))) {
+      return false;
+    }
+    this.#options.counters.sentFrames += 1;
+    return true;
+  }
+
+  tell(spare: NodeId, body: Uint8Array): boolean {
+    if (!this.#intake.tell(spare, body)) return false;
+    this.#options.counters.sentFrames += 1;
+    return true;
+  }
+
+  part(source: NodeId): void {
+    const peer = this.#peers.get(source);
+    if (peer === undefined || this.#options.keptOpen().includes(source)) return;
+    peer.main.rest();
+    this.#failCalls(peer, "unreachable");
+  }
+
   /** Closes every connection. What was handed in before still leaves where it can. */
   close(): void {
     this.#isClosed = true;
@@ -224,7 +245,9 @@ export class PeerTransport implements Transport {
     const { record } = frame;
     if (record["k"] === "answer") this.#answered(peer, record);
     else if (record["k"] === "expelled") this.#receiver?.expelled();
-    else peer.snapshot?.received(record);
+    else if (record["k"] === "feed" || record["k"] === "unfed") {
+      this.#receiver?.told(node, record, bytes.length);
+    } else peer.snapshot?.received(record);
   }
 
   #answered(peer: Peer, record: PlainRecord): void {
