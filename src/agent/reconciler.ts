@@ -27,7 +27,7 @@ import {
   interestOf,
   withIndexes,
 } from "../dataplane/reconcile/relevance.ts";
-import type { ActualState, Kernel, KernelChange } from "../host/kernel-ports.ts";
+import type { ActualState, Kernel, KernelChange, Operation } from "../host/kernel-ports.ts";
 import type { Clock } from "../host/ports.ts";
 
 /** Leases that arrive together in one turn of the event loop become one pass. */
@@ -41,6 +41,8 @@ const RETRY_DELAY_MIN_MS = 250;
 const FULL_PASS_INTERVAL_MS = 60_000;
 /** Then other work gets its turn: some 5 ms of system calls. */
 const APPLY_SLICE_OPERATIONS = 256;
+/** What goes on a link can be said once the link is there. */
+const ROUNDS_MAX = 2;
 /** Log lines for one pass, whatever the number of failures; the status has them all. */
 const UNMET_LOGGED_MAX = 5;
 
@@ -214,21 +216,34 @@ class KernelReconciler implements Reconciler {
 
   /** One pass; undefined when a newer desired state has come in the middle of it. */
   async #reconcile(desired: DesiredState, generation: number): Promise<PassResult | undefined> {
-    const actual = this.#attempt(() => this.#look(desired));
-    if (!actual.ok) return { applied: 0, unmet: [actual.unmet] };
-    const difference = diff(desired, actual.value, OURS);
-    const unmet: UnmetOperation[] = [...difference.obstacles];
     let applied = 0;
-    for (const [position, operation] of difference.operations.entries()) {
+    for (let round = 1; ; round++) {
+      const actual = this.#attempt(() => this.#look(desired));
+      if (!actual.ok) return { applied, unmet: [actual.unmet] };
+      const difference = diff(desired, actual.value, OURS);
+      const result = await this.#applyAll(difference.operations, generation);
+      if (result === undefined) return undefined;
+      applied += result.applied;
+      // With the new link there, the second round says the rest.
+      if (difference.isPartial && round < ROUNDS_MAX) continue;
+      return { applied, unmet: [...difference.obstacles, ...result.unmet] };
+    }
+  }
+
+  async #applyAll(
+    operations: readonly Operation[],
+    generation: number,
+  ): Promise<PassResult | undefined> {
+    const unmet: UnmetOperation[] = [];
+    for (const [position, operation] of operations.entries()) {
       if (position > 0 && position % APPLY_SLICE_OPERATIONS === 0) {
         await new Promise<void>((resolve) => this.#clock.after(0, resolve));
         if (this.#closed || this.#wanted !== generation) return undefined;
       }
       const outcome = this.#attempt(() => this.#kernel.apply(operation));
-      if (outcome.ok) applied++;
-      else unmet.push(outcome.unmet);
+      if (!outcome.ok) unmet.push(outcome.unmet);
     }
-    return { applied, unmet };
+    return { applied: operations.length - unmet.length, unmet };
   }
 
   /** Reads what there is, and remembers which links to listen for. */
@@ -237,7 +252,8 @@ class KernelReconciler implements Reconciler {
     this.#interest = { ...interestOf(desired, OURS), indexes: this.#interest.indexes };
     const sysctls = desired.sysctls.map(({ path }) => path);
     const firewall = firewallQuery(desired.firewall, OURS);
-    const query = { routeProtocol: OURS.routeProtocol, sysctls, firewall };
+    const neighbourLinks = desired.links.map(({ name }) => name);
+    const query = { routeProtocol: OURS.routeProtocol, sysctls, neighbourLinks, firewall };
     const actual = this.#kernel.snapshot(query);
     this.#interest = withIndexes(this.#interest, actual.links);
     return actual;

@@ -15,6 +15,31 @@ export interface LinkRef {
   readonly name: string;
 }
 
+/** How a VXLAN link encapsulates (RFC 7348). The kernel changes none of it on a living link. */
+export interface VxlanSettings {
+  /** 24 bits. */
+  readonly vni: number;
+  /** UDP, of source and target alike. */
+  readonly port: number;
+  /** The link that outer packets leave by; undefined when routes decide. */
+  readonly underlay: LinkIndex | undefined;
+  /** Source of outer packets; undefined when routes decide. */
+  readonly local: IpAddress | undefined;
+  /** Whether the kernel takes FDB entries from what it receives. */
+  readonly learning: boolean;
+  /** Whether the packet's mark travels along (group policy extension). */
+  readonly gbp: boolean;
+}
+
+/** A link to be made. */
+export interface LinkSpec {
+  readonly kind: "vxlan";
+  readonly name: string;
+  readonly mac: MacAddress;
+  readonly mtu: number;
+  readonly vxlan: VxlanSettings;
+}
+
 /** A link as it is. */
 export interface ActualLink extends LinkRef {
   /** The kernel's word: "tun", "vxlan", "bridge", "veth"; undefined for a plain device. */
@@ -28,6 +53,10 @@ export interface ActualLink extends LinkRef {
   /** In bytes; undefined where the kernel does not say. */
   readonly gsoMaxSize: number | undefined;
   readonly mac: MacAddress | undefined;
+  /** What `ip link show` prints below the link: says who made it, whatever its name is now. */
+  readonly alias?: string;
+  /** Of a link of the kind "vxlan". */
+  readonly vxlan?: VxlanSettings;
 }
 
 /** An address on a link. */
@@ -55,6 +84,21 @@ export interface ActualRoute {
   readonly link: LinkIndex | undefined;
   readonly gateway: IpAddress | undefined;
   readonly onlink: boolean;
+}
+
+/** The MAC behind an address on a link, set by somebody and not found out (NUD_PERMANENT). */
+export interface ActualNeighbour {
+  readonly link: LinkIndex;
+  readonly address: IpAddress;
+  readonly mac: MacAddress | undefined;
+}
+
+/** Where a VXLAN link sends frames for a MAC, set by somebody and not learned. */
+export interface ActualFdbEntry {
+  readonly link: LinkIndex;
+  readonly mac: MacAddress;
+  /** Underlay address; undefined for an entry that leads elsewhere than an address. */
+  readonly endpoint: IpAddress | undefined;
 }
 
 /** An nf_tables table. Family "inet" sees packets of both IP versions. */
@@ -143,6 +187,8 @@ export interface SnapshotQuery {
   readonly routeProtocol: number;
   /** Paths below /proc/sys, such as `net/ipv4/ip_forward`. */
   readonly sysctls: readonly string[];
+  /** Names of links whose permanent neighbours and FDB entries are read; absent: none. */
+  readonly neighbourLinks?: readonly string[];
   /** Absent: the firewall is not looked at. */
   readonly firewall?: FirewallQuery;
 }
@@ -153,6 +199,9 @@ export interface ActualState {
   readonly addresses: readonly ActualAddress[];
   /** Routes of the queried protocol, every table and both families. */
   readonly routes: readonly ActualRoute[];
+  /** Permanent ones on the queried links. */
+  readonly neighbours: readonly ActualNeighbour[];
+  readonly fdb: readonly ActualFdbEntry[];
   /** Values of the queried paths, without the line end; a path the kernel lacks is absent. */
   readonly sysctls: ReadonlyMap<string, string>;
   readonly firewall: ActualFirewall;
@@ -164,6 +213,22 @@ export interface LinkChanges {
   readonly mtu?: number;
   readonly txQueueLength?: number;
   readonly gsoMaxSize?: number;
+  readonly mac?: MacAddress;
+  readonly alias?: string;
+}
+
+/** A permanent neighbour to set or delete. */
+export interface NeighbourSpec {
+  readonly link: LinkRef;
+  readonly address: IpAddress;
+  readonly mac: MacAddress;
+}
+
+/** A permanent FDB entry to set or delete. */
+export interface FdbSpec {
+  readonly link: LinkRef;
+  readonly mac: MacAddress;
+  readonly endpoint: IpAddress;
 }
 
 /** An address to set or delete. */
@@ -194,6 +259,8 @@ export type RouteKey = Pick<
 
 /** One change of the kernel's state. */
 export type Operation =
+  /** Fails when a link of this name is there, or one that encapsulates in the same way. */
+  | { readonly kind: "add_link"; readonly link: LinkSpec }
   | { readonly kind: "set_link"; readonly link: LinkRef; readonly changes: LinkChanges }
   | { readonly kind: "delete_link"; readonly link: LinkRef }
   | { readonly kind: "replace_address"; readonly address: AddressSpec }
@@ -203,6 +270,10 @@ export type Operation =
   /** Only for a route that is known to be ours: it overwrites whoever's is there. */
   | { readonly kind: "replace_route"; readonly route: RouteSpec }
   | { readonly kind: "delete_route"; readonly route: RouteKey }
+  | { readonly kind: "replace_neighbour"; readonly neighbour: NeighbourSpec }
+  | { readonly kind: "delete_neighbour"; readonly neighbour: Omit<NeighbourSpec, "mac"> }
+  | { readonly kind: "replace_fdb"; readonly entry: FdbSpec }
+  | { readonly kind: "delete_fdb"; readonly entry: Omit<FdbSpec, "endpoint"> }
   | { readonly kind: "write_sysctl"; readonly path: string; readonly value: string }
   /** In one transaction: no packet sees the table half made. */
   | { readonly kind: "replace_table"; readonly table: FirewallTable }

@@ -6,7 +6,7 @@
  * @module
  */
 import { describe, expect, test } from "bun:test";
-import { parseAddress, parsePrefix } from "../../src/base/address.ts";
+import { parseAddress, parseMac, parsePrefix } from "../../src/base/address.ts";
 import { HostError } from "../../src/base/host-error.ts";
 import { decodeLinkIndex } from "../../src/base/ids.ts";
 import { createSilentLog } from "../../src/base/log.ts";
@@ -46,6 +46,28 @@ function routeTo(destination: string, link: LinkRef) {
     metric: 0,
     protocol: PROTOCOL,
   };
+}
+
+const MAC_A = parseMac("02:00:00:00:00:0a")!;
+const MAC_B = parseMac("02:00:00:00:00:0b")!;
+const VXLAN = {
+  kind: "vxlan",
+  name: "ovtx.1",
+  mac: MAC_A,
+  mtu: 1450,
+  vxlan: {
+    vni: 77,
+    port: 8472,
+    underlay: undefined,
+    local: parseAddress("192.0.2.1")!,
+    learning: false,
+    gbp: true,
+  },
+} as const;
+
+function addVxlan(kernel: Kernel): ActualLink {
+  kernel.apply({ kind: "add_link", link: VXLAN });
+  return linkOf(kernel, VXLAN.name);
 }
 
 const CONTRACT: Readonly<Record<string, ContractTest>> = {
@@ -114,6 +136,45 @@ const CONTRACT: Readonly<Record<string, ContractTest>> = {
     kernel.apply({ kind: "replace_route", route: routeTo("10.0.0.0/16", other) });
     const found = kernel.snapshot(QUERY).routes.map((route) => route.link);
     expect(found).toEqual([other.index]);
+  },
+
+  "add_link makes a VXLAN link, set_link changes its MAC and alias, and a second one fails"(
+    kernel,
+  ) {
+    const link = addVxlan(kernel);
+    expect(link).toMatchObject({ ...VXLAN, up: false });
+    kernel.apply({ kind: "set_link", link, changes: { alias: "ovt", mac: MAC_B, up: true } });
+    expect(linkOf(kernel, VXLAN.name)).toMatchObject({ alias: "ovt", mac: MAC_B, up: true });
+    expect(() => addVxlan(kernel)).toThrow("file already exists");
+    const twin = { ...VXLAN, name: "ovtx.2" };
+    expect(() => kernel.apply({ kind: "add_link", link: twin })).toThrow(/exists/);
+  },
+
+  "neighbours and FDB entries: set, replaced, deleted twice; read for the links asked for"(kernel) {
+    const link = addVxlan(kernel);
+    kernel.apply({ kind: "set_link", link, changes: { up: true } });
+    const look = (neighbourLinks: readonly string[] = [VXLAN.name]) => {
+      const { fdb, neighbours } = kernel.snapshot({ ...QUERY, neighbourLinks });
+      return [
+        ...neighbours.map((it) => `${it.address} ${it.mac}`),
+        ...fdb.map((it) => `${it.mac} ${it.endpoint}`),
+      ];
+    };
+    const address = parseAddress("10.0.7.0")!;
+    const endpoint = parseAddress("192.0.2.7")!;
+    for (const mac of [MAC_A, MAC_B]) {
+      kernel.apply({ kind: "replace_neighbour", neighbour: { link, address, mac } });
+    }
+    for (const to of [parseAddress("192.0.2.8")!, endpoint]) {
+      kernel.apply({ kind: "replace_fdb", entry: { link, mac: MAC_B, endpoint: to } });
+    }
+    expect(look()).toEqual([`10.0.7.0 ${MAC_B}`, `${MAC_B} 192.0.2.7`]);
+    expect(look([])).toEqual([]);
+    for (let i = 0; i < 2; i++) {
+      kernel.apply({ kind: "delete_neighbour", neighbour: { link, address } });
+      kernel.apply({ kind: "delete_fdb", entry: { link, mac: MAC_B } });
+    }
+    expect(look()).toEqual([]);
   },
 
   "write_sysctl is seen by the next look, and only what was asked for is told"(kernel) {
@@ -208,6 +269,8 @@ describe("Kernel contract: in memory", () => {
           links: [link(2, true), link(3, false)],
           addresses: [],
           routes: [],
+          neighbours: [],
+          fdb: [],
           sysctls: new Map([[FORWARD, "0"]]),
           firewall: { tables: [], chains: [] },
         }),

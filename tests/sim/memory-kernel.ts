@@ -10,7 +10,7 @@ import type { Family, IpAddress } from "../../src/base/address.ts";
 import { addressFamily } from "../../src/base/address.ts";
 import { unreachable } from "../../src/base/assert.ts";
 import { HostError } from "../../src/base/host-error.ts";
-import type { LinkIndex } from "../../src/base/ids.ts";
+import { decodeLinkIndex, type LinkIndex } from "../../src/base/ids.ts";
 import type {
   ActualAddress,
   ActualChain,
@@ -28,6 +28,7 @@ import type {
   KernelChange,
   LinkChanges,
   LinkRef,
+  LinkSpec,
   Operation,
   RouteKey,
   RouteSpec,
@@ -48,6 +49,8 @@ export const NOTHING: ActualState = {
   links: [],
   addresses: [],
   routes: [],
+  neighbours: [],
+  fdb: [],
   sysctls: new Map(),
   firewall: { tables: [], chains: [] },
 };
@@ -77,10 +80,16 @@ export class MemoryKernel implements Kernel {
     const firewall = this.state.firewall;
     const { chains, tables } = query.firewall ?? NO_QUERY;
     const asked = new Set(chains.map(chainKey));
+    const isAsked = (index: LinkIndex) =>
+      this.state.links.some(
+        (link) => link.index === index && query.neighbourLinks?.includes(link.name),
+      );
     return {
       links: this.state.links,
       addresses: this.state.addresses,
       routes: this.state.routes.filter(({ protocol }) => protocol === query.routeProtocol),
+      neighbours: this.state.neighbours.filter(({ link }) => isAsked(link)),
+      fdb: this.state.fdb.filter(({ link }) => isAsked(link)),
       sysctls: new Map([...this.state.sysctls].filter(([path]) => wanted.has(path))),
       firewall: {
         tables: firewall.tables.filter((it) => tables.some((table) => sameTable(it, table))),
@@ -142,11 +151,16 @@ export class MemoryKernel implements Kernel {
       links: state.links.filter(({ index }) => index !== ref.index),
       addresses: state.addresses.filter(({ link }) => link !== ref.index),
       routes: state.routes.filter(({ link }) => link !== ref.index),
+      neighbours: state.neighbours.filter(({ link }) => link !== ref.index),
+      fdb: state.fdb.filter(({ link }) => link !== ref.index),
     }));
   }
 
   #carryOut(operation: Operation): void {
     switch (operation.kind) {
+      case "add_link":
+        this.#makeLink(operation.link);
+        break;
       case "set_link":
         this.#setLink(operation.link, operation.changes);
         break;
@@ -170,6 +184,14 @@ export class MemoryKernel implements Kernel {
         break;
       case "delete_route":
         this.#deleteRoute(operation.route);
+        break;
+      case "replace_neighbour":
+      case "delete_neighbour":
+        this.#changeNeighbours(operation);
+        break;
+      case "replace_fdb":
+      case "delete_fdb":
+        this.#changeFdb(operation);
         break;
       case "write_sysctl":
         this.change({ kind: "settings", link: undefined }, (state) => ({
@@ -250,6 +272,41 @@ export class MemoryKernel implements Kernel {
       ...state,
       firewall: update(state.firewall),
     }));
+  }
+
+  #makeLink({ kind, mac, mtu, name, vxlan }: LinkSpec): void {
+    const isTaken = (link: ActualLink) =>
+      link.name === name || (link.vxlan?.vni === vxlan.vni && link.vxlan.port === vxlan.port);
+    if (this.state.links.some(isTaken)) throw failure("add link", name, "file already exists");
+    const index = decodeLinkIndex(Math.max(0, ...this.state.links.map((link) => link.index)) + 1);
+    const rest = { up: false, loopback: false, txQueueLength: 1000, gsoMaxSize: 65_536 };
+    this.addLink({ index, name, kind, mac, mtu, vxlan, ...rest });
+  }
+
+  #changeNeighbours(
+    operation: Extract<Operation, { kind: "replace_neighbour" | "delete_neighbour" }>,
+  ): void {
+    const { address, link } = operation.neighbour;
+    this.#requireLink(link);
+    this.change({ kind: "neighbour", link: link.index }, (state) => {
+      const others = state.neighbours.filter(
+        (it) => it.link !== link.index || it.address !== address,
+      );
+      if (operation.kind === "delete_neighbour") return { ...state, neighbours: others };
+      const added = { link: link.index, address, mac: operation.neighbour.mac };
+      return { ...state, neighbours: [...others, added] };
+    });
+  }
+
+  #changeFdb(operation: Extract<Operation, { kind: "replace_fdb" | "delete_fdb" }>): void {
+    const { link, mac } = operation.entry;
+    this.#requireLink(link);
+    this.change({ kind: "neighbour", link: link.index }, (state) => {
+      const others = state.fdb.filter((it) => it.link !== link.index || it.mac !== mac);
+      if (operation.kind === "delete_fdb") return { ...state, fdb: others };
+      const added = { link: link.index, mac, endpoint: operation.entry.endpoint };
+      return { ...state, fdb: [...others, added] };
+    });
   }
 
   #setLink(ref: LinkRef, changes: LinkChanges): void {

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { Family, IpAddress, Prefix } from "../../base/address.ts";
+import type { Family, IpAddress, MacAddress, Prefix } from "../../base/address.ts";
 import type { ChainRef, FirewallRule, FirewallTable } from "../../host/kernel-ports.ts";
 import type { FibTable } from "../fib/row.ts";
 
@@ -17,7 +17,7 @@ export const MAIN_TABLE = 254;
 export const DEFAULT_METRIC: Readonly<Record<Family, number>> = { 4: 0, 6: 1024 };
 
 /** A TUN link. The packet engine makes it; the reconciler only sets it up. */
-export interface DesiredLink {
+export interface DesiredTun {
   readonly kind: "tun";
   readonly name: string;
   readonly mtu: number;
@@ -25,6 +25,41 @@ export interface DesiredLink {
   readonly txQueueLength: number;
   /** Largest super-packet in bytes that the kernel may hand to the link. */
   readonly gsoMaxSize: number;
+}
+
+/** A VXLAN link. The reconciler makes it, and makes it anew when it encapsulates otherwise. */
+export interface DesiredVxlan {
+  readonly kind: "vxlan";
+  readonly name: string;
+  readonly mtu: number;
+  readonly mac: MacAddress;
+  /** Says that the link is ours, whatever it is called now. */
+  readonly alias: string;
+  readonly vni: number;
+  /** UDP. */
+  readonly port: number;
+  /** Name of the link that outer packets leave by, and their source address. */
+  readonly underlay: string;
+  readonly local: IpAddress;
+  readonly learning: boolean;
+  readonly gbp: boolean;
+}
+
+export type DesiredLink = DesiredTun | DesiredVxlan;
+
+/** The MAC behind an address on a link of ours; nobody is asked for it. */
+export interface DesiredNeighbour {
+  readonly link: string;
+  readonly address: IpAddress;
+  readonly mac: MacAddress;
+}
+
+/** Where a VXLAN link of ours sends frames for a MAC. */
+export interface DesiredFdbEntry {
+  readonly link: string;
+  readonly mac: MacAddress;
+  /** Underlay address. */
+  readonly endpoint: IpAddress;
 }
 
 /** An address that a link should have. */
@@ -73,6 +108,8 @@ export interface DesiredState {
   readonly links: readonly DesiredLink[];
   readonly addresses: readonly DesiredAddress[];
   readonly routes: readonly DesiredRoute[];
+  readonly neighbours: readonly DesiredNeighbour[];
+  readonly fdb: readonly DesiredFdbEntry[];
   readonly sysctls: readonly DesiredSysctl[];
   readonly firewall: DesiredFirewall;
   /** For the packet engine, not for the kernel. */
@@ -84,6 +121,8 @@ export const EMPTY_STATE: DesiredState = {
   links: [],
   addresses: [],
   routes: [],
+  neighbours: [],
+  fdb: [],
   sysctls: [],
   firewall: { table: undefined, guests: [] },
   fib: { local: [], rows: [] },

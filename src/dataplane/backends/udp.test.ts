@@ -29,6 +29,8 @@ test("planUdp: a node alone has its link, its address, the network's route and f
         metric: 0,
       },
     ],
+    neighbours: [],
+    fdb: [],
     sysctls: [
       { path: "net/ipv4/ip_forward", value: "1" },
       { path: "net/ipv4/conf/overlay0/accept_local", value: "1", link: "overlay0" },

@@ -103,6 +103,8 @@ export function planUdp(input: UdpPlanInput): DesiredState {
         metric: DEFAULT_METRIC[family],
       },
     ],
+    neighbours: [],
+    fdb: [],
     sysctls: planSysctls(family),
     firewall: planFirewall({ network, subnet: lease.subnet, masquerade: ipMasq }),
     fib: { local: [lease.subnet], rows },

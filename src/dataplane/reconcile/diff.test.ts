@@ -80,6 +80,8 @@ const right: ActualState = {
   links: [eth0, ready],
   addresses: [at(ETH0, "192.168.1.5"), at(OVERLAY0, "10.0.53.0")],
   routes: [route()],
+  neighbours: [],
+  fdb: [],
   sysctls: new Map([
     ["net/ipv4/ip_forward", "1"],
     [ACCEPT_LOCAL, "1"],

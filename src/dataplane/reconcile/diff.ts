@@ -6,8 +6,12 @@
  * before it loses the old one, and the kernel does not flush the routes of a link whose last
  * address went for a moment. What is not ours (`ownership`) is never touched.
  *
- *     links up and sized -> addresses -> settings -> firewall -> routes added and replaced
- *       -> stale routes -> stale firewall rules -> stale addresses -> stale links
+ *     links made, up and sized -> addresses -> settings -> firewall -> neighbours and FDB entries
+ *       -> routes added and replaced -> stale routes -> stale neighbours and FDB entries
+ *       -> stale firewall rules -> stale addresses -> stale links
+ *
+ * A link that is made has no number yet, so what belongs on it is left for the next look:
+ * `isPartial` says so.
  *
  * Pure: no kernel, no clock.
  *
@@ -15,103 +19,58 @@
  */
 import type { Prefix } from "../../base/address.ts";
 import type { LinkIndex } from "../../base/ids.ts";
-import type {
-  ActualLink,
-  ActualRoute,
-  ActualState,
-  LinkChanges,
-  LinkRef,
-  Operation,
-} from "../../host/kernel-ports.ts";
-import type { DesiredLink, DesiredRoute, DesiredState } from "../backends/desired-state.ts";
-import type { Ownership } from "../backends/ownership.ts";
+import type { ActualLink, ActualRoute, ActualState, Operation } from "../../host/kernel-ports.ts";
+import type { DesiredRoute, DesiredState } from "../backends/desired-state.ts";
+import { isOwnedLink, type Ownership } from "../backends/ownership.ts";
 import { diffFirewall } from "./firewall.ts";
-
-/** Something wanted that no operation can bring about now, in the words of an error message. */
-export interface Obstacle {
-  /** An imperative: "set up link". */
-  readonly operation: string;
-  readonly object: string;
-  readonly reason: string;
-}
+import { diffLinks, staleLinks } from "./links.ts";
+import { diffFdb, diffNeighbours } from "./neighbours.ts";
+import { type Halves, type LinksByName, type Obstacle, refer } from "./parts.ts";
 
 /** What can be done, in order, and what cannot. */
 export interface Difference {
   readonly operations: readonly Operation[];
   readonly obstacles: readonly Obstacle[];
+  /** A link is made: what goes on it can only be said when the kernel has numbered it. */
+  readonly isPartial: boolean;
 }
 
 /** How to get from `actual` to `desired` in what `ownership` says is ours. */
 export function diff(desired: DesiredState, actual: ActualState, ownership: Ownership): Difference {
   const byName = new Map(actual.links.map((link) => [link.name, link]));
   const obstacles: Obstacle[] = [];
-  const links = diffLinks(desired.links, byName, obstacles);
-  const addresses = diffAddresses(desired, actual, ownedLinks(actual.links, ownership));
+  const links = diffLinks(desired.links, actual.links, { byName, ownership, obstacles });
+  const addresses = diffAddresses(
+    desired,
+    actual,
+    actual.links.filter((link) => isOwnedLink(link, ownership)),
+  );
   const routes = diffRoutes(desired, actual, { byName, ownership, obstacles });
+  const owned = new Map([...byName].filter(([, link]) => isOwnedLink(link, ownership)));
+  const neighbours = diffNeighbours(desired.neighbours, actual.neighbours, owned);
+  const fdb = diffFdb(desired.fdb, actual.fdb, owned);
   const firewall = diffFirewall(desired.firewall, actual.firewall, ownership);
+  const gone = new Set(links.flatMap((it) => (it.kind === "delete_link" ? it.link.index : [])));
   return {
     operations: [
       ...links,
       ...addresses.wanted,
       ...diffSysctls(desired, actual),
       ...firewall.wanted,
+      ...neighbours.wanted,
+      ...fdb.wanted,
       ...routes.wanted,
       ...routes.stale,
+      ...neighbours.stale,
+      ...fdb.stale,
       ...firewall.stale,
       ...addresses.stale,
-      ...staleLinks(desired, actual.links, ownership),
+      ...staleLinks(desired.links, actual.links, ownership).filter(
+        ({ link }) => !gone.has(link.index),
+      ),
     ],
     obstacles,
-  };
-}
-
-/** The links of `links` that are ours. */
-export function ownedLinks(links: readonly ActualLink[], ownership: Ownership): ActualLink[] {
-  return links.filter((link) =>
-    ownership.links.some(({ name, kind }) => name === link.name && kind === link.kind),
-  );
-}
-
-/** What a part of the state needs: first what is to be made, later what is to go. */
-interface Halves {
-  readonly wanted: readonly Operation[];
-  readonly stale: readonly Operation[];
-}
-
-type LinksByName = ReadonlyMap<string, ActualLink>;
-
-function diffLinks(
-  desired: readonly DesiredLink[],
-  byName: LinksByName,
-  obstacles: Obstacle[],
-): Operation[] {
-  const operations: Operation[] = [];
-  for (const wanted of desired) {
-    const actual = byName.get(wanted.name);
-    if (actual?.kind !== wanted.kind) {
-      const reason =
-        actual === undefined
-          ? "there is no such link yet"
-          : `it is a ${actual.kind ?? "plain"} link of somebody else's, not a ${wanted.kind}`;
-      obstacles.push({ operation: "set up link", object: wanted.name, reason });
-      continue;
-    }
-    const changes = linkChanges(wanted, actual);
-    if (Object.keys(changes).length > 0) {
-      operations.push({ kind: "set_link", link: refer(actual), changes });
-    }
-  }
-  return operations;
-}
-
-function linkChanges(wanted: DesiredLink, actual: ActualLink): LinkChanges {
-  const { gsoMaxSize, mtu, txQueueLength } = wanted;
-  return {
-    ...(!actual.up && { up: true }),
-    ...(actual.mtu !== mtu && { mtu }),
-    ...(actual.txQueueLength !== txQueueLength && { txQueueLength }),
-    // A kernel that does not say how large it is cannot be compared, nor set.
-    ...(actual.gsoMaxSize !== undefined && actual.gsoMaxSize !== gsoMaxSize && { gsoMaxSize }),
+    isPartial: links.some(({ kind }) => kind === "add_link"),
   };
 }
 
@@ -208,16 +167,6 @@ function toDeletion(route: ActualRoute): Operation {
   };
 }
 
-function staleLinks(
-  desired: DesiredState,
-  links: readonly ActualLink[],
-  ownership: Ownership,
-): Operation[] {
-  return ownedLinks(links, ownership)
-    .filter((link) => !desired.links.some(({ name }) => name === link.name))
-    .map((link) => ({ kind: "delete_link", link: refer(link) }));
-}
-
 function routesByDestination(
   routes: readonly ActualRoute[],
 ): ReadonlyMap<Prefix, readonly ActualRoute[]> {
@@ -234,9 +183,4 @@ function sameWay(wanted: DesiredRoute, actual: ActualRoute, link: LinkIndex): bo
   return (
     actual.link === link && actual.gateway === wanted.gateway && actual.onlink === wanted.onlink
   );
-}
-
-/** Only what an operation needs of a link. */
-function refer({ index, name }: ActualLink): LinkRef {
-  return { index, name };
 }

@@ -77,6 +77,18 @@ const TABLE: readonly { change: KernelChange; relevant: boolean; why: string }[]
   { change: { kind: "overrun" }, relevant: true, why: "nobody knows what happened" },
 ];
 
+test("concerns: of a link that a route of ours leads through, only itself and its addresses", () => {
+  const route = { ...desired.routes[0]!, link: "eth0" };
+  const through = withIndexes(interestOf({ ...desired, routes: [route] }, OURS), [
+    { index: theirs, name: "eth0" },
+  ]);
+  const heard = (change: KernelChange) => concerns(change, through);
+  expect(heard({ kind: "link", link: { index: theirs, name: "eth0" } })).toBe(true);
+  expect(heard({ kind: "address", link: theirs })).toBe(true);
+  expect(heard({ kind: "neighbour", link: theirs })).toBe(false);
+  expect(heard({ kind: "settings", link: theirs })).toBe(false);
+});
+
 describe("concerns", () => {
   for (const { change, relevant, why } of TABLE) {
     test(why, () => expect(concerns(change, interest)).toBe(relevant));

@@ -16,10 +16,13 @@ import { concernsFirewall } from "./firewall.ts";
 
 /** What a change must touch to matter. */
 export interface Interest {
-  /** Names of links that are ours or that a wanted route leads through. */
+  /** Names of links that are ours. */
   readonly names: ReadonlySet<string>;
-  /** The same links by number, as far as they existed when we last looked. */
+  /** Names of links of others that ours, or wanted routes, lead through. */
+  readonly wayNames: ReadonlySet<string>;
+  /** Both by number, as far as they existed when we last looked. */
   readonly indexes: ReadonlySet<LinkIndex>;
+  readonly wayIndexes: ReadonlySet<LinkIndex>;
   /** Where wanted routes lead: another program's route may stand in the way of one, or go. */
   readonly destinations: ReadonlySet<Prefix>;
   readonly ownership: Ownership;
@@ -27,13 +30,19 @@ export interface Interest {
 
 /** What matters to `desired`, as long as none of its links is known to exist. */
 export function interestOf(desired: DesiredState, ownership: Ownership): Interest {
+  const names = new Set([
+    ...ownership.links.map(({ name }) => name),
+    ...desired.links.map(({ name }) => name),
+  ]);
+  const ways = [
+    ...desired.routes.map(({ link }) => link),
+    ...desired.links.flatMap((link) => (link.kind === "vxlan" ? link.underlay : [])),
+  ];
   return {
-    names: new Set([
-      ...ownership.links.map(({ name }) => name),
-      ...desired.links.map(({ name }) => name),
-      ...desired.routes.map(({ link }) => link),
-    ]),
+    names,
+    wayNames: new Set(ways.filter((name) => !names.has(name))),
     indexes: new Set(),
+    wayIndexes: new Set(),
     destinations: new Set(desired.routes.map(({ destination }) => destination)),
     ownership,
   };
@@ -41,8 +50,10 @@ export function interestOf(desired: DesiredState, ownership: Ownership): Interes
 
 /** `interest` with the numbers that its links have among `links`. */
 export function withIndexes(interest: Interest, links: readonly LinkRef[]): Interest {
-  const ours = links.filter(({ name }) => interest.names.has(name));
-  return { ...interest, indexes: new Set(ours.map(({ index }) => index)) };
+  const numbers = (names: ReadonlySet<string>) =>
+    new Set(links.filter(({ name }) => names.has(name)).map(({ index }) => index));
+  const { names, wayNames } = interest;
+  return { ...interest, indexes: numbers(names), wayIndexes: numbers(wayNames) };
 }
 
 /** Whether `change` may have touched what `interest` says. */
@@ -50,8 +61,15 @@ export function concerns(change: KernelChange, interest: Interest): boolean {
   switch (change.kind) {
     case "link":
       // By number too: the link may have been renamed.
-      return interest.names.has(change.link.name) || interest.indexes.has(change.link.index);
+      return (
+        interest.names.has(change.link.name) ||
+        interest.wayNames.has(change.link.name) ||
+        interest.indexes.has(change.link.index) ||
+        interest.wayIndexes.has(change.link.index)
+      );
     case "address":
+      return interest.indexes.has(change.link) || interest.wayIndexes.has(change.link);
+    // Neighbours of others' links answer and fall silent all day long.
     case "neighbour":
       return interest.indexes.has(change.link);
     case "route":

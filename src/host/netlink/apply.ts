@@ -7,15 +7,33 @@
  */
 import { unreachable } from "../../base/assert.ts";
 import { HostError } from "../../base/host-error.ts";
-import type { AddressSpec, Operation, RouteKey, RouteSpec } from "../kernel-ports.ts";
+import type {
+  AddressSpec,
+  FdbSpec,
+  NeighbourSpec,
+  Operation,
+  RouteKey,
+  RouteSpec,
+} from "../kernel-ports.ts";
 import { writeSysctl } from "../sysctl/sysctl.ts";
 import { encodeAddressDelete, encodeAddressReplace } from "./address.ts";
 import type { Encode, Exchange, Purpose } from "./exchange.ts";
-import { encodeLinkChange, encodeLinkDelete } from "./link.ts";
+import { encodeLinkAdd, encodeLinkChange, encodeLinkDelete } from "./link.ts";
+import {
+  encodeFdbDelete,
+  encodeFdbReplace,
+  encodeNeighbourDelete,
+  encodeNeighbourReplace,
+} from "./neighbour.ts";
 import type { Firewall, FirewallOperation } from "./nftables/firewall.ts";
 import { encodeRouteAdd, encodeRouteDelete, encodeRouteReplace } from "./route.ts";
 
 type RouteOperation = Exclude<Operation, FirewallOperation | { kind: "write_sysctl" }>;
+
+type NeighbourOperation = Extract<
+  Operation,
+  { kind: "replace_neighbour" | "delete_neighbour" | "replace_fdb" | "delete_fdb" }
+>;
 
 /** The parts of the kernel that operations go to. */
 export interface Parts {
@@ -28,8 +46,8 @@ interface Request {
   readonly encode: Encode;
 }
 
-/** The kernel's words for "no such link, address, route". */
-const GONE: ReadonlySet<string> = new Set(["ENODEV", "EADDRNOTAVAIL", "ESRCH"]);
+/** The kernel's words for "no such link, address, route, neighbour or FDB entry". */
+const GONE: ReadonlySet<string> = new Set(["ENODEV", "EADDRNOTAVAIL", "ESRCH", "ENOENT"]);
 
 /** Makes the kernel do `operation`; throws `HostError` with its words when it will not. */
 export function applyOperation({ exchange, firewall }: Parts, operation: Operation): void {
@@ -60,6 +78,11 @@ function applyRoute(exchange: Exchange, operation: RouteOperation): void {
 
 function requestFor(operation: RouteOperation): Request {
   switch (operation.kind) {
+    case "add_link":
+      return {
+        purpose: { operation: "add link", object: operation.link.name },
+        encode: (out, sequence) => encodeLinkAdd(out, operation.link, sequence),
+      };
     case "set_link": {
       const change = { index: operation.link.index, ...operation.changes };
       return {
@@ -98,6 +121,33 @@ function requestFor(operation: RouteOperation): Request {
         encode: (out, sequence) => encodeRouteDelete(out, operation.route, sequence),
       };
     default:
+      return neighbourRequestFor(operation);
+  }
+}
+
+function neighbourRequestFor(operation: NeighbourOperation): Request {
+  switch (operation.kind) {
+    case "replace_neighbour":
+      return {
+        purpose: { operation: "set neighbour", object: neighbourText(operation.neighbour) },
+        encode: (out, sequence) => encodeNeighbourReplace(out, operation.neighbour, sequence),
+      };
+    case "delete_neighbour":
+      return {
+        purpose: { operation: "delete neighbour", object: neighbourText(operation.neighbour) },
+        encode: (out, sequence) => encodeNeighbourDelete(out, operation.neighbour, sequence),
+      };
+    case "replace_fdb":
+      return {
+        purpose: { operation: "set FDB entry", object: fdbText(operation.entry) },
+        encode: (out, sequence) => encodeFdbReplace(out, operation.entry, sequence),
+      };
+    case "delete_fdb":
+      return {
+        purpose: { operation: "delete FDB entry", object: fdbText(operation.entry) },
+        encode: (out, sequence) => encodeFdbDelete(out, operation.entry, sequence),
+      };
+    default:
       return unreachable(operation);
   }
 }
@@ -113,4 +163,12 @@ function routeText({ destination, gateway, link }: RouteSpec): string {
 
 function keyText({ destination, metric, table }: RouteKey): string {
   return `${destination} metric ${metric} table ${table}`;
+}
+
+function neighbourText({ address, link }: Omit<NeighbourSpec, "mac">): string {
+  return `${address} on ${link.name}`;
+}
+
+function fdbText({ link, mac }: Omit<FdbSpec, "endpoint">): string {
+  return `${mac} on ${link.name}`;
 }

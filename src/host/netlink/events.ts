@@ -12,6 +12,7 @@ import { decodeInterfaceAddress, RTM_DELADDR, RTM_NEWADDR } from "./address.ts";
 import { decodeAttributes, decodeU32 } from "./attribute.ts";
 import { decodeLink, RTM_DELLINK, RTM_NEWLINK } from "./link.ts";
 import type { Message } from "./message.ts";
+import { decodeNeighbourLink, RTM_DELNEIGH, RTM_NEWNEIGH } from "./neighbour.ts";
 import { decodeRoute, RTM_DELROUTE, RTM_NEWROUTE } from "./route.ts";
 
 const RTNLGRP_LINK = 1;
@@ -35,13 +36,9 @@ export const ROUTE_GROUPS: readonly number[] = [
   RTNLGRP_IPV6_NETCONF,
 ];
 
-const RTM_NEWNEIGH = 28;
-const RTM_DELNEIGH = 29;
 const RTM_NEWNETCONF = 80;
 const RTM_DELNETCONF = 81;
 
-/** struct ndmsg: family 1, padding 3, ifindex 4, then what we do not read here. */
-const NDMSG_SIZE = 12;
 /** struct netconfmsg is one byte, padded. */
 const NETCONFMSG_SIZE = 4;
 const NETCONFA_IFINDEX = 1;
@@ -68,8 +65,7 @@ export function decodeChange({ type, body }: Message): KernelChange | undefined 
     }
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH: {
-      if (body.length < NDMSG_SIZE) return undefined;
-      const link = decodeOptionalIndex(decodeU32(body.subarray(4)));
+      const link = decodeNeighbourLink(body);
       return link === undefined ? undefined : { kind: "neighbour", link };
     }
     case RTM_NEWNETCONF:

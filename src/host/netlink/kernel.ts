@@ -8,9 +8,12 @@
  */
 import type { Family, IpAddress } from "../../base/address.ts";
 import { HostError } from "../../base/host-error.ts";
+import type { LinkIndex } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
 import type {
   ActualAddress,
+  ActualFdbEntry,
+  ActualNeighbour,
   ActualRoute,
   ActualState,
   Kernel,
@@ -26,6 +29,7 @@ import { applyOperation } from "./apply.ts";
 import { decodeChange, ROUTE_GROUPS } from "./events.ts";
 import { createExchange, type Exchange } from "./exchange.ts";
 import { decodeLink, encodeLinkDump } from "./link.ts";
+import { decodeFdbEntry, decodeNeighbour, encodeNeighbourDump } from "./neighbour.ts";
 import { decodeFirewallChange, NFNLGRP_NFTABLES } from "./nftables/decode.ts";
 import { EMPTY_FIREWALL, Firewall } from "./nftables/firewall.ts";
 import { decodeRoute, decodeWay, encodeRouteDump, encodeRouteGet } from "./route.ts";
@@ -109,8 +113,16 @@ function readState(exchange: Exchange, query: SnapshotQuery): Omit<ActualState, 
     const value = readSysctl(path);
     if (value !== undefined) sysctls.set(path, value);
   }
+  const purpose = { operation: "list", object: "links" };
+  const links = exchange.dump(purpose, encodeLinkDump, decodeLink);
+  const names = new Set(query.neighbourLinks);
+  const asked = links.filter(({ name }) => names.has(name));
   return {
-    links: exchange.dump({ operation: "list", object: "links" }, encodeLinkDump, decodeLink),
+    links,
+    neighbours: asked.flatMap(({ index }) => readNeighbours(exchange, index)),
+    fdb: asked
+      .filter(({ kind }) => kind === "vxlan")
+      .flatMap(({ index }) => readFdb(exchange, index)),
     addresses: FAMILIES.flatMap((family) => readAddresses(exchange, family)),
     // A kernel that does not filter is filtered here.
     routes: FAMILIES.flatMap((family) =>
@@ -126,6 +138,38 @@ function readAddresses(exchange: Exchange, family: Family): ActualAddress[] {
     (out, sequence) => encodeAddressDump(out, family, sequence),
     decodeInterfaceAddress,
   );
+}
+
+/** A link that has gone meanwhile has none, and the kernel says ENODEV. */
+function readNeighbours(exchange: Exchange, link: LinkIndex): ActualNeighbour[] {
+  return FAMILIES.flatMap((family) =>
+    unlessGone(() =>
+      exchange.dump(
+        { operation: "list", object: `IPv${family} neighbours` },
+        (out, sequence) => encodeNeighbourDump(out, { family, link }, sequence),
+        decodeNeighbour,
+      ),
+    ),
+  ).filter((neighbour) => neighbour.link === link);
+}
+
+function readFdb(exchange: Exchange, link: LinkIndex): ActualFdbEntry[] {
+  return unlessGone(() =>
+    exchange.dump(
+      { operation: "list", object: "FDB entries" },
+      (out, sequence) => encodeNeighbourDump(out, { family: "fdb", link }, sequence),
+      decodeFdbEntry,
+    ),
+  ).filter((entry) => entry.link === link);
+}
+
+function unlessGone<T>(read: () => T[]): T[] {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof HostError && error.errno === "ENODEV") return [];
+    throw error;
+  }
 }
 
 function readRoutes(

@@ -1,8 +1,15 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { fromHex, hexWords, staleBuffer } from "../../../tests/support/hex.ts";
+import { parseAddress, parseMac } from "../../base/address.ts";
 import { decodeLinkIndex } from "../../base/ids.ts";
-import { decodeLink, encodeLinkChange, encodeLinkDelete, encodeLinkDump } from "./link.ts";
+import {
+  decodeLink,
+  encodeLinkAdd,
+  encodeLinkChange,
+  encodeLinkDelete,
+  encodeLinkDump,
+} from "./link.ts";
 
 const index = decodeLinkIndex(7);
 
@@ -56,6 +63,45 @@ describe("golden bytes, accepted by Linux 6.18", () => {
       "20000000 11000500 03000000 00000000 00000000 07000000 00000000 00000000",
     );
   });
+});
+
+const settings = {
+  vni: 1,
+  port: 8472,
+  underlay: decodeLinkIndex(3),
+  local: parseAddress("192.168.1.5")!,
+  learning: false,
+  gbp: true,
+};
+const mac = parseMac("02:00:00:00:00:01")!;
+const vxlan = { kind: "vxlan", name: "overlay.1", mac, mtu: 1450, vxlan: settings } as const;
+
+test("a VXLAN link as iproute2 6.1 makes it, by strace: the same attributes", () => {
+  const out = staleBuffer();
+  const length = encodeLinkAdd(out, vxlan, 2);
+  expect(hexWords(out, length)).toBe(
+    "84000000 10000506 02000000 00000000 00000000 00000000 00000000 00000000 " +
+      "0e000300 6f766572 6c61792e 31000000 0a000100 02000000 00010000 08000400 aa050000 " +
+      "40001280 0a000100 76786c61 6e000000 30000280 " + // iproute2: no NUL, no "nested" flag
+      "08000100 01000000 08000300 03000000 08000400 c0a80105 05000700 00000000 " +
+      "06000f00 21180000 04001700",
+  );
+});
+
+test("decodeLink: what was encoded for a VXLAN link says the same", () => {
+  const out = staleBuffer();
+  const length = encodeLinkAdd(out, vxlan, 2);
+  const body = new Uint8Array(out.buffer, 16, length - 16).slice();
+  body[4] = 7;
+  expect(decodeLink(body)).toMatchObject({ ...vxlan, index });
+  for (let size = 0; size < body.length; size++) decodeLink(body.subarray(0, size));
+  fc.assert(
+    fc.property(fc.nat(body.length - 1), fc.nat(255), (at, value) => {
+      const bytes = body.slice();
+      bytes[at] = value;
+      decodeLink(bytes);
+    }),
+  );
 });
 
 describe("decodeLink", () => {

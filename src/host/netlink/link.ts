@@ -1,5 +1,5 @@
 /**
- * rtnetlink link messages: list the links, change one, delete one.
+ * rtnetlink link messages: list the links, make one, change one, delete one.
  *
  *          0       1       2       3       4       5       6       7
  *         +-------+-------+-------+-------+-------+-------+-------+-------+
@@ -13,9 +13,26 @@
  */
 import { parseMac } from "../../base/address.ts";
 import { decodeLinkIndex, type LinkIndex } from "../../base/ids.ts";
-import type { ActualLink, LinkChanges } from "../kernel-ports.ts";
-import { decodeAttributes, decodeText, decodeU32, putText, putU32 } from "./attribute.ts";
-import { beginRequest, finishRequest, NLM_F_ACK, NLM_F_DUMP } from "./message.ts";
+import type { ActualLink, LinkChanges, LinkSpec } from "../kernel-ports.ts";
+import {
+  decodeAttributes,
+  decodeText,
+  decodeU32,
+  putBytes,
+  putNested,
+  putText,
+  putU32,
+} from "./attribute.ts";
+import { formatMac, macBytes } from "./mac.ts";
+import {
+  beginRequest,
+  finishRequest,
+  NLM_F_ACK,
+  NLM_F_CREATE,
+  NLM_F_DUMP,
+  NLM_F_EXCL,
+} from "./message.ts";
+import { decodeVxlan, putVxlan } from "./vxlan.ts";
 
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
@@ -29,9 +46,11 @@ const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_TXQLEN = 13;
 const IFLA_LINKINFO = 18;
+const IFLA_IFALIAS = 20;
 const IFLA_EXT_MASK = 29;
 const IFLA_GSO_MAX_SIZE = 41;
 const IFLA_INFO_KIND = 1;
+const IFLA_INFO_DATA = 2;
 const RTEXT_FILTER_SKIP_STATS = 0x8;
 
 const IFINFOMSG_SIZE = 16;
@@ -50,6 +69,26 @@ export function encodeLinkDump(out: DataView, sequence: number): number {
   return finishRequest(out, end);
 }
 
+/** Writes the request that makes `link`, down, unless one of its name is there. @returns its
+ * length in bytes. */
+export function encodeLinkAdd(out: DataView, link: LinkSpec, sequence: number): number {
+  const flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+  let end = beginRequest(out, { type: RTM_NEWLINK, flags, sequence });
+  end = putInterface(out, end, { index: 0, flags: 0, change: 0 });
+  end = putText(out, end, IFLA_IFNAME, link.name);
+  end = putBytes(out, end, IFLA_ADDRESS, macBytes(link.mac));
+  end = putU32(out, end, IFLA_MTU, link.mtu);
+  end = putNested(out, end, {
+    type: IFLA_LINKINFO,
+    body: (start) =>
+      putNested(out, putText(out, start, IFLA_INFO_KIND, link.kind), {
+        type: IFLA_INFO_DATA,
+        body: (offset) => putVxlan(out, offset, link.vxlan),
+      }),
+  });
+  return finishRequest(out, end);
+}
+
 /** Writes the request that changes one link. @returns its length in bytes. */
 export function encodeLinkChange(out: DataView, change: LinkChange, sequence: number): number {
   let end = beginRequest(out, { type: RTM_NEWLINK, flags: NLM_F_ACK, sequence });
@@ -62,6 +101,8 @@ export function encodeLinkChange(out: DataView, change: LinkChange, sequence: nu
   if (change.mtu !== undefined) end = putU32(out, end, IFLA_MTU, change.mtu);
   if (change.txQueueLength !== undefined) end = putU32(out, end, IFLA_TXQLEN, change.txQueueLength);
   if (change.gsoMaxSize !== undefined) end = putU32(out, end, IFLA_GSO_MAX_SIZE, change.gsoMaxSize);
+  if (change.mac !== undefined) end = putBytes(out, end, IFLA_ADDRESS, macBytes(change.mac));
+  if (change.alias !== undefined) end = putText(out, end, IFLA_IFALIAS, change.alias);
   return finishRequest(out, end);
 }
 
@@ -83,16 +124,22 @@ export function decodeLink(body: Uint8Array): ActualLink | undefined {
 
   const flags = view.getUint32(8, true);
   const info = decodeAttributes(attributes.get(IFLA_LINKINFO) ?? new Uint8Array());
+  const kind = decodeText(info?.get(IFLA_INFO_KIND));
+  const alias = decodeText(attributes.get(IFLA_IFALIAS));
+  const vxlan = kind === "vxlan" ? decodeVxlan(info?.get(IFLA_INFO_DATA)) : undefined;
   return {
     index: decodeLinkIndex(index),
     name,
-    kind: decodeText(info?.get(IFLA_INFO_KIND)),
+    kind,
     up: (flags & IFF_UP) !== 0,
     loopback: (flags & IFF_LOOPBACK) !== 0,
     mtu,
     txQueueLength: decodeU32(attributes.get(IFLA_TXQLEN)) ?? 0,
     gsoMaxSize: decodeU32(attributes.get(IFLA_GSO_MAX_SIZE)),
+    // Not every link layer has a MAC of 6 bytes (a TUN has none, a tunnel an IP address).
     mac: parseMac(formatMac(attributes.get(IFLA_ADDRESS))),
+    ...(alias === undefined ? {} : { alias }),
+    ...(vxlan === undefined ? {} : { vxlan }),
   };
 }
 
@@ -106,9 +153,4 @@ function putInterface(
   out.setUint32(offset + 8, link.flags, true);
   out.setUint32(offset + 12, link.change, true);
   return offset + IFINFOMSG_SIZE;
-}
-
-/** Not every link layer has a MAC of 6 bytes (a TUN has none, a tunnel an IP address). */
-function formatMac(bytes: Uint8Array | undefined): string {
-  return Array.from(bytes ?? [], (byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
