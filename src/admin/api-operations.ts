@@ -11,6 +11,7 @@ import { ImportBody } from "./import.ts";
 import { JoinBody, LeaveBody } from "./join.ts";
 import { Conditions, DeleteQuery, GetQuery, ListQuery, PutQuery } from "./kv.ts";
 import { ListSchema, TxnSchema, WriteSchema } from "./kv-views.ts";
+import { VotersBody } from "./members.ts";
 import { METRICS_MEDIA_TYPE } from "./metrics-text.ts";
 import { PingBody } from "./ping.ts";
 import { ReserveBody } from "./reservations.ts";
@@ -30,6 +31,7 @@ import {
   ReservationSchema,
   StatusSchema,
   TokenSchema,
+  VotersSchema,
 } from "./views.ts";
 import { LastEventId, WatchQuery } from "./watch.ts";
 
@@ -135,6 +137,31 @@ export const OPERATIONS: readonly Operation[] = [
     path: "/members/{id}",
     summary: "Removes a node from the cluster for good",
     answer: MemberSchema,
+  },
+  {
+    method: "post",
+    path: "/members/{id}/promote",
+    summary: "Has a member preferred as a voter; answers with the member as it was before",
+    answer: MemberSchema,
+  },
+  {
+    method: "post",
+    path: "/members/{id}/demote",
+    summary: "Has a member vote only while nobody else can; answers with it as it was before",
+    answer: MemberSchema,
+  },
+  {
+    method: "get",
+    path: "/voters",
+    summary: "How many members should vote, and who does",
+    answer: VotersSchema,
+  },
+  {
+    method: "put",
+    path: "/voters",
+    summary: "Sets how many members should vote: 1, 3, 5 or 7",
+    body: VotersBody,
+    answer: VotersSchema,
   },
   {
     method: "get",

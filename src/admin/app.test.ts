@@ -21,6 +21,7 @@ import {
   FAKE_PLAN,
   FAKE_RESERVATION,
   FAKE_STATUS,
+  FAKE_VOTERS,
 } from "./service.fake.ts";
 import type {
   AdminService,
@@ -136,6 +137,15 @@ const FAILURE_ROWS: readonly FailureRow[] = [
   ...rows("/members/0b0b0b0b0b0b0b", { method: "DELETE" }, MEMBER_FAILURES, (error) => ({
     removeMember: async () => err(error),
   })),
+  ...rows("/members/0b0b0b0b0b0b0b/promote", post(""), MEMBER_FAILURES, (error) => ({
+    promoteMember: async () => err(error),
+  })),
+  ...rows("/members/0b0b0b0b0b0b0b/demote", post(""), MEMBER_FAILURES, (error) => ({
+    demoteMember: async () => err(error),
+  })),
+  ...rows("/voters", put('{"target":5}'), MEMBER_FAILURES, (error) => ({
+    setVoters: async () => err(error),
+  })),
   ...rows("/tokens", post(""), CLUSTER_FAILURES, (error) => ({
     createToken: async () => err(error),
   })),
@@ -191,6 +201,7 @@ const ANSWERS: readonly { request: string; init?: RequestInit; status?: number; 
       },
     },
     { request: "/members", body: FAKE_MEMBERS },
+    { request: "/voters", body: { target: 3, voters: FAKE_VOTERS } },
     { request: "/members/0b0b0b0b0b0b0b", init: { method: "DELETE" }, body: FAKE_MEMBERS[1] },
     {
       request: "/tokens",

@@ -25,6 +25,7 @@ import type {
   ReservationView,
   StatusView,
   TokenView,
+  VotersView,
 } from "./service.ts";
 import {
   ConfigSchema,
@@ -41,6 +42,7 @@ import {
   ReservationSchema,
   StatusSchema,
   TokenSchema,
+  VotersSchema,
 } from "./views.ts";
 
 export interface PutConfigOptions {
@@ -78,6 +80,10 @@ export interface AdminClient {
   importNetwork(network: NetworkImport, expectedRevision: number): Answer<ImportView>;
   members(): Answer<readonly MemberView[]>;
   removeMember(id: string): Answer<MemberView>;
+  promoteMember(id: string): Answer<MemberView>;
+  demoteMember(id: string): Answer<MemberView>;
+  voters(): Answer<VotersView>;
+  setVoters(target: number): Answer<VotersView>;
   tokens(): Answer<readonly TokenView[]>;
   createToken(request: NewToken): Answer<CreatedToken>;
   revokeToken(id: string): Answer<TokenView>;
@@ -118,6 +124,10 @@ export function createAdminClient(target: AdminTarget, timeoutMs: number): Admin
     },
     members: () => ask(v.array(MemberSchema), { path: "/members" }),
     removeMember: (id) => ask(MemberSchema, { method: "DELETE", path: path("members", id) }),
+    promoteMember: (id) => ask(MemberSchema, post(`${path("members", id)}/promote`, {})),
+    demoteMember: (id) => ask(MemberSchema, post(`${path("members", id)}/demote`, {})),
+    voters: () => ask(VotersSchema, { path: "/voters" }),
+    setVoters: (target) => ask(VotersSchema, { ...post("/voters", { target }), method: "PUT" }),
     tokens: () => ask(v.array(TokenSchema), { path: "/tokens" }),
     createToken: (request) => ask(CreatedTokenSchema, post("/tokens", request)),
     revokeToken: (id) => ask(TokenSchema, { method: "DELETE", path: path("tokens", id) }),

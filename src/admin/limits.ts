@@ -33,6 +33,8 @@ export const CLOSE_GRACE_MS = 2_000;
 /** What `Retry-After` says: an election with its retries takes about this long. */
 export const RETRY_AFTER_SECONDS = 1;
 
+/** How many members may be set to vote. */
+export { VOTER_TARGETS } from "../control/cluster/members/roles.ts";
 /** Reservations in one `POST /import`: what one command of the cluster takes. */
 export { IMPORT_RESERVATIONS_MAX } from "../control/network/limits.ts";
 

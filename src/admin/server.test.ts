@@ -20,6 +20,7 @@ import {
   FAKE_MEMBERS,
   FAKE_PLAN,
   FAKE_STATUS,
+  FAKE_VOTERS,
 } from "./service.fake.ts";
 import type { AdminService, PutConfigRequest } from "./service.ts";
 
@@ -198,6 +199,9 @@ describe("createAdminClient", () => {
     expect(await client.releaseLease("10.0.53.0/24")).toEqual(ok(FAKE_LEASE));
     expect(await client.members()).toEqual(ok(FAKE_MEMBERS));
     expect(await client.removeMember("0b0b0b0b0b0b0b")).toEqual(ok(FAKE_MEMBERS[1]!));
+    expect(await client.promoteMember("0b0b0b0b0b0b0b")).toEqual(ok(FAKE_MEMBERS[1]!));
+    expect(await client.demoteMember("0a1b2c3d4e5f60")).toEqual(ok(FAKE_MEMBERS[0]!));
+    expect(await client.setVoters(5)).toEqual(ok({ target: 5, voters: FAKE_VOTERS }));
     expect(await client.tokens()).toEqual(ok([{ ...token, revoked: false }]));
     expect(await client.revokeToken("tok1")).toEqual(ok({ ...token, revoked: true }));
     expect(await client.createToken({})).toMatchObject({ ok: true, value: { id: "tok1" } });

@@ -12,6 +12,7 @@ import type {
   ConfigPlanView,
   LeaseView,
   MemberView,
+  NodeRef,
   PingResultView,
   ReservationView,
   StatusView,
@@ -92,6 +93,8 @@ export const FAKE_RESERVATION: ReservationView = {
 };
 
 /** "web1", this node, and "web2". */
+export const FAKE_VOTERS: readonly NodeRef[] = [{ id: "0a1b2c3d4e5f60", name: "web1" }];
+
 export const FAKE_MEMBERS: readonly MemberView[] = [
   {
     id: "0a1b2c3d4e5f60",
@@ -99,6 +102,8 @@ export const FAKE_MEMBERS: readonly MemberView[] = [
     role: "voter",
     leader: true,
     address: "192.0.2.1:8286",
+    wish: null,
+    zone: "",
     live: true,
     self: true,
   },
@@ -108,6 +113,8 @@ export const FAKE_MEMBERS: readonly MemberView[] = [
     role: "standby",
     leader: false,
     address: "192.0.2.2:8286",
+    wish: "standby",
+    zone: "",
     live: null,
     self: false,
   },
@@ -152,6 +159,10 @@ export function createFakeService(overrides: Partial<AdminService> = {}): AdminS
       ok({ revision: 13, config, plan: FAKE_PLAN, reservations: [FAKE_RESERVATION] }),
     members: () => FAKE_MEMBERS,
     removeMember: async () => ok(FAKE_MEMBERS[1]!),
+    promoteMember: async () => ok(FAKE_MEMBERS[1]!),
+    demoteMember: async () => ok(FAKE_MEMBERS[0]!),
+    voters: () => ({ target: 3, voters: FAKE_VOTERS }),
+    setVoters: async (target) => ok({ target, voters: FAKE_VOTERS }),
     tokens: () => [FAKE_TOKEN],
     createToken: async () =>
       ok({

@@ -232,9 +232,19 @@ export interface MemberView {
   readonly leader: boolean;
   /** Cluster address, host and port. */
   readonly address: string;
+  /** What somebody wished it to be, "voter" or "standby"; null when nobody did. */
+  readonly wish: string | null;
+  /** "" when it names none. */
+  readonly zone: string;
   /** Whether the leader heard from it within an election timeout; null when not known here. */
   readonly live: boolean | null;
   readonly self: boolean;
+}
+
+/** How many members should vote, and who does. */
+export interface VotersView {
+  readonly target: number;
+  readonly voters: readonly NodeRef[];
 }
 
 export interface TokenView {
@@ -329,6 +339,11 @@ export interface AdminService {
   importNetwork(request: ImportRequest): Promise<Result<ImportView, ImportFailure>>;
   members(): readonly MemberView[];
   removeMember(id: string): Promise<Result<MemberView, MemberFailure>>;
+  /** Gives the member as it was before; its role follows within seconds. */
+  promoteMember(id: string): Promise<Result<MemberView, MemberFailure>>;
+  demoteMember(id: string): Promise<Result<MemberView, MemberFailure>>;
+  voters(): VotersView;
+  setVoters(target: number): Promise<Result<VotersView, MemberFailure>>;
   tokens(): readonly TokenView[];
   createToken(request: CreateTokenRequest): Promise<Result<CreatedToken, ClusterFailure>>;
   revokeToken(id: string): Promise<Result<TokenView, NotFound | ClusterFailure>>;

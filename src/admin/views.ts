@@ -23,6 +23,7 @@ import type {
   ReservationView,
   StatusView,
   TokenView,
+  VotersView,
 } from "./service.ts";
 
 type Schema<View> = v.GenericSchema<unknown, View>;
@@ -146,8 +147,15 @@ export const MemberSchema: Schema<MemberView> = v.looseObject({
   role: v.string(),
   leader: v.boolean(),
   address: v.string(),
+  wish: v.optional(v.nullable(v.string()), null),
+  zone: v.optional(v.string(), ""),
   live: v.nullable(v.boolean()),
   self: v.boolean(),
+});
+
+export const VotersSchema: Schema<VotersView> = v.looseObject({
+  target: v.number(),
+  voters: v.array(v.object({ id: v.string(), name: v.string() })),
 });
 
 export const TokenSchema: Schema<TokenView> = v.looseObject({

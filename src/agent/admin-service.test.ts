@@ -42,7 +42,7 @@ function setUp({ members = [SELF, OTHER], dead = [], removed = false }: Options 
       ...{ hasQuorum: !removed, memberRole: "voter", leader: SELF, voterCount: 1, removed },
     }),
     members: () => listed,
-    async removeMember(id: NodeId) {
+    async orderMember(_verb: string, id: NodeId) {
       const [member] = listed.splice(
         listed.findIndex((each) => each.id === id),
         1,
@@ -88,7 +88,7 @@ function memberOf(id: NodeId, live: boolean): Member {
   return {
     ...{ id, name: `h${id}`, address, publicIp: address.host, underlayPrefixes: [], zone: "" },
     ...{ joinedAtMs: 0, role: "voter", leader: id === SELF, self: id === SELF, live },
-    match: undefined,
+    ...{ match: undefined, wish: undefined },
   };
 }
 

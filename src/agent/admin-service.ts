@@ -26,13 +26,20 @@ import type {
   PutConfigFailure,
   PutConfigRequest,
   TokenView,
+  VotersView,
 } from "../admin/service.ts";
 import { type Prefix, parsePrefix } from "../base/address.ts";
 import { formatNodeId, type NodeId, parseNodeId } from "../base/ids.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { VERSION } from "../base/version.ts";
 import { formatHostPort } from "../control/cluster/transport/host-port.ts";
-import type { JoinFailure, LeaveFailure, Member, TokenInfo } from "../control/cluster/types.ts";
+import type {
+  JoinFailure,
+  LeaveFailure,
+  Member,
+  MemberVerb,
+  TokenInfo,
+} from "../control/cluster/types.ts";
 import {
   importNetwork,
   type PutConfigOutcome,
@@ -90,6 +97,11 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
     importNetwork: (request) => changeNetwork(options, request),
     members: () => options.session().cluster.members().map(memberView),
     removeMember: (id) => removeMember(options, id),
+    promoteMember: (id) => orderMember(options, "promote", id),
+    demoteMember: (id) => orderMember(options, "demote", id),
+    voters: () => votersView(options),
+    setVoters: async (target) =>
+      mapValue(await options.session().cluster.setVoterTarget(target), () => votersView(options)),
     tokens: () =>
       options
         .session()
@@ -270,28 +282,45 @@ async function releaseBySubnet(
   return result.value.kind === "released" ? ok(leaseView(options, lease)) : err(missing);
 }
 
+async function orderMember(
+  options: AdminServiceOptions,
+  verb: MemberVerb,
+  text: string,
+): Promise<Result<MemberView, MemberFailure>> {
+  const { cluster } = options.session();
+  const before = cluster.members().find((member) => formatNodeId(member.id) === text);
+  if (before === undefined) {
+    const detail = `Cannot ${verb} member ${text}: there is none; see "overlay member list"`;
+    return err({ kind: "not_found", detail });
+  }
+  return mapValue(await cluster.orderMember(verb, before.id), () => memberView(before));
+}
+
 async function removeMember(
   options: AdminServiceOptions,
   text: string,
 ): Promise<Result<MemberView, MemberFailure>> {
   const { cluster, network } = options.session();
-  const before = cluster.members().find((member) => formatNodeId(member.id) === text);
+  const removed = await orderMember(options, "remove", text);
   const id = parseNodeId(text);
-  if (id === undefined || before === undefined) {
-    const detail = `Cannot remove member ${text}: there is none; see "overlay member list"`;
-    return err({ kind: "not_found", detail });
-  }
-  const removed = await cluster.removeMember(id);
-  if (!removed.ok) return removed;
   // Only now: a live member would take its lease again at once.
-  const lease = network.view().byNode.get(id);
-  if (lease === undefined) return ok(memberView(before));
+  const lease = id === undefined ? undefined : network.view().byNode.get(id);
+  if (!removed.ok || id === undefined || lease === undefined) return removed;
   const released = await cluster.execute(releaseLease({ subnet: lease.subnet, node: id }));
-  if (released.ok) return ok(memberView(before));
+  if (released.ok) return removed;
   const { kind } = released.error;
   const next = `run "overlay lease release ${lease.subnet}"`;
   const detail = `Cannot release lease ${lease.subnet} of removed member ${text}: ${kind}; ${next}`;
   return err({ kind, detail });
+}
+
+function votersView({ session }: AdminServiceOptions): VotersView {
+  const { cluster } = session();
+  const voters = cluster.members().filter(({ role }) => role === "voter");
+  return {
+    target: cluster.voterTarget(),
+    voters: voters.map(({ id, name }) => ({ id: formatNodeId(id), name })),
+  };
 }
 
 async function createToken(
@@ -324,6 +353,8 @@ function memberView(member: Member): MemberView {
     role: member.role,
     leader: member.leader,
     address: formatHostPort(member.address),
+    wish: member.wish ?? null,
+    zone: member.zone,
     live: member.live ?? null,
     self: member.self,
   };

@@ -103,6 +103,22 @@ const DONE: readonly { argv: string[]; out: string }[] = [
       "web1  0a1b2c3d4e5f60  voter, leader  192.0.2.1:8286  this node\n" +
       "web2  0b0b0b0b0b0b0b  standby        192.0.2.2:8286  -\n",
   },
+  {
+    argv: ["member", "promote", "web2"],
+    out: "web2 (0b0b0b0b0b0b0b) is preferred as a voter; it votes within seconds\n",
+  },
+  {
+    argv: ["member", "demote", "web1"],
+    out: "web1 (0a1b2c3d4e5f60) gives its vote to another within seconds\n",
+  },
+  {
+    argv: ["member", "target"],
+    out: "3 should vote where there are as many members; these do: web1\n",
+  },
+  {
+    argv: ["member", "target", "5"],
+    out: "5 should vote where there are as many members; these do: web1\n",
+  },
   { argv: ["member", "remove", "0b0b0b0b0b0b0b"], out: "Removed web2 (0b0b0b0b0b0b0b)\n" },
   { argv: ["member", "remove", "web2"], out: "Removed web2 (0b0b0b0b0b0b0b)\n" },
   {
@@ -504,7 +520,14 @@ describe("usage", () => {
     "",
     ...["status", "join", "leave", "agent", "version", "config", "token", "member", "lease"],
     ...["config get", "config set", "config plan", "token create", "token list", "token revoke"],
-    ...["member list", "member remove", "lease list", "lease release"],
+    ...[
+      "member list",
+      "member remove",
+      "member promote",
+      "member target",
+      "lease list",
+      "lease release",
+    ],
     ...["lease reserve", "lease unreserve", "docker-env", "cni", "cni install", "cni uninstall"],
     ...["import", "import flannel", "completion", "uninstall"],
   ];

@@ -168,12 +168,12 @@ describe("a cluster over TLS", () => {
     const all = await startMany(3);
     const leader = leaderOf(all)!;
     const victim = all.find((node) => node !== leader)!;
-    const removed = await leader.cluster.removeMember(victim.identity.nodeId);
+    const removed = await leader.cluster.orderMember("remove", victim.identity.nodeId);
     expect(removed.ok && removed.value.name).toBe(victim.name);
     await until(() => victim.cluster.status().removed);
-    const again = await leader.cluster.removeMember(victim.identity.nodeId);
+    const again = await leader.cluster.orderMember("remove", victim.identity.nodeId);
     expect(again.ok ? undefined : again.error.kind).toBe("not_found");
-    const self = await leader.cluster.removeMember(leader.identity.nodeId);
+    const self = await leader.cluster.orderMember("remove", leader.identity.nodeId);
     expect(self.ok ? undefined : self.error.kind).toBe("member_refused");
   });
 

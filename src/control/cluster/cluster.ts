@@ -17,8 +17,10 @@ import { Doorkeeper } from "./join/doorkeeper.ts";
 import { type HandOut, HandOutServer } from "./join/hand-out.ts";
 import { isMember, otherVoters } from "./members/conf-state.ts";
 import { handOver, leaveCluster } from "./members/departure.ts";
-import { findMember, listMembers, removeMember } from "./members/member-table.ts";
+import { MemberOrders } from "./members/member-orders.ts";
+import { listMembers } from "./members/member-table.ts";
 import { RoleKeeper, roleIn } from "./members/role-keeper.ts";
+import { listWishes, voterTargetOf } from "./members/role-wishes.ts";
 import { SelfKeeper } from "./members/self-keeper.ts";
 import type { Recovered } from "./recovery.ts";
 import { recoverNode } from "./startup.ts";
@@ -42,9 +44,10 @@ import type {
   HostPort,
   LeaveFailure,
   Member,
+  MemberFailure,
   MemberInfo,
   MemberRecord,
-  RemoveMemberFailure,
+  MemberVerb,
   RevokeTokenFailure,
   RoleChange,
   TokenInfo,
@@ -113,6 +116,7 @@ class RunningCluster implements Cluster {
   readonly #caKey: CaKey;
   readonly #door: Doorkeeper;
   readonly #roles: RoleKeeper;
+  readonly #orders: MemberOrders;
   readonly #versions: VersionKeeper;
   readonly #self: SelfKeeper;
   /** As last logged. */
@@ -170,8 +174,10 @@ class RunningCluster implements Cluster {
       save: (key) => identityStore.saveCaKey(clusterId, key),
     });
     const ports = { driver, transport, cluster, clock, random, log, counters };
-    this.#door = new Doorkeeper({ ...ports, ca: keys.ca, caKey: this.#caKey });
     this.#roles = new RoleKeeper({ driver, clock, log });
+    this.#orders = new MemberOrders({ ...ports, view: () => this.#roles.view() });
+    const { ca } = keys;
+    this.#door = new Doorkeeper({ ...ports, ca, caKey: this.#caKey, orders: this.#orders });
     this.#versions = new VersionKeeper({ driver, clock, log });
     const info = withPort(options.self, parts.listener.port);
     this.#self = new SelfKeeper({ driver, clock, log, certificate: keys.certificate, info });
@@ -228,9 +234,11 @@ class RunningCluster implements Cluster {
     const driver = this.#driver;
     const { progress } = driver.status();
     const { leader } = driver.role;
+    const wishes = listWishes(this.reader);
     return listMembers(this.reader).map((member) => ({
       ...publicMember(member),
       role: roleIn(driver.confState, member.id),
+      wish: wishes.get(member.id),
       leader: member.id === leader,
       self: member.id === driver.nodeId,
       live: this.#isLive(member.id),
@@ -284,25 +292,17 @@ class RunningCluster implements Cluster {
     return err({ kind: "overloaded", detail });
   }
 
-  async removeMember(id: NodeId): Promise<Result<MemberRecord, RemoveMemberFailure>> {
-    const name = formatNodeId(id);
-    if (id === this.#driver.nodeId) {
-      const detail = `Cannot remove member ${name}: it is this node; use "overlay leave"`;
-      return err({ kind: "member_refused", detail });
-    }
-    for (;;) {
-      const barrier = await this.readBarrier();
-      if (!barrier.ok) return barrier;
-      const member = findMember(this.reader, id);
-      if (member === undefined) {
-        const detail = `Cannot remove member ${name}: there is none; see "overlay member list"`;
-        return err({ kind: "not_found", detail });
-      }
-      const result = await this.execute(removeMember(member, this.#options.clock.wallMs()));
-      if (!result.ok) return result;
-      // Otherwise its record changed meanwhile: take out what is there now.
-      if (result.value.kind === "done" && result.value.succeeded) return ok(publicMember(member));
-    }
+  async orderMember(verb: MemberVerb, id: NodeId): Promise<Result<MemberRecord, MemberFailure>> {
+    const result = await this.#orders.about(verb, id);
+    return result.ok ? ok(publicMember(result.value)) : result;
+  }
+
+  voterTarget(): number {
+    return voterTargetOf(this.reader);
+  }
+
+  setVoterTarget(target: number): Promise<Result<void, MemberFailure>> {
+    return this.#orders.setTarget(target);
   }
 
   leave(): Promise<Result<void, LeaveFailure>> {

@@ -56,6 +56,8 @@ export type MemberRole = "voter" | "standby" | "spare";
 /** One member as this node knows it now. */
 export interface Member extends MemberRecord {
   readonly role: MemberRole;
+  /** What somebody wished it to be, if anybody did. */
+  readonly wish: "voter" | "standby" | undefined;
   readonly leader: boolean;
   readonly self: boolean;
   /** Whether it was heard from lately; undefined when this node cannot know (not the leader). */
@@ -130,7 +132,10 @@ export interface CreateTokenOptions {
   readonly usesMax: number | undefined;
 }
 
-export type RemoveMemberFailure =
+/** What can be ordered of one member. */
+export type MemberVerb = "promote" | "demote" | "remove";
+
+export type MemberFailure =
   | { readonly kind: "not_found"; readonly detail: string }
   | { readonly kind: "member_refused"; readonly detail: string }
   | ClusterFailure;
@@ -179,8 +184,15 @@ export interface Cluster {
   tokens(): readonly TokenInfo[];
   revokeToken(id: string): Promise<Result<TokenInfo, RevokeTokenFailure>>;
 
-  /** Takes another member out for ever. */
-  removeMember(id: NodeId): Promise<Result<MemberRecord, RemoveMemberFailure>>;
+  /**
+   * Has a member preferred as a voter, kept from voting while others can, or taken out for ever.
+   * Gives it as it was before. Refused, with the reason, where the cluster could not go on after.
+   */
+  orderMember(verb: MemberVerb, id: NodeId): Promise<Result<MemberRecord, MemberFailure>>;
+  /** How many voters there should be, at most. */
+  voterTarget(): number;
+  /** 1, 3, 5 or 7. */
+  setVoterTarget(target: number): Promise<Result<void, MemberFailure>>;
   /** Takes this node out, leadership handed over first. Afterwards only `close` may be called. */
   leave(): Promise<Result<void, LeaveFailure>>;
   /** Replaces what the members table says about this node; nothing is written when equal. */

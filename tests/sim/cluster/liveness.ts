@@ -9,7 +9,7 @@
 
 import { ELECTION_TIMEOUT_MS } from "../../../src/control/cluster/limits.ts";
 import { isJoint, memberIds } from "../../../src/control/cluster/members/conf-state.ts";
-import { VOTER_TARGET_DEFAULT } from "../../../src/control/cluster/members/role-wishes.ts";
+import { VOTER_TARGET_DEFAULT } from "../../../src/control/cluster/members/roles.ts";
 import type { ConfState } from "../../../src/control/raft/types.ts";
 import type { Admin } from "./admin.ts";
 import type { Clients } from "./clients.ts";

@@ -1,6 +1,6 @@
 /**
- * Everything that other nodes may ask of this one beside consensus: to be let in, and for the key
- * of the CA.
+ * Everything that other nodes may ask of this one beside consensus: to be let in, for the key of
+ * the CA, and to decide an order about a member.
  *
  * A join may come to any member; the leader decides. It is passed on once, never further, so a
  * wandering leader makes a join fail and not go round in circles.
@@ -14,6 +14,7 @@ import { err, ok, type Result } from "../../../base/result.ts";
 import type { Clock, Random } from "../../../host/ports.ts";
 import type { PlainRecord } from "../codec/codec.ts";
 import type { Driver } from "../driver.ts";
+import type { MemberOrders } from "../members/member-orders.ts";
 import type { ClusterRef } from "../recovery.ts";
 import type { PeerCounters } from "../transport/peer-counters.ts";
 import type { CallAnswer, CallMethod, Transport } from "../transport/peer-port.ts";
@@ -39,6 +40,7 @@ export interface DoorkeeperOptions {
   /** PEM. */
   readonly ca: string;
   readonly caKey: CaKey;
+  readonly orders: MemberOrders;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -71,6 +73,8 @@ export class Doorkeeper {
         return this.#options.caKey.serve(from);
       case "join":
         return this.#admitFor(body);
+      case "member":
+        return this.#options.orders.serve(body);
       default:
         return err({ reason: "unknown_method", detail: "update this node" });
     }

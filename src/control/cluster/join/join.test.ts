@@ -67,7 +67,7 @@ describe("requestJoin", () => {
       { id: host.identity.nodeId, address: { host: "127.0.0.1", port: host.cluster.port } },
     ]);
     await joiner.cluster.close();
-    await host.cluster.removeMember(joiner.identity.nodeId);
+    await host.cluster.orderMember("remove", joiner.identity.nodeId);
   });
 
   test("says that a token is mistyped before anything is sent", async () => {
@@ -229,7 +229,7 @@ describe("admission", () => {
     expect(
       refusals.every((detail) => detail.includes("it was used once, as often as allowed")),
     ).toBeTrue();
-    for (const id of ids) await host.cluster.removeMember(id);
+    for (const id of ids) await host.cluster.orderMember("remove", id);
   });
 
   test("the same node asking again gets in again and uses nothing up; another key does not", async () => {
@@ -248,7 +248,7 @@ describe("admission", () => {
     expect(used?.usesCount).toBe(1);
     const other = await ask((await createRequest(nodeId)).csr);
     expect("failure" in other && other.failure.kind).toBe("already_member");
-    await host.cluster.removeMember(nodeId);
+    await host.cluster.orderMember("remove", nodeId);
     const gone = await ask(csr);
     expect("failure" in gone && gone.failure.kind).toBe("join_refused");
   });
@@ -259,7 +259,7 @@ describe("admission", () => {
     const first = await guest.request(token, host.cluster.port, { nodeId });
     const again = await guest.request(token, host.cluster.port, { nodeId });
     expect([first.ok, again.ok]).toEqual([true, true]);
-    await host.cluster.removeMember(nodeId);
+    await host.cluster.orderMember("remove", nodeId);
   });
 
   test("a request that is not signed by its key is refused", async () => {

@@ -22,7 +22,7 @@ import { StandbyWatch } from "./standby-watch.ts";
 import { MEMBERS_PREFIX, VOTERS_KEY, WISHES_PREFIX } from "./system-record.ts";
 
 /** Who does not vote stands by, however many they are. */
-export const STANDBY_TARGET = Number.POSITIVE_INFINITY;
+export const STANDBY_TARGET = 3;
 /** While the roles are not what they should be: a standby that caught up is not waited for long. */
 const LOOK_SOON_MS = 250;
 /** While they are: who died or came back is seen by then (autopilot's interval). */

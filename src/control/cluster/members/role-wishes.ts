@@ -11,13 +11,8 @@ import { type SystemTxn, systemTxn } from "../../kv/txn.ts";
 import type { KvReader } from "../../kv/types.ts";
 import { FieldReader } from "../codec/fields.ts";
 import { memberUnchanged, type StoredMember } from "./member-table.ts";
-import type { RoleWish } from "./roles.ts";
+import { type RoleWish, VOTER_TARGET_DEFAULT, VOTER_TARGETS } from "./roles.ts";
 import { encodeRecord, parseRecord, VOTERS_KEY, WISHES_PREFIX, wishKey } from "./system-record.ts";
-
-/** Voters of a cluster of three nodes and more: the least that survives the loss of one. */
-export const VOTER_TARGET_DEFAULT = 3;
-/** What may be set. More than seven only make each write wait for more disks. */
-export const VOTER_TARGETS = [1, 3, 5, 7] as const;
 
 const WISHES = ["voter", "standby"] as const;
 

@@ -23,6 +23,10 @@ import type { ConfChangeSingle, ConfState } from "../../raft/types.ts";
 import { isJoint } from "./conf-state.ts";
 import { choose } from "./zones.ts";
 
+/** Voters of a cluster of three nodes and more: the least that survives the loss of one. */
+export const VOTER_TARGET_DEFAULT = 3;
+/** What may be set. More than seven only make each write wait for more disks. */
+export const VOTER_TARGETS = [1, 3, 5, 7] as const;
 /** Newcomers taken in by one change; more wait for the next. */
 const NEWCOMERS_MAX = 32;
 

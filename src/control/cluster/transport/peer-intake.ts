@@ -62,7 +62,7 @@ interface Connection {
 /** How long an ended connection may take to close. */
 const LINGER_MS = 1_000;
 
-const METHODS: readonly CallMethod[] = ["propose", "read_index", "join", "ca_key"];
+const METHODS: readonly CallMethod[] = ["propose", "read_index", "join", "ca_key", "member"];
 
 /** All incoming connections of members. */
 export class PeerIntake {

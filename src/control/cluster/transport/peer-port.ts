@@ -16,9 +16,10 @@ import type { PlainRecord } from "../codec/codec.ts";
 /**
  * What one member may ask of another. `propose`: take in writes, or pass them on to the
  * leader. `read_index`: what a linearizable read must have seen. `join`: take a node in (leader
- * only). `ca_key`: the key of the cluster's CA (voters and standbys only).
+ * only). `ca_key`: the key of the cluster's CA (voters and standbys only). `member`: decide an
+ * order about a member (leader only).
  */
-export type CallMethod = "propose" | "read_index" | "join" | "ca_key";
+export type CallMethod = "propose" | "read_index" | "join" | "ca_key" | "member";
 
 /**
  * Why a call has no answer. `unreachable`: never arrived, or the connection broke: undetermined.
