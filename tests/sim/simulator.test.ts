@@ -26,6 +26,7 @@ const POINTS = [
   ...["sometimes.membership-changed", "sometimes.joint-membership", "sometimes.request-repeated"],
   ...["sometimes.write-refused", "sometimes.past-read", "sometimes.watch-compacted"],
   ...["sometimes.watch-resumed", "sometimes.lease-held", "sometimes.lease-expired"],
+  "sometimes.spare-fed",
   ...["sometimes.key-renewed", "sometimes.key-expired", "sometimes.damage-detected"],
   ...["sometimes.fatal-disk-error", "sometimes.torn-batch-dropped", "history.linearizable"],
   // Faults that come from the surroundings, and planned ones that took effect.

@@ -107,7 +107,9 @@ export function ending(parts: Ending): readonly Wait[] {
     limitMs: CONVERGENCE_MS,
     holds: () => {
       if (target === 0) target = world.safety.committedIndex;
-      return membersOf(world).every((node) => (node.machine?.appliedIndex ?? 0) >= target);
+      return [...membersOf(world), ...sparesOf(world)].every(
+        (node) => (node.machine?.appliedIndex ?? 0) >= target,
+      );
     },
   });
   waits.push({
@@ -160,6 +162,10 @@ function membersOf(world: World): SimNode[] {
   return memberIds(config)
     .map((id) => world.node(id))
     .filter((node) => node.state !== "lost");
+}
+
+function sparesOf(world: World): SimNode[] {
+  return world.spares.filter(({ state }) => state !== "lost");
 }
 
 /**

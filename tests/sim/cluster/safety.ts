@@ -133,10 +133,10 @@ export class Safety implements LedgerHost {
   /** `message` is about to leave its node. */
   sent(message: PeerMessage): void {
     const { from, term } = message;
+    // A snapshot says nothing about its sender: sources send them to spares.
     switch (message.kind) {
       case "append_request":
       case "heartbeat_request":
-      case "snapshot_request":
       case "timeout_now":
         this.#leads(from, term);
         return;

@@ -79,6 +79,8 @@ export interface Scenario {
   /** Mean time between two faults; undefined: steps count. */
   readonly faultMeanMs: number | undefined;
   readonly faultMeanSteps: number;
+  /** Nodes that are never let in, and are fed. */
+  readonly spareCount: number;
 }
 
 const MEMBERSHIP_FAULTS = [
@@ -160,6 +162,7 @@ export function drawScenario(seed: number, profile: Profile): Scenario {
     faults: pool.filter(() => random.chance(share)),
     faultMeanMs: random.chance(0.4) ? random.pick([100, 300, 1_000]) : undefined,
     faultMeanSteps: random.pick([30, 80, 200]),
+    spareCount: random.pick([0, 0, 1, 2]),
   };
 }
 

@@ -21,6 +21,7 @@ import {
   encodeSnapshotHeader,
 } from "../../../src/control/cluster/codec/snapshot-codec.ts";
 import { Driver } from "../../../src/control/cluster/driver.ts";
+import { memberIds } from "../../../src/control/cluster/members/conf-state.ts";
 import { RoleKeeper } from "../../../src/control/cluster/members/role-keeper.ts";
 import { type Recovered, recoverStore } from "../../../src/control/cluster/recovery.ts";
 import { CLUSTER_VERSION_FIRST } from "../../../src/control/kv/cluster-version.ts";
@@ -231,6 +232,7 @@ export class SimNode {
         sent: (message: PeerMessage) => world.safety.sent(message),
       }),
       log: createTraceLog(world, this.id),
+      knownPeers: memberIds(world.safety.config),
       answer: () =>
         Promise.resolve({ ok: false, error: { reason: "unknown", detail: "no such call" } }),
       onFatal: (error) => this.#fatal(process, error),

@@ -112,6 +112,7 @@ async function run(
   const leases = scenario.leaseNetwork === undefined ? undefined : new LeaseHolders(world);
   const ttlKeys = new TtlKeys(world);
   world.found(scenario.voterCount);
+  for (let i = 0; i < scenario.spareCount; i++) world.addSpare();
   if (scenario.isAutopilot) for (const id of world.nodes.keys()) admin.enlist(id);
   const clients = new Clients(world);
   const nemesis = new Nemesis(world, chooseFaults(scenario, { admin, clients, ttlKeys }));

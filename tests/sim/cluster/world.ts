@@ -64,6 +64,7 @@ export class World {
   readonly replay: Replay;
   readonly network: SimNetwork;
   readonly nodes = new Map<NodeId, SimNode>();
+  readonly spares: SimNode[] = [];
   readonly companionFactories: CompanionFactory[] = [];
   readonly firstListeners: FirstListener[] = [];
   /** Puts something between a node and its store; for bugs made on purpose. */
@@ -108,6 +109,11 @@ export class World {
   /** The id that the next machine will have. */
   get nextId(): NodeId {
     return decodeNodeId(this.#lastId + 1);
+  }
+
+  /** Makes a machine that is to be fed and nothing else. */
+  addSpare(): void {
+    this.spares.push(this.addJoiner());
   }
 
   /** Makes a machine that waits to be let in. */

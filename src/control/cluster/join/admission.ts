@@ -2,7 +2,7 @@
  * Letting a node in: the leader's side of the join.
  *
  *     token good? -> id never used? -> sign its key -> one transaction: count the use, write the
- *     member record -> wait until Raft knows it -> certificate, CA, where the others are
+ *     member record -> certificate, CA, where the others are
  *
  * The transaction compares the token and both records, so a token's last use is given once and an
  * id has one owner, whoever else is joining. A node that asks again with the same key (its answer
@@ -16,7 +16,6 @@ import { err, ok, type Result } from "../../../base/result.ts";
 import type { Clock, Random } from "../../../host/ports.ts";
 import { systemTxn } from "../../kv/txn.ts";
 import type { Driver } from "../driver.ts";
-import { isMember } from "../members/conf-state.ts";
 import {
   findMember,
   isRemoved,
@@ -27,6 +26,7 @@ import {
   type StoredMember,
 } from "../members/member-table.ts";
 import type { ClusterRef } from "../recovery.ts";
+import { sourceOrder } from "../spares/source-choice.ts";
 import { keyHashOf } from "../trust/certificate.ts";
 import type { JoinGrant } from "../trust/identity.ts";
 import { signRequest } from "../trust/pki.ts";
@@ -36,8 +36,6 @@ import type { AdmissionFailure, AdmissionRequest } from "./join-protocol.ts";
 
 /** Two joins may meet at one token; each retry has seen one more of them through. */
 const ATTEMPTS_MAX = 8;
-/** How long an answer waits for the Raft membership; the node is let in either way. */
-const MEMBERSHIP_WAIT_MS = 1_000;
 /** More peers than that help a new node no further. */
 const GRANT_PEERS_MAX = 32;
 
@@ -86,7 +84,7 @@ export class Admission {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const token = checkSecret(driver.reader, request.secret, clock.wallMs());
       const known = findMember(driver.reader, request.nodeId);
-      if (known?.keyHash === keyHash) return ok(await this.#grant(request.nodeId, certificate));
+      if (known?.keyHash === keyHash) return ok(this.#grant(request.nodeId, certificate));
       if (known !== undefined) return err(takenId(known));
       if (isRemoved(driver.reader, request.nodeId)) return err(REMOVED);
       if (!token.ok) return err({ kind: "join_refused", detail: token.error.detail });
@@ -95,7 +93,7 @@ export class Admission {
       if (!written.value) continue;
       const { nodeId, info } = request;
       log.info("node let in", { member: formatNodeId(nodeId), name: info.name });
-      return ok(await this.#grant(nodeId, certificate));
+      return ok(this.#grant(nodeId, certificate));
     }
     const detail = "Cannot let the node in: too many nodes join at once; try again";
     return err({ kind: "overloaded", detail });
@@ -134,32 +132,20 @@ export class Admission {
     return err({ kind: "join_refused", detail });
   }
 
-  async #grant(nodeId: NodeId, certificate: string): Promise<JoinGrant> {
-    await this.#untilMember(nodeId);
-    const { driver, cluster, ca } = this.#options;
-    const peers = listMembers(driver.reader)
-      .filter((member) => member.id !== nodeId)
-      .slice(0, GRANT_PEERS_MAX)
-      .map(({ id, address }) => ({ id, address }));
-    return { ...cluster, nodeId, certificate, ca, peers };
-  }
-
-  #untilMember(nodeId: NodeId): Promise<void> {
-    const { driver, clock } = this.#options;
-    if (isMember(driver.confState, nodeId)) return Promise.resolve();
-    return new Promise((resolve) => {
-      const undo: (() => void)[] = [];
-      const finish = () => {
-        for (const each of undo) each();
-        resolve();
-      };
-      undo.push(
-        clock.after(MEMBERSHIP_WAIT_MS, finish),
-        driver.onMembership((state) => {
-          if (isMember(state, nodeId)) finish();
-        }),
-      );
+  /** The node follows one of the peers until the leader gives it a part in the membership. */
+  #grant(nodeId: NodeId, certificate: string): JoinGrant {
+    const { driver, cluster, ca, random } = this.#options;
+    const addresses = new Map(listMembers(driver.reader).map(({ id, address }) => [id, address]));
+    const order = sourceOrder({
+      ...{ self: nodeId, confState: driver.confState, leader: driver.role.leader },
+      known: [...addresses.keys()],
+      below: (limit) => random.below(limit),
     });
+    const peers = order.flatMap((id) => {
+      const address = addresses.get(id);
+      return address === undefined ? [] : [{ id, address }];
+    });
+    return { ...cluster, nodeId, certificate, ca, peers: peers.slice(0, GRANT_PEERS_MAX) };
   }
 }
 

@@ -21,7 +21,7 @@ import { planRoles, type RolePlan, type RoleView, type RoleWish, voterCountFor }
 import { StandbyWatch } from "./standby-watch.ts";
 import { MEMBERS_PREFIX, VOTERS_KEY, WISHES_PREFIX } from "./system-record.ts";
 
-/** Who does not vote stands by, however many they are. */
+/** Who replaces voters, and feeds the spares: more would cost the leader and gain nothing. */
 export const STANDBY_TARGET = 3;
 /** While the roles are not what they should be: a standby that caught up is not waited for long. */
 const LOOK_SOON_MS = 250;

@@ -243,7 +243,8 @@ export class FeedIntake {
     else if (state.kind === "fed" && state.better?.source === source) {
       this.#askBetter(state.source, state.better.left);
     } else {
-      this.#partAll();
+      const better = state.kind === "fed" ? state.better : undefined;
+      if (better !== undefined) this.#host.part(better.source);
       this.#beginRound(source);
     }
   }

@@ -17,7 +17,7 @@ export interface SourceView {
   /** Membership as of the last entry that it has. */
   readonly confState: ConfState;
   readonly leader: NodeId | undefined;
-  /** Nodes that it knew before it had any state. */
+  /** Nodes that it knew before it had any state, the best first. */
   readonly known: readonly NodeId[];
   /** An integer from 0 to `limit` − 1. */
   below(limit: number): number;
@@ -34,7 +34,7 @@ export function sourceOrder(view: SourceView): readonly NodeId[] {
   const classes = [0, 1, 2].map((each) => members.filter((id) => rank(id) === each));
   // A membership that is long past may hold nobody that still lives.
   const others = view.known.filter((id) => id !== self && !members.includes(id));
-  return [...classes, others].flatMap((each) => shuffle(each, (limit) => view.below(limit)));
+  return [...classes.flatMap((each) => shuffle(each, (limit) => view.below(limit))), ...others];
 }
 
 function shuffle<Item>(items: readonly Item[], below: (limit: number) => number): Item[] {

@@ -9,7 +9,7 @@ import type { Log } from "../../../base/log.ts";
 import type { Clock } from "../../../host/ports.ts";
 import type { KvEvent, KvReader } from "../../kv/types.ts";
 import type { ConfState } from "../../raft/types.ts";
-import { isMember } from "../members/conf-state.ts";
+import { isMember, memberIds } from "../members/conf-state.ts";
 import { isRemoved, listMembers, type StoredMember } from "../members/member-table.ts";
 import { MEMBERS_PREFIX, REMOVED_PREFIX } from "../members/system-record.ts";
 import type { KnownPeer } from "../trust/identity.ts";
@@ -87,10 +87,15 @@ export class PeerDirectory {
   }
 
   async #save(): Promise<void> {
-    const { nodeId, save, log } = this.#options;
+    const { nodeId, save, log, confState } = this.#options;
     this.#cancelSave = undefined;
+    // Whoever has a part in Raft can feed this node when it starts again.
+    const members = memberIds(confState());
+    const isOther = (member: StoredMember) => member.id !== nodeId;
+    const rank = (member: StoredMember) => (members.includes(member.id) ? 0 : 1);
     const peers = [...this.#table().values()]
-      .filter((member) => member.id !== nodeId)
+      .filter(isOther)
+      .sort((a, b) => rank(a) - rank(b))
       .slice(0, SAVED_PEERS_MAX)
       .map(({ id, address }) => ({ id, address }));
     try {
