@@ -5,7 +5,6 @@
  * @module
  */
 import type { TLSSocket } from "node:tls";
-import { assert } from "../../base/assert.ts";
 import type { HostError } from "../../base/host-error.ts";
 import { formatNodeId, type NodeId } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
@@ -28,11 +27,13 @@ import { type Listener, openListener } from "./transport/listener.ts";
 import { createPeerCounters, type PeerCounters } from "./transport/peer-counters.ts";
 import { PeerDirectory } from "./transport/peer-directory.ts";
 import { PeerTransport } from "./transport/transport.ts";
-import { CaKey } from "./trust/ca-key.ts";
-import { parseCertificate, pinOf } from "./trust/certificate.ts";
-import type { Identity, IdentityStore } from "./trust/identity.ts";
+import { pinOf } from "./trust/certificate.ts";
+import { Credentials } from "./trust/credentials.ts";
+import type { Identity, IdentityStore, JoinGrant } from "./trust/identity.ts";
+import type { RotationFailure } from "./trust/rotation.ts";
 import { createToken, formatToken } from "./trust/token.ts";
 import { findToken, listTokens, newToken, publicToken, replaceToken } from "./trust/token-table.ts";
+import { TrustKeeper, type TrustStatus } from "./trust/trust-keeper.ts";
 import type {
   Cluster,
   ClusterCounters,
@@ -90,17 +91,20 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   const { identity, listen, clock } = options;
   const recovered = await recoverNode(options);
   const counters = createPeerCounters();
+  const credentials = new Credentials(identity.keys, clock);
   let cluster: RunningCluster | undefined;
   const handOuts = new HandOutServer({ clock, handOut: options.handOut });
   const listener = await openListener({
     listen,
-    keys: identity.keys,
+    credentials,
     counters,
     onPeer: (socket) => (cluster === undefined ? socket.destroy() : cluster.acceptPeer(socket)),
     onJoin: (socket) => (cluster === undefined ? socket.destroy() : cluster.acceptJoin(socket)),
     onHttp: (socket) => handOuts.accept(socket),
   });
-  cluster = new RunningCluster(options, { recovered, counters, listener, handOuts });
+  cluster = new RunningCluster(options, {
+    ...{ recovered, counters, credentials, listener, handOuts },
+  });
   return cluster;
 }
 
@@ -113,7 +117,8 @@ class RunningCluster implements Cluster {
   readonly #directory: PeerDirectory;
   readonly #transport: PeerTransport;
   readonly #driver: Driver;
-  readonly #caKey: CaKey;
+  readonly #credentials: Credentials;
+  readonly #trust: TrustKeeper;
   readonly #door: Doorkeeper;
   readonly #roles: RoleKeeper;
   readonly #orders: MemberOrders;
@@ -128,18 +133,20 @@ class RunningCluster implements Cluster {
     parts: {
       readonly recovered: Recovered;
       readonly counters: PeerCounters;
+      readonly credentials: Credentials;
       readonly listener: Listener;
       readonly handOuts: HandOutServer;
     },
   ) {
     const { identity, identityStore, machine, clock, random, log } = options;
     const { nodeId, clusterId, generation, keys } = identity;
-    const { recovered, counters } = parts;
+    const { recovered, counters, credentials } = parts;
     const cluster = { clusterId, generation };
     this.#options = options;
     this.#listener = parts.listener;
     this.#handOuts = parts.handOuts;
     this.#counters = counters;
+    this.#credentials = credentials;
     this.reader = machine.reader;
     // The driver does not exist yet when the directory is first asked.
     let confState = recovered.confState;
@@ -150,10 +157,11 @@ class RunningCluster implements Cluster {
       clock,
       log,
       confState: () => confState,
+      leader: () => this.#leader,
       save: (peers) => identityStore.savePeers(clusterId, peers),
     });
     this.#transport = new PeerTransport({
-      ...{ nodeId, cluster, keys, clock, random, log, counters },
+      ...{ nodeId, cluster, credentials, clock, random, log, counters },
       addressOf: (node) => this.#directory.addressOf(node),
       standing: (node) => this.#directory.standing(node),
       keptOpen: () => otherVoters(confState, nodeId),
@@ -169,15 +177,15 @@ class RunningCluster implements Cluster {
     });
     const driver = this.#driver;
     const transport = this.#transport;
-    this.#caKey = new CaKey({
-      ...{ driver, transport, clock, log, ca: keys.ca, key: keys.caKey },
-      save: (key) => identityStore.saveCaKey(clusterId, key),
+    this.#trust = new TrustKeeper({
+      ...{ identity, identityStore, credentials, driver, transport, clock, random, log },
     });
     const ports = { driver, transport, cluster, clock, random, log, counters };
     this.#roles = new RoleKeeper({ driver, clock, log });
     this.#orders = new MemberOrders({ ...ports, view: () => this.#roles.view() });
-    const { ca } = keys;
-    this.#door = new Doorkeeper({ ...ports, ca, caKey: this.#caKey, orders: this.#orders });
+    this.#door = new Doorkeeper({
+      ...{ ...ports, credentials, trust: this.#trust, orders: this.#orders },
+    });
     this.#versions = new VersionKeeper({ driver, clock, log });
     const info = withPort(options.self, parts.listener.port);
     this.#self = new SelfKeeper({ driver, clock, log, certificate: keys.certificate, info });
@@ -187,6 +195,7 @@ class RunningCluster implements Cluster {
     });
     driver.onApplied((events) => {
       if (this.#directory.changed(events)) this.#membersChanged();
+      this.#trust.applied(events);
     });
     driver.onRole((change) => this.#roleChanged(change));
   }
@@ -256,10 +265,8 @@ class RunningCluster implements Cluster {
   }
 
   async createToken(options: CreateTokenOptions): Promise<Result<CreatedToken, ClusterFailure>> {
-    const { identity, clock, random } = this.#options;
-    const ca = parseCertificate(identity.keys.ca);
-    assert(ca !== undefined, "the CA was checked when the identity was loaded");
-    const token = createToken(pinOf(ca), random);
+    const { clock, random } = this.#options;
+    const token = createToken(pinOf(this.#credentials.authorities[0]!), random);
     const stored = newToken(token.secret, { ...options, wallMs: clock.wallMs() });
     const result = await this.execute(replaceToken(stored));
     if (!result.ok) return result;
@@ -315,6 +322,18 @@ class RunningCluster implements Cluster {
     return this.#self.update(change);
   }
 
+  trust(): TrustStatus {
+    return this.#trust.status();
+  }
+
+  rotateCa(withinMs: number): Promise<Result<void, RotationFailure>> {
+    return this.#trust.rotate(withinMs);
+  }
+
+  readmit(grant: JoinGrant): Promise<void> {
+    return this.#trust.readmit(grant);
+  }
+
   onApplied(listener: Parameters<Cluster["onApplied"]>[0]): () => void {
     return this.#driver.onApplied(listener);
   }
@@ -330,7 +349,7 @@ class RunningCluster implements Cluster {
     this.#self.stop();
     this.#roles.stop();
     this.#versions.stop();
-    this.#caKey.stop();
+    this.#trust.stop();
     this.#directory.stop();
     await this.#driver.stop();
     this.#door.close();
@@ -364,12 +383,14 @@ class RunningCluster implements Cluster {
       else log.info("leader found", { term, leader: formatNodeId(leader) });
     }
     this.#leader = leader;
+    // Who may speak Raft depends on whether this node hears a leader.
+    this.#transport.membersChanged();
     this.#poke();
   }
 
   #poke(): void {
     this.#self.poke();
-    this.#caKey.poke();
+    this.#trust.poke();
   }
 }
 

@@ -10,6 +10,9 @@ import type { ClusterId, Index, NodeId, Revision, Term } from "../../base/ids.ts
 import type { Result } from "../../base/result.ts";
 import type { Command, KvEvent, KvReader, RequestId } from "../kv/types.ts";
 import type { RoleKind } from "../raft/types.ts";
+import type { JoinGrant } from "./trust/identity.ts";
+import type { RotationFailure } from "./trust/rotation.ts";
+import type { TrustStatus } from "./trust/trust-keeper.ts";
 
 /**
  * A write or a linearizable read that could not be carried out now. All but the last are worth a
@@ -195,6 +198,12 @@ export interface Cluster {
   setVoterTarget(target: number): Promise<Result<void, MemberFailure>>;
   /** Takes this node out, leadership handed over first. Afterwards only `close` may be called. */
   leave(): Promise<Result<void, LeaveFailure>>;
+  /** CAs and certificates as this node sees them. */
+  trust(): TrustStatus;
+  /** Begins with a new CA; the present one is trusted for at most `withinMs` more. */
+  rotateCa(withinMs: number): Promise<Result<void, RotationFailure>>;
+  /** Takes in the certificate that a join granted to this node again, in the same cluster. */
+  readmit(grant: JoinGrant): Promise<void>;
   /** Replaces what the members table says about this node; nothing is written when equal. */
   updateSelf(info: Partial<MemberInfo>): Promise<Result<void, ClusterFailure>>;
 

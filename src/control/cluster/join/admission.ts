@@ -27,7 +27,9 @@ import {
 } from "../members/member-table.ts";
 import type { ClusterRef } from "../recovery.ts";
 import { sourceOrder } from "../spares/source-choice.ts";
+import type { CaKeys } from "../trust/ca-keys.ts";
 import { keyHashOf } from "../trust/certificate.ts";
+import type { Credentials } from "../trust/credentials.ts";
 import type { JoinGrant } from "../trust/identity.ts";
 import { signRequest } from "../trust/pki.ts";
 import { checkSecret, countUse, type StoredToken, tokenUnchanged } from "../trust/token-table.ts";
@@ -42,10 +44,8 @@ const GRANT_PEERS_MAX = 32;
 export interface AdmissionOptions {
   readonly driver: Driver;
   readonly cluster: ClusterRef;
-  /** PEM. */
-  readonly ca: string;
-  /** PEM; undefined while this node has not fetched it. */
-  readonly caKey: () => string | undefined;
+  readonly credentials: Credentials;
+  readonly caKeys: CaKeys;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -73,6 +73,8 @@ export class Admission {
       first.error.kind === "used_up" &&
       findMember(driver.reader, request.nodeId) !== undefined;
     if (!first.ok && !isRepeat) return err({ kind: "join_refused", detail: first.error.detail });
+    const { only } = request;
+    if (only !== undefined && only !== this.#options.cluster.clusterId) return err(OTHER_CLUSTER);
     const obstacle = versionObstacle(driver.reader, request.versions);
     if (obstacle !== undefined) {
       return err({ kind: "upgrade_needed", detail: `Cannot join the cluster: ${obstacle}` });
@@ -100,14 +102,14 @@ export class Admission {
   }
 
   async #sign(request: AdmissionRequest): Promise<Result<string, AdmissionFailure>> {
-    const { ca, caKey, clock, random } = this.#options;
-    const key = caKey();
-    if (key === undefined) {
+    const { caKeys, clock, random } = this.#options;
+    const ca = caKeys.signer;
+    if (ca === undefined) {
       const detail = "Cannot let the node in: the leader has no key of the CA yet; try again";
       return err({ kind: "overloaded", detail });
     }
     const { csr, nodeId } = request;
-    const signed = await signRequest({ csr, nodeId, ca: { certificate: ca, key }, clock, random });
+    const signed = await signRequest({ csr, nodeId, ca, clock, random });
     return signed.ok ? signed : err({ kind: "join_refused", detail: signed.error.detail });
   }
 
@@ -134,7 +136,7 @@ export class Admission {
 
   /** The node follows one of the peers until the leader gives it a part in the membership. */
   #grant(nodeId: NodeId, certificate: string): JoinGrant {
-    const { driver, cluster, ca, random } = this.#options;
+    const { driver, cluster, credentials, random } = this.#options;
     const addresses = new Map(listMembers(driver.reader).map(({ id, address }) => [id, address]));
     const order = sourceOrder({
       ...{ self: nodeId, confState: driver.confState, leader: driver.role.leader },
@@ -145,10 +147,17 @@ export class Admission {
       const address = addresses.get(id);
       return address === undefined ? [] : [{ id, address }];
     });
+    const { ca } = credentials.keys;
     return { ...cluster, nodeId, certificate, ca, peers: peers.slice(0, GRANT_PEERS_MAX) };
   }
 }
 
+const OTHER_CLUSTER: AdmissionFailure = {
+  kind: "already_member",
+  detail:
+    "Cannot join the cluster: this node is a member of another one; " +
+    "give that up with --reset, or get a token of its own cluster",
+};
 const REMOVED: AdmissionFailure = {
   kind: "join_refused",
   detail:
@@ -161,6 +170,7 @@ function takenId(known: StoredMember): AdmissionFailure {
     kind: "already_member",
     detail:
       `Cannot join the cluster: its member "${known.name}" has the same node id; ` +
-      "if its data directory was copied here, remove it and start as a new node",
+      "if this node was that member, or its data directory was copied here, " +
+      "join with --reset as a new node",
   };
 }

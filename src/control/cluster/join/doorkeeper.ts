@@ -1,6 +1,6 @@
 /**
- * Everything that other nodes may ask of this one beside consensus: to be let in, for the key of
- * the CA, and to decide an order about a member.
+ * Everything that other nodes may ask of this one beside consensus: to be let in, to decide an
+ * order about a member, and what concerns certificates.
  *
  * A join may come to any member; the leader decides. It is passed on once, never further, so a
  * wandering leader makes a join fail and not go round in circles.
@@ -18,7 +18,8 @@ import type { MemberOrders } from "../members/member-orders.ts";
 import type { ClusterRef } from "../recovery.ts";
 import type { PeerCounters } from "../transport/peer-counters.ts";
 import type { CallAnswer, CallMethod, Transport } from "../transport/peer-port.ts";
-import type { CaKey } from "../trust/ca-key.ts";
+import type { Credentials } from "../trust/credentials.ts";
+import type { TrustKeeper } from "../trust/trust-keeper.ts";
 import { Admission } from "./admission.ts";
 import {
   type AdmissionFailure,
@@ -37,9 +38,8 @@ export interface DoorkeeperOptions {
   readonly driver: Driver;
   readonly transport: Transport;
   readonly cluster: ClusterRef;
-  /** PEM. */
-  readonly ca: string;
-  readonly caKey: CaKey;
+  readonly credentials: Credentials;
+  readonly trust: TrustKeeper;
   readonly orders: MemberOrders;
   readonly clock: Clock;
   readonly random: Random;
@@ -54,10 +54,11 @@ export class Doorkeeper {
   readonly #joins: JoinServer;
 
   constructor(options: DoorkeeperOptions) {
-    const { driver, cluster, ca, caKey, clock, random, log, counters } = options;
+    const { driver, cluster, credentials, trust, clock, random, log, counters } = options;
     this.#options = options;
-    const key = () => caKey.key;
-    this.#admission = new Admission({ driver, cluster, ca, caKey: key, clock, random, log });
+    const { caKeys } = trust;
+    const ports = { driver, cluster, credentials, caKeys, clock, random, log };
+    this.#admission = new Admission(ports);
     this.#joins = new JoinServer({ clock, counters, admit: (request) => this.#admit(request) });
   }
 
@@ -69,14 +70,12 @@ export class Doorkeeper {
   /** Answers a call of another member. */
   async answer(from: NodeId, method: CallMethod, body: PlainRecord): Promise<CallAnswer> {
     switch (method) {
-      case "ca_key":
-        return this.#options.caKey.serve(from);
       case "join":
         return this.#admitFor(body);
       case "member":
         return this.#options.orders.serve(body);
       default:
-        return err({ reason: "unknown_method", detail: "update this node" });
+        return this.#options.trust.answer(from, method, body);
     }
   }
 

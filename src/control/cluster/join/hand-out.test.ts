@@ -8,6 +8,7 @@ import { err, ok } from "../../../base/result.ts";
 import { MemoryFiles, realClock, realRandom } from "../real-node.fake.ts";
 import { type Listener, openListener } from "../transport/listener.ts";
 import { createPeerCounters } from "../transport/peer-counters.ts";
+import { Credentials } from "../trust/credentials.ts";
 import { IdentityStore } from "../trust/identity.ts";
 import { type HandOut, type HandOutRequest, HandOutServer } from "./hand-out.ts";
 
@@ -47,7 +48,7 @@ beforeAll(async () => {
   server = new HandOutServer({ clock: realClock, handOut });
   listener = await openListener({
     listen: { host: "127.0.0.1", port: 0 },
-    keys,
+    credentials: new Credentials(keys, realClock),
     counters: createPeerCounters(),
     onPeer: (socket) => socket.destroy(),
     onJoin: (socket) => socket.destroy(),

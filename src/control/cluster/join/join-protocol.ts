@@ -2,7 +2,7 @@
  * What a joining node and a member say to each other: one frame each way.
  *
  *     request  {v, s: secret, n: node id, r: CSR (PEM), i: what the node says about itself,
- *               w: which cluster versions it reads}
+ *               w: which cluster versions it reads, o: the only cluster meant, or absent}
  *     answer   {v, g: grant}  or  {v, e: kind, d: detail}
  *
  * The request leaves only after the peer's chain was checked against the token's pin. Both sides
@@ -10,7 +10,13 @@
  *
  * @module
  */
-import { formatNodeId, type NodeId, parseClusterId, parseNodeId } from "../../../base/ids.ts";
+import {
+  type ClusterId,
+  formatNodeId,
+  type NodeId,
+  parseClusterId,
+  parseNodeId,
+} from "../../../base/ids.ts";
 import { decodeRecord, type PlainRecord } from "../codec/codec.ts";
 import { FieldReader } from "../codec/fields.ts";
 import { encodeFrame } from "../codec/frame.ts";
@@ -25,6 +31,8 @@ const SECRET_SIZE_BYTES = 16;
 const NODE_ID_LENGTH = 14;
 const CLUSTER_ID_LENGTH = 32;
 const PEM_LENGTH_MAX = 8_192;
+/** All CAs that may be trusted at once, and what they say of each other. */
+const BUNDLE_LENGTH_MAX = 16_384;
 const DETAIL_LENGTH_MAX = 1_000;
 
 /** A node that wants in. */
@@ -36,6 +44,8 @@ export interface AdmissionRequest {
   readonly info: MemberInfo;
   /** What it runs, and which clusters it can be in. */
   readonly versions: NodeVersions;
+  /** A member that wants a new certificate: it is to be let in by this cluster and no other. */
+  readonly only: ClusterId | undefined;
 }
 
 /** Why a member did not let a node in. */
@@ -63,6 +73,7 @@ export function requestToRecord(request: AdmissionRequest): PlainRecord {
     r: request.csr,
     i: infoToRecord(request.info),
     w: { ...request.versions },
+    ...(request.only !== undefined && { o: request.only }),
   };
 }
 
@@ -77,7 +88,9 @@ export function requestFromRecord(record: PlainRecord | undefined): AdmissionReq
   if (fields.failed || version !== PROTOCOL_VERSION || nodeId === undefined) return undefined;
   if (info === undefined || secret.length !== SECRET_SIZE_BYTES) return undefined;
   // A node that knows nothing of versions says nothing of them.
-  return { secret, nodeId, csr, info, versions: versionsFromRecord(fields.raw("w")) };
+  const versions = versionsFromRecord(fields.raw("w"));
+  const only = fields.has("o") ? parseClusterId(fields.text("o", CLUSTER_ID_LENGTH)) : undefined;
+  return { secret, nodeId, csr, info, versions, only };
 }
 
 /** `grant` as a record. */
@@ -102,7 +115,7 @@ export function grantFromRecord(value: unknown): JoinGrant | undefined {
   const clusterId = parseClusterId(fields.text("c", CLUSTER_ID_LENGTH));
   const generation = fields.counter("g");
   const certificate = fields.text("t", PEM_LENGTH_MAX);
-  const ca = fields.text("a", PEM_LENGTH_MAX);
+  const ca = fields.text("a", BUNDLE_LENGTH_MAX);
   const peers = fields.list("p", decodePeer);
   if (fields.failed || nodeId === undefined || clusterId === undefined) return undefined;
   return { nodeId, clusterId, generation, certificate, ca, peers };

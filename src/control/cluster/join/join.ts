@@ -10,13 +10,23 @@
  * @module
  */
 import { connect, type TLSSocket } from "node:tls";
-import type { NodeId } from "../../../base/ids.ts";
+import type { ClusterId, NodeId } from "../../../base/ids.ts";
 import { err, ok, type Result } from "../../../base/result.ts";
 import type { Clock } from "../../../host/ports.ts";
 import { encodeFrame, FrameSplitter, JOIN_FRAME_SIZE_MAX_BYTES } from "../codec/frame.ts";
 import { formatHostPort } from "../transport/host-port.ts";
 import { JOIN_PROTOCOL } from "../transport/listener.ts";
-import { isKeyOf, nodeOf, parseCertificate, pinOf, problemOf } from "../trust/certificate.ts";
+import {
+  authoritiesBehind,
+  chainOf,
+  isIssuedBy,
+  isKeyOf,
+  judgeChain,
+  nodeOf,
+  parseBundle,
+  parseCertificate,
+  pinOf,
+} from "../trust/certificate.ts";
 import type { JoinGrant } from "../trust/identity.ts";
 import { createRequest } from "../trust/pki.ts";
 import { parseToken, type Token } from "../trust/token.ts";
@@ -40,6 +50,8 @@ export interface JoinOptions {
    */
   readonly key: string;
   readonly self: MemberInfo;
+  /** Any other cluster is to refuse this node: it is a member that needs a new certificate. */
+  readonly only?: ClusterId;
   readonly clock: Clock;
   readonly timeoutMs?: number;
   /** Ends the attempt at once. It may have succeeded at the other side. */
@@ -73,9 +85,8 @@ export async function requestJoin(options: JoinOptions): Promise<Result<Joined, 
   if (!token.ok) return token;
   const { csr } = await createRequest(nodeId, key);
   const { secret } = token.value;
-  const frame = encodeFrame(
-    requestToRecord({ secret, nodeId, csr, info: self, versions: OWN_VERSIONS }),
-  );
+  const request = { secret, nodeId, csr, info: self, versions: OWN_VERSIONS, only: options.only };
+  const frame = encodeFrame(requestToRecord(request));
   const deadlineMs = clock.nowMs() + timeoutMs;
   for (;;) {
     const attempt = { peer, token: token.value, clock, frame, deadlineMs, signal };
@@ -163,16 +174,18 @@ function checkPeer(socket: TLSSocket, attempt: Attempt): JoinFailure | undefined
   if (socket.alpnProtocol !== JOIN_PROTOCOL) {
     return notOverlay(peer, "it speaks TLS, but not the cluster's protocol");
   }
-  const leaf = socket.getPeerCertificate(true);
-  const certificate = parseCertificate(leaf?.raw ?? "");
-  const ca = parseCertificate(leaf?.issuerCertificate?.raw ?? "");
-  const isPinned = ca !== undefined && pinOf(ca) === token.pin;
-  if (certificate === undefined || !isPinned) return pinMismatch(peer);
-  const problem = problemOf(certificate, ca, clock.wallMs());
-  if (problem === undefined && nodeOf(certificate) !== undefined) return undefined;
-  // The CA is the right one: either somebody only shows it, or the clocks are apart.
-  const isForged = problem === undefined || problem.startsWith("it was not issued");
-  return isForged ? pinMismatch(peer) : refused(peer, `its certificate is not good: ${problem}`);
+  const chain = chainOf(socket);
+  const pinned = chain.find((each) => pinOf(each) === token.pin);
+  const judged = pinned === undefined ? undefined : judgeChain(chain, [pinned], clock.wallMs());
+  if (judged?.ok) return undefined;
+  // Otherwise the pinned CA is missing, or somebody who has not its key shows it.
+  if (judged?.error.kind !== "expired") return pinMismatch(peer);
+  return {
+    kind: "join_refused",
+    detail:
+      `${attemptOf(peer)}: its certificate has expired; ` +
+      "check this node's clock, or join through another member",
+  };
 }
 
 /** Believes nothing of the grant that the pin and our own key do not prove. */
@@ -185,18 +198,20 @@ function checkGrant(
     readonly options: JoinOptions;
   },
 ): Result<Joined, JoinFailure> {
-  const ca = parseCertificate(grant.ca);
+  const { key, nodeId, token, options } = own;
+  const bundle = parseBundle(grant.ca) ?? [];
+  const pinned = bundle.find((each) => pinOf(each) === token.pin);
+  const authorities = pinned === undefined ? [] : authoritiesBehind(pinned, bundle);
   const certificate = parseCertificate(grant.certificate);
   const isGood =
-    ca !== undefined &&
     certificate !== undefined &&
-    pinOf(ca) === own.token.pin &&
-    problemOf(certificate, ca, own.options.clock.wallMs()) === undefined &&
-    nodeOf(certificate) === own.nodeId &&
-    grant.nodeId === own.nodeId &&
-    isKeyOf(own.key, certificate);
-  if (isGood) return ok({ grant, key: own.key });
-  return err(refused(own.options.peer, "what it granted does not fit this node"));
+    bundle.every((each) => authorities.some((ca) => isIssuedBy(ca, each))) &&
+    judgeChain([certificate], authorities, options.clock.wallMs()).ok &&
+    nodeOf(certificate) === nodeId &&
+    grant.nodeId === nodeId &&
+    isKeyOf(key, certificate);
+  if (isGood) return ok({ grant, key });
+  return err(refused(options.peer, "what it granted does not fit this node"));
 }
 
 /** Whether the same request may succeed a moment later. */

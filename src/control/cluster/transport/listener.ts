@@ -10,12 +10,13 @@
  * @module
  */
 import type { Socket } from "node:net";
-import { createServer, type Server, type TLSSocket } from "node:tls";
+import { createServer, type SecureContextOptions, type Server, type TLSSocket } from "node:tls";
 import { HostError } from "../../../base/host-error.ts";
+import type { Credentials } from "../trust/credentials.ts";
 import type { HostPort } from "../types.ts";
 import { formatHostPort } from "./host-port.ts";
 import type { PeerCounters } from "./peer-counters.ts";
-import { type LinkKeys, PEER_PROTOCOL } from "./peer-link.ts";
+import { PEER_PROTOCOL } from "./peer-link.ts";
 
 /** ALPN of a node that asks to be let in. */
 export const JOIN_PROTOCOL = "overlay-join/1";
@@ -28,7 +29,7 @@ const CONNECTION_COUNT_MAX = 4_096;
 
 export interface ListenerOptions {
   readonly listen: HostPort;
-  readonly keys: LinkKeys;
+  readonly credentials: Credentials;
   readonly counters: PeerCounters;
   readonly onPeer: (socket: TLSSocket) => void;
   readonly onJoin: (socket: TLSSocket) => void;
@@ -44,14 +45,11 @@ export interface Listener {
 
 /** Opens the cluster port. Throws `HostError` when it is taken or not allowed. */
 export async function openListener(options: ListenerOptions): Promise<Listener> {
-  const { keys, listen, counters } = options;
+  const { credentials, listen, counters } = options;
   const server = createServer({
-    key: keys.key,
-    cert: keys.certificate + keys.ca,
-    ca: keys.ca,
-    minVersion: "TLSv1.3",
+    ...contextOf(credentials),
     requestCert: true,
-    // A joining node has no certificate yet; the intake refuses peers without one.
+    // A joining node has no certificate yet; the intake judges those of peers.
     rejectUnauthorized: false,
     ALPNProtocols: [PEER_PROTOCOL, JOIN_PROTOCOL, HTTP_PROTOCOL],
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
@@ -63,6 +61,8 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   });
   server.on("secureConnection", (socket) => dispatch(socket, options));
   await listenOn(server, listen);
+  // Handshakes from now on show the new certificate; connections that are open go on.
+  const undo = credentials.onChange(() => server.setSecureContext(contextOf(credentials)));
   // From now on an error concerns one connection, not the port.
   server.on("error", () => {
     counters.acceptsFailed += 1;
@@ -73,9 +73,14 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     port,
     close: () =>
       new Promise((resolve) => {
+        undo();
         server.close(() => resolve());
       }),
   };
+}
+
+function contextOf({ keys, chain }: Credentials): SecureContextOptions {
+  return { key: keys.key, cert: chain, ca: keys.ca, minVersion: "TLSv1.3" };
 }
 
 function dispatch(socket: TLSSocket, options: ListenerOptions): void {

@@ -8,10 +8,18 @@
 export interface PeerCounters {
   /** Handshakes that failed: no TLS 1.3, no known protocol, too slow. */
   handshakesFailed: number;
-  /** Connections without a certificate of this cluster. */
-  refusedCertificates: number;
-  /** Connections of nodes that are no members (any more). */
-  refusedNodes: number;
+  /** Connections that showed no certificate. */
+  refusedWithoutCertificate: number;
+  /** Connections with a certificate that none of the cluster's CAs made. */
+  refusedForeign: number;
+  /** Connections with a certificate that is over. */
+  refusedExpired: number;
+  /** Connections of nodes that were removed: their certificates are revoked. */
+  refusedRemoved: number;
+  /** Connections of nodes that are in no table here. */
+  refusedStrangers: number;
+  /** Frames and calls that the sender's role does not allow: Raft from a spare, for one. */
+  refusedRoles: number;
   /** Frames that were malformed, of another cluster, generation or node. */
   refusedFrames: number;
   /** Connections that could not be accepted: too many open files, for one. */
@@ -33,8 +41,12 @@ export interface PeerCounters {
 export function createPeerCounters(): PeerCounters {
   return {
     handshakesFailed: 0,
-    refusedCertificates: 0,
-    refusedNodes: 0,
+    refusedWithoutCertificate: 0,
+    refusedForeign: 0,
+    refusedExpired: 0,
+    refusedRemoved: 0,
+    refusedStrangers: 0,
+    refusedRoles: 0,
     refusedFrames: 0,
     acceptsFailed: 0,
     droppedMessages: 0,

@@ -14,7 +14,7 @@ import { isRemoved, listMembers, type StoredMember } from "../members/member-tab
 import { MEMBERS_PREFIX, REMOVED_PREFIX } from "../members/system-record.ts";
 import type { KnownPeer } from "../trust/identity.ts";
 import type { HostPort } from "../types.ts";
-import type { Standing } from "./peer-intake.ts";
+import type { Standing } from "./permissions.ts";
 
 /** Enough to find the cluster again; a large one must not make the file large. */
 const SAVED_PEERS_MAX = 32;
@@ -29,6 +29,8 @@ export interface PeerDirectoryOptions {
   readonly log: Log;
   /** Membership at the applied index. */
   readonly confState: () => ConfState;
+  /** Who leads, as far as this node knows. */
+  readonly leader: () => NodeId | undefined;
   readonly save: (peers: readonly KnownPeer[]) => Promise<void>;
 }
 
@@ -50,16 +52,29 @@ export class PeerDirectory {
   }
 
   /**
-   * What `node` is. Who is in the Raft membership is a member even when its record is gone: a node
-   * that leaves must keep voting until the others can do without it.
+   * What `node` is. Who is in the Raft membership takes part in it even when it was removed: it
+   * must keep voting until the others can do without it.
    */
   standing(node: NodeId): Standing {
     const { reader, known, confState } = this.#options;
     const table = this.#table();
-    if (table.has(node) || isMember(confState(), node)) return "member";
-    if (isRemoved(reader, node)) return "removed";
+    const isInRaft = isMember(confState(), node);
+    if (isRemoved(reader, node)) return isInRaft ? "leaving" : "removed";
+    if (isInRaft) return "member";
+    if (table.has(node)) return this.#maySpeakRaft(node) ? "member" : "spare";
     const isEarly = table.size === 0 && known.some((peer) => peer.id === node);
     return isEarly ? "member" : "unknown";
+  }
+
+  /**
+   * Whether `node`, a spare as far as is known here, may be a member by now. A node that lags must
+   * listen to a leader, and give its vote to a voter, of which it does not know yet (thesis §4.1,
+   * §4.2.1): so it does while it hears no leader of the membership that it knows.
+   */
+  #maySpeakRaft(node: NodeId): boolean {
+    const { confState, leader } = this.#options;
+    const known = leader();
+    return known === undefined || known === node || !isMember(confState(), known);
   }
 
   /** Whether `events` concern the directory; if so it looks anew, and saves what it sees. */

@@ -9,7 +9,7 @@
  * @module
  */
 import type { TLSSocket } from "node:tls";
-import { formatNodeId, type NodeId, parseNodeId } from "../../../base/ids.ts";
+import { formatNodeId, type NodeId } from "../../../base/ids.ts";
 import type { Log } from "../../../base/log.ts";
 import type { Clock } from "../../../host/ports.ts";
 import { isRecord, type PlainRecord } from "../codec/codec.ts";
@@ -25,15 +25,16 @@ import {
 import type { ClusterRef } from "../recovery.ts";
 import { SnapshotIntake } from "../snapshots/snapshot-intake.ts";
 import { soon } from "../soon.ts";
+import type { CertificateProblem } from "../trust/certificate.ts";
+import type { Credentials } from "../trust/credentials.ts";
 import type { PeerCounters } from "./peer-counters.ts";
-import type { CallAnswer, CallMethod, PeerReceiver } from "./peer-port.ts";
-
-/** `unknown`: not in the tables as this node has them; it may be a newcomer. */
-export type Standing = "member" | "removed" | "unknown";
+import type { CallAnswer, PeerReceiver } from "./peer-port.ts";
+import { mayCall, mayConnect, maySend, parseMethod, type Standing } from "./permissions.ts";
 
 export interface IntakeOptions {
   readonly nodeId: NodeId;
   readonly cluster: ClusterRef;
+  readonly credentials: Credentials;
   readonly clock: Clock;
   readonly log: Log;
   readonly counters: PeerCounters;
@@ -54,15 +55,16 @@ interface Connection {
   /** Answers of this turn: together in one TLS record. */
   outbox: Uint8Array[];
   use: "unknown" | "main" | "bulk";
+  standing: Standing;
   heardMs: number;
+  /** Which process of the node is at the other end; undefined until it says so. */
+  run: unknown;
   /** Whether this side ended it, so that its closing says nothing about the peer. */
   isOurs: boolean;
 }
 
 /** How long an ended connection may take to close. */
 const LINGER_MS = 1_000;
-
-const METHODS: readonly CallMethod[] = ["propose", "read_index", "join", "ca_key", "member"];
 
 /** All incoming connections of members. */
 export class PeerIntake {
@@ -77,15 +79,15 @@ export class PeerIntake {
 
   /** Takes over a connection whose handshake is done and whose protocol is the members'. */
   accept(socket: TLSSocket): void {
-    const { counters, standing, clock, cluster, nodeId } = this.#options;
+    const { counters, clock, cluster, nodeId, credentials } = this.#options;
     // Without a handler an error of a connection that is being refused would end the process.
     socket.on("error", () => socket.destroy());
-    const node = socket.authorized ? nodeOfSubject(socket.getPeerCertificate().subject) : undefined;
-    if (node === undefined) {
-      counters.refusedCertificates += 1;
-      socket.destroy();
+    const identified = credentials.identify(socket);
+    if (!identified.ok) {
+      this.#turnAway(socket, identified.error);
       return;
     }
+    const node = identified.value;
     const connection: Connection = {
       socket,
       node,
@@ -102,10 +104,12 @@ export class PeerIntake {
       }),
       outbox: [],
       use: "unknown",
+      standing: this.#options.standing(node),
       heardMs: clock.nowMs(),
+      run: undefined,
       isOurs: false,
     };
-    if (standing(node) !== "member") {
+    if (!mayConnect(connection.standing)) {
       this.#refuse(connection);
       return;
     }
@@ -117,10 +121,11 @@ export class PeerIntake {
     socket.on("close", () => this.#ended(connection));
   }
 
-  /** The members changed: ends the connections of those who are none any more. */
+  /** Members or their roles changed: ends the connections of those who are none any more. */
   recheck(): void {
     for (const connection of [...this.#connections]) {
-      if (this.#options.standing(connection.node) !== "member") this.#refuse(connection);
+      connection.standing = this.#options.standing(connection.node);
+      if (!mayConnect(connection.standing)) this.#refuse(connection);
     }
   }
 
@@ -165,11 +170,13 @@ export class PeerIntake {
         this.#misbehaved(connection, "malformed");
         return;
       }
+      if (!this.#connections.has(connection)) return; // It was refused: the rest is void.
     }
   }
 
   /** Carries out one frame; false when it makes no sense. */
   #dispatch(connection: Connection, record: PlainRecord): boolean {
+    if (!this.#isAllowed(connection, record["k"])) return true;
     switch (record["k"]) {
       case "hello":
         return this.#greet(connection, record["u"]);
@@ -191,6 +198,25 @@ export class PeerIntake {
         // A newer node may say more than we understand.
         return typeof record["k"] === "string";
     }
+  }
+
+  /**
+   * Whether a frame of that kind may come from there. What may not is left out and counted; the
+   * connection stays, since a change of role may only have come to one side so far.
+   */
+  #isAllowed(connection: Connection, kind: unknown): boolean {
+    if (maySend(connection.standing, kind)) return true;
+    connection.standing = this.#options.standing(connection.node);
+    if (maySend(connection.standing, kind)) return true;
+    this.#forbidden(connection, kind);
+    return false;
+  }
+
+  #forbidden(connection: Connection, what: unknown): void {
+    const { counters, log } = this.#options;
+    const { node, standing } = connection;
+    counters.refusedRoles += 1;
+    log.debug("not for its role", { peer: formatNodeId(node), standing, what: String(what) });
   }
 
   #greet(connection: Connection, use: unknown): boolean {
@@ -218,11 +244,16 @@ export class PeerIntake {
   #call(connection: Connection, record: PlainRecord): boolean {
     const fields = new FieldReader(record);
     const id = fields.counter("i");
-    const method = METHODS.find((each) => each === fields.raw("m"));
+    const method = parseMethod(fields.raw("m"));
     const body = fields.raw("b");
     if (fields.failed || !isRecord(body) || connection.use !== "main") return false;
     if (method === undefined) {
       this.#send(connection, { k: "answer", i: id, r: "unknown_method", d: "update this node" });
+      return true;
+    }
+    if (!mayCall(connection.standing, method)) {
+      this.#forbidden(connection, method);
+      this.#send(connection, { k: "answer", i: id, r: "not_entitled", d: "not for its role" });
       return true;
     }
     const receiver = this.#options.receiver();
@@ -273,11 +304,34 @@ export class PeerIntake {
     const { standing, counters, log } = this.#options;
     const { node, socket } = connection;
     const isRemoved = standing(node) === "removed";
-    counters.refusedNodes += 1;
+    if (isRemoved) counters.refusedRemoved += 1;
+    else counters.refusedStrangers += 1;
     log.debug("connection refused", { peer: formatNodeId(node), removed: isRemoved });
     const kind = isRemoved ? "expelled" : "stranger";
     socket.write(connection.codec.encode({ k: kind }));
     this.#end(connection);
+  }
+
+  /** Ends a connection whose certificate is not good; a node of ours that is late is told why. */
+  #turnAway(socket: TLSSocket, problem: CertificateProblem): void {
+    const { counters, cluster, nodeId, clock, log } = this.#options;
+    switch (problem.kind) {
+      case "absent":
+        counters.refusedWithoutCertificate += 1;
+        break;
+      case "foreign":
+        counters.refusedForeign += 1;
+        break;
+      case "expired": {
+        counters.refusedExpired += 1;
+        log.debug("its certificate has expired", { peer: formatNodeId(problem.node) });
+        const codec = new FrameCodec(cluster, { self: nodeId, peer: problem.node });
+        socket.write(codec.encode({ k: "expired" }));
+        endGently(socket, clock);
+        return;
+      }
+    }
+    socket.destroy();
   }
 
   #misbehaved(connection: Connection, problem: string): void {
@@ -324,10 +378,4 @@ export function endGently(socket: TLSSocket, clock: Clock): void {
   socket.end();
   const cancel = clock.after(LINGER_MS, () => socket.destroy());
   socket.once("close", cancel);
-}
-
-/** The node that a verified certificate names. A name given twice names nobody. */
-function nodeOfSubject(subject: { readonly CN?: unknown } | undefined): NodeId | undefined {
-  const name = subject?.CN;
-  return typeof name === "string" ? parseNodeId(name) : undefined;
 }

@@ -16,10 +16,18 @@ import type { PlainRecord } from "../codec/codec.ts";
 /**
  * What one member may ask of another. `propose`: take in writes, or pass them on to the
  * leader. `read_index`: what a linearizable read must have seen. `join`: take a node in (leader
- * only). `ca_key`: the key of the cluster's CA (voters and standbys only). `member`: decide an
- * order about a member (leader only).
+ * only). `member`: decide an order about a member (leader only). `ca_key`: the key of a CA of the
+ * cluster. `renew`: a new certificate. `rotate_ca`: begin with a new CA (leader only). Who may ask:
+ * `permissions.ts`.
  */
-export type CallMethod = "propose" | "read_index" | "join" | "ca_key" | "member";
+export type CallMethod =
+  | "propose"
+  | "read_index"
+  | "join"
+  | "member"
+  | "ca_key"
+  | "renew"
+  | "rotate_ca";
 
 /**
  * Why a call has no answer. `unreachable`: never arrived, or the connection broke: undetermined.

@@ -19,13 +19,22 @@ import { SNAPSHOT_WINDOW_BYTES } from "../limits.ts";
 import { realClock, realRandom, until } from "../real-node.fake.ts";
 import { EMPTY_CONF_STATE } from "../recovery.ts";
 import { MemoryStage } from "../snapshots/memory-staging.fake.ts";
-import { type CertifiedKey, createCa, createRequest, signRequest } from "../trust/pki.ts";
+import { parseCertificate } from "../trust/certificate.ts";
+import { type CredentialKeys, Credentials } from "../trust/credentials.ts";
+import {
+  type CertifiedKey,
+  createCa,
+  createRequest,
+  NODE_LIFE_MS,
+  signAgain,
+  signRequest,
+} from "../trust/pki.ts";
 import type { HostPort } from "../types.ts";
 import { type Listener, openListener } from "./listener.ts";
 import { createPeerCounters, type PeerCounters } from "./peer-counters.ts";
-import type { Standing } from "./peer-intake.ts";
-import { type LinkKeys, PEER_PROTOCOL } from "./peer-link.ts";
+import { PEER_PROTOCOL } from "./peer-link.ts";
 import type { CallAnswer, CallMethod, PeerReceiver } from "./peer-port.ts";
+import type { Standing } from "./permissions.ts";
 import { PeerTransport } from "./transport.ts";
 
 setDefaultTimeout(30_000);
@@ -36,8 +45,8 @@ const cluster = { clusterId: parseClusterId("a".repeat(32))!, generation: 1 };
 
 let ca: CertifiedKey;
 let otherCa: CertifiedKey;
-let strangerKeys: LinkKeys;
-const keysOf = new Map<NodeId, LinkKeys>();
+let strangerKeys: CredentialKeys;
+const keysOf = new Map<NodeId, CredentialKeys>();
 beforeAll(async () => {
   const base = { clusterId: cluster.clusterId, clock: realClock, random: realRandom };
   [ca, otherCa] = await Promise.all([createCa(base), createCa(base)]);
@@ -45,7 +54,7 @@ beforeAll(async () => {
   strangerKeys = { ...(await createKeys(A, otherCa)), ca: ca.certificate };
 });
 
-async function createKeys(nodeId: NodeId, by: CertifiedKey): Promise<LinkKeys> {
+async function createKeys(nodeId: NodeId, by: CertifiedKey): Promise<CredentialKeys> {
   const { csr, key } = await createRequest(nodeId);
   const signed = await signRequest({
     csr,
@@ -61,6 +70,7 @@ async function createKeys(nodeId: NodeId, by: CertifiedKey): Promise<LinkKeys> {
 class End implements PeerReceiver {
   readonly id: NodeId;
   readonly counters: PeerCounters = createPeerCounters();
+  readonly credentials: Credentials;
   readonly transport: PeerTransport;
   readonly messages: PeerMessage[] = [];
   readonly snapshots: { message: SnapshotRequest; body: Uint8Array[] }[] = [];
@@ -84,10 +94,11 @@ class End implements PeerReceiver {
 
   constructor(id: NodeId) {
     this.id = id;
+    this.credentials = new Credentials(keysOf.get(id)!, realClock);
     this.transport = new PeerTransport({
       nodeId: id,
       cluster,
-      keys: keysOf.get(id)!,
+      credentials: this.credentials,
       clock: realClock,
       random: realRandom,
       log: createSilentLog(),
@@ -102,7 +113,7 @@ class End implements PeerReceiver {
   async listen(port = 0): Promise<void> {
     this.listener = await openListener({
       listen: { host: "127.0.0.1", port },
-      keys: keysOf.get(this.id)!,
+      credentials: this.credentials,
       counters: this.counters,
       onPeer: (socket) => this.transport.accept(socket),
       onJoin: (socket) => socket.destroy(),
@@ -270,7 +281,7 @@ class Relay {
 /** A raw TLS connection with the members' protocol; resolves when it is closed again. */
 function intrude(
   port: number,
-  keys: Partial<LinkKeys>,
+  keys: Partial<CredentialKeys>,
   onOpen: (socket: TLSSocket) => void = () => undefined,
 ): Promise<Uint8Array> {
   return new Promise((resolve) => {
@@ -516,11 +527,51 @@ describe("strangers", () => {
   test("without a certificate, or with another cluster's: refused and counted", async () => {
     const [, b] = await startPair();
     expect((await intrude(b.listener.port, {})).length).toBe(0);
-    expect(b.counters.refusedCertificates).toBe(1);
+    expect(b.counters.refusedWithoutCertificate).toBe(1);
     // In the name of a member, but signed by another CA of the same name.
     expect((await intrude(b.listener.port, strangerKeys)).length).toBe(0);
-    expect(b.counters.refusedCertificates).toBe(2);
+    expect(b.counters.refusedForeign).toBe(1);
+    // A good key of the cluster, and a certificate that it made for itself.
+    const { key } = keysOf.get(A)!;
+    const own = { certificate: keysOf.get(A)!.certificate, key };
+    const signed = await signAgain({
+      ...{ certificate: parseCertificate(own.certificate)!, ca: own, nodeId: B },
+      ...{ clock: realClock, random: realRandom },
+    });
+    expect((await intrude(b.listener.port, { certificate: signed, key })).length).toBe(0);
+    const chained = { certificate: signed + own.certificate, key };
+    expect((await intrude(b.listener.port, chained)).length).toBe(0);
+    expect(b.counters.refusedForeign).toBe(3);
     expect(b.messages).toEqual([]);
+  });
+
+  test("with a certificate that is over: refused, counted and told so", async () => {
+    const [a, b] = await startPair();
+    const past = { ...realClock, wallMs: () => Date.now() - NODE_LIFE_MS - 60_000 };
+    const certificate = await signAgain({
+      ...{ certificate: a.credentials.certificate, ca, nodeId: A },
+      ...{ clock: past, random: realRandom },
+    });
+    expect(a.credentials.isOver).toBeFalse();
+    a.credentials.replace({ certificate });
+    a.transport.send(heartbeat(A, B));
+    await until(() => b.counters.refusedExpired > 0);
+    expect(a.credentials.isOver).toBeTrue();
+    expect(b.messages).toEqual([]);
+    const answer = await intrude(b.listener.port, { ...keysOf.get(A)!, certificate });
+    expect(Buffer.from(answer).toString("latin1")).toContain("expired");
+  });
+
+  test("a clock that is behind locks nobody out", async () => {
+    const [a, b] = await startPair();
+    const future = { ...realClock, wallMs: () => Date.now() + NODE_LIFE_MS };
+    const certificate = await signAgain({
+      ...{ certificate: a.credentials.certificate, ca, nodeId: A },
+      ...{ clock: future, random: realRandom },
+    });
+    a.credentials.replace({ certificate });
+    a.transport.send(heartbeat(A, B));
+    await until(() => b.messages.length === 1);
   });
 
   test("that are no members any more are told so; unknown ones are refused", async () => {
@@ -530,11 +581,70 @@ describe("strangers", () => {
       a.transport.send(heartbeat(A, B));
       return a.isExpelled;
     });
-    expect(b.counters.refusedNodes).toBeGreaterThan(0);
+    expect(b.counters.refusedRemoved).toBeGreaterThan(0);
     expect(b.messages).toEqual([]);
     b.standings.set(A, "unknown");
     const answer = await intrude(b.listener.port, keysOf.get(A)!);
     expect(Buffer.from(answer).toString("latin1")).toContain("stranger");
+    expect(b.counters.refusedStrangers).toBe(1);
+  });
+
+  test("a spare may not speak Raft: what it says is left out and counted", async () => {
+    const [a, b] = await startPair();
+    b.standings.set(A, "spare");
+    a.transport.send(heartbeat(A, B));
+    await until(() => b.counters.refusedRoles === 1);
+    const ask = (method: CallMethod) =>
+      a.transport.call({ target: B, method, body: {}, timeoutMs: 5_000 });
+    expect((await ask("propose")).ok).toBeTrue();
+    const refused = await ask("ca_key");
+    expect(!refused.ok && refused.error.kind === "refused" && refused.error.reason).toBe(
+      "not_entitled",
+    );
+    expect(b.counters.refusedRoles).toBe(2);
+    expect(b.messages).toEqual([]);
+    // Its part in the membership came to this side: from then on it may, on the same connection.
+    b.standings.set(A, "member");
+    a.transport.send(heartbeat(A, B, 7));
+    await until(() => b.messages.length === 1);
+    expect(b.messages).toEqual([heartbeat(A, B, 7)]);
+  });
+
+  test("a removed voter speaks Raft while it is needed, and asks for nothing", async () => {
+    const [a, b] = await startPair();
+    b.standings.set(A, "leaving");
+    a.transport.send(heartbeat(A, B));
+    await until(() => b.messages.length === 1);
+    for (const method of ["propose", "join", "ca_key", "renew", "rotate_ca"] as const) {
+      const result = await a.transport.call({ target: B, method, body: {}, timeoutMs: 5_000 });
+      expect(result.ok).toBeFalse();
+    }
+    expect(b.counters.refusedRoles).toBe(5);
+  });
+
+  test("a new certificate is shown from the next connection on; open ones go on", async () => {
+    const [a, b] = await startPair();
+    a.transport.send(heartbeat(A, B));
+    await until(() => b.messages.length === 1);
+    const before = b.credentials.certificate.serialNumber;
+    const shown = () =>
+      new Promise<string>((resolve) => {
+        void intrude(b.listener.port, keysOf.get(A)!, (socket) => {
+          resolve(socket.getPeerCertificate().serialNumber);
+          socket.destroy();
+        });
+      });
+    expect(await shown()).toBe(before);
+    const next = await signAgain({
+      ...{ certificate: b.credentials.certificate, ca, nodeId: B },
+      ...{ clock: realClock, random: realRandom },
+    });
+    b.credentials.replace({ certificate: next });
+    expect(await shown()).toBe(parseCertificate(next)!.serialNumber);
+    a.transport.send(heartbeat(A, B, 2));
+    await until(() => b.messages.length === 2);
+    expect(b.closings).toEqual([]);
+    expect(a.unreachables).toEqual([]);
   });
 
   test("a member that is removed loses its open connection", async () => {

@@ -19,16 +19,18 @@ import { messageToRecord } from "../codec/message-codec.ts";
 import { CALLS_PENDING_MAX, LINK_CHECK_MS } from "../limits.ts";
 import type { ClusterRef } from "../recovery.ts";
 import { SnapshotSender } from "../snapshots/snapshot-sender.ts";
+import type { Credentials } from "../trust/credentials.ts";
 import type { HostPort } from "../types.ts";
 import type { PeerCounters } from "./peer-counters.ts";
-import { PeerIntake, type Standing } from "./peer-intake.ts";
-import { type LinkKeys, PeerLink } from "./peer-link.ts";
+import { PeerIntake } from "./peer-intake.ts";
+import { PeerLink } from "./peer-link.ts";
 import type { CallFailure, PeerReceiver, SnapshotTransfer, Transport } from "./peer-port.ts";
+import type { Standing } from "./permissions.ts";
 
 export interface PeerTransportOptions {
   readonly nodeId: NodeId;
   readonly cluster: ClusterRef;
-  readonly keys: LinkKeys;
+  readonly credentials: Credentials;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -74,14 +76,9 @@ export class PeerTransport implements Transport {
 
   constructor(options: PeerTransportOptions) {
     this.#options = options;
-    const { nodeId, cluster, clock, log, counters, standing } = options;
+    const { nodeId, cluster, credentials, clock, log, counters, standing } = options;
     this.#intake = new PeerIntake({
-      nodeId,
-      cluster,
-      clock,
-      log,
-      counters,
-      standing,
+      ...{ nodeId, cluster, credentials, clock, log, counters, standing },
       receiver: () => this.#receiver,
       heard: (node) => this.#heard(node),
       greeted: (node) => this.#peers.get(node)?.main.retryNow(),
@@ -204,10 +201,10 @@ export class PeerTransport implements Transport {
   }
 
   #link(node: NodeId, use: "main" | "bulk"): PeerLink {
-    const { keys, clock, random, addressOf, log } = this.#options;
+    const { credentials, clock, random, addressOf, log } = this.#options;
     return new PeerLink({
       peer: node,
-      keys,
+      credentials,
       clock,
       random,
       address: () => addressOf(node),
@@ -245,6 +242,7 @@ export class PeerTransport implements Transport {
     const { record } = frame;
     if (record["k"] === "answer") this.#answered(peer, record);
     else if (record["k"] === "expelled") this.#receiver?.expelled();
+    else if (record["k"] === "expired") this.#options.credentials.refused();
     else if (record["k"] === "feed" || record["k"] === "unfed") {
       this.#receiver?.told(node, record, bytes.length);
     } else peer.snapshot?.received(record);

@@ -62,7 +62,7 @@ describe("IdentityStore", () => {
     const peers = [{ id: decodeNodeId(5), address: { host: "10.0.0.5", port: 1 } }];
     await store.markStarted(clusterId);
     await store.savePeers(clusterId, peers);
-    await store.saveCaKey(clusterId, caKey);
+    await store.saveCaKeys(clusterId, caKey);
     const loaded = await load(files);
     expect(loaded?.logState).toBe("started");
     expect(loaded?.name).toBe("node-b");
@@ -73,7 +73,8 @@ describe("IdentityStore", () => {
     expect(loaded?.keys.caKey).toBe(caKey);
     // What the old cluster's part still wanted to remember is void.
     await store.savePeers(founder.clusterId, []);
-    await store.saveCaKey(founder.clusterId, "the old key");
+    await store.saveCaKeys(founder.clusterId, "the old key");
+    await store.saveCertificates(founder.clusterId, { ca: "the old CA" });
     expect(await load(files)).toEqual(loaded);
     expect(files.files.get(`pki/${grant.clusterId}/ca.key`)?.mode).toBe(0o600);
   });

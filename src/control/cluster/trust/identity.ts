@@ -28,7 +28,16 @@ import { isRecord } from "../codec/codec.ts";
 import { FieldReader } from "../codec/fields.ts";
 import { CLUSTER_PORT, formatHostPort, parseHostPort } from "../transport/host-port.ts";
 import type { HostPort } from "../types.ts";
-import { isKeyOf, isSignedBy, nodeOf, parseCertificate } from "./certificate.ts";
+import {
+  isIssuedBy,
+  isKeyOf,
+  isSelfSigned,
+  nodeOf,
+  parseBundle,
+  parseCertificate,
+  splitPem,
+} from "./certificate.ts";
+import type { CredentialKeys } from "./credentials.ts";
 import { createCa, createRequest, signRequest } from "./pki.ts";
 
 const NODE_FILE = "node.json";
@@ -64,12 +73,9 @@ export interface KnownPeer {
 }
 
 /** Keys and certificates of this node in its cluster, PEM. */
-export interface IdentityKeys {
-  readonly ca: string;
-  /** The key of the cluster's CA; undefined until this node has fetched it. */
+export interface IdentityKeys extends CredentialKeys {
+  /** Keys of the cluster's CAs; undefined until this node has fetched one. */
   readonly caKey: string | undefined;
-  readonly certificate: string;
-  readonly key: string;
 }
 
 /**
@@ -109,6 +115,15 @@ export interface JoinGrant {
 
 /** Each has one entry for each cluster, named after it. */
 const CLUSTER_FOLDERS = ["pki", "wal", "snapshots", "lease"] as const;
+
+/** An id and a key (PEM) that no node has had. */
+export async function createApplicant(
+  random: Random,
+): Promise<{ readonly nodeId: NodeId; readonly key: string }> {
+  const nodeId = decodeRandomNodeId(random.bytes(NODE_ID_RANDOM_BYTES));
+  const { key } = await createRequest(nodeId);
+  return { nodeId, key };
+}
 
 type NodeFile = Omit<Identity, "keys">;
 
@@ -178,12 +193,20 @@ export class IdentityStore {
     await this.#update(clusterId, { peers });
   }
 
-  /** Keeps the key of the cluster's CA. */
-  async saveCaKey(clusterId: ClusterId, caKey: string): Promise<void> {
-    const current = this.#current;
-    if (current?.clusterId !== clusterId) return;
-    await this.#writeText(`${keyDirectory(current.clusterId)}/ca.key`, caKey, SECRET_MODE);
-    this.#current = { ...current, keys: { ...current.keys, caKey } };
+  /** Keeps the keys of the cluster's CAs (PEM), in the place of those kept before. */
+  async saveCaKeys(clusterId: ClusterId, caKey: string): Promise<void> {
+    await this.#updateKeys(clusterId, { caKey });
+  }
+
+  /**
+   * Keeps the cluster's CAs, then this node's certificate. The CA of the certificate must be among
+   * those of before or of now, whatever is written.
+   */
+  async saveCertificates(
+    clusterId: ClusterId,
+    change: Partial<Pick<CredentialKeys, "ca" | "certificate">>,
+  ): Promise<void> {
+    await this.#updateKeys(clusterId, change);
   }
 
   /** Writes the keys, then the file that makes them count. */
@@ -211,6 +234,19 @@ export class IdentityStore {
     if (text === encodeNodeFile(current)) return;
     this.#current = next;
     await this.#writeText(NODE_FILE, text, PUBLIC_MODE);
+  }
+
+  async #updateKeys(clusterId: ClusterId, change: Partial<IdentityKeys>): Promise<void> {
+    const current = this.#current;
+    if (current?.clusterId !== clusterId) return;
+    const directory = keyDirectory(clusterId);
+    const { ca, caKey, certificate } = change;
+    if (caKey !== undefined) await this.#writeText(`${directory}/ca.key`, caKey, SECRET_MODE);
+    if (ca !== undefined) await this.#writeText(`${directory}/ca.crt`, ca, PUBLIC_MODE);
+    if (certificate !== undefined) {
+      await this.#writeText(`${directory}/node.crt`, certificate, PUBLIC_MODE);
+    }
+    this.#current = { ...current, keys: { ...current.keys, ...change } };
   }
 
   /** Removes what clusters that this node left, their keys among it, have left on the disk. */
@@ -266,15 +302,25 @@ function keyDirectory(clusterId: ClusterId): string {
 }
 
 function keyProblem(nodeId: NodeId, keys: IdentityKeys): string | undefined {
-  const ca = parseCertificate(keys.ca);
-  if (ca === undefined) return "ca.crt is missing or no certificate";
+  const bundle = parseBundle(keys.ca);
+  if (bundle === undefined || bundle.length === 0) return "ca.crt is missing or no certificate";
   const certificate = parseCertificate(keys.certificate);
   if (certificate === undefined) return "node.crt is missing or no certificate";
   if (nodeOf(certificate) !== nodeId) return "node.crt is another node's";
-  if (!isSignedBy(ca, certificate)) return "node.crt was not signed by the key of ca.crt";
-  if (!isSignedBy(ca, ca)) return "ca.crt is not as it was signed";
+  if (!bundle.some((ca) => isIssuedBy(ca, certificate))) {
+    return "node.crt was not signed by the key of ca.crt";
+  }
+  // Each is signed by its own key, or by that of another one here.
+  const isWhole = bundle.every((each) => bundle.some((ca) => isIssuedBy(ca, each)));
+  const authorities = bundle.filter(isSelfSigned);
+  if (!isWhole || authorities.length === 0) return "ca.crt is not as it was signed";
   if (!isKeyOf(keys.key, certificate)) return "node.key is missing or does not fit node.crt";
-  if (keys.caKey !== undefined && !isKeyOf(keys.caKey, ca)) return "ca.key does not fit ca.crt";
+  const caKeys = splitPem(keys.caKey ?? "");
+  const isKnown = (key: string) => authorities.some((ca) => isKeyOf(key, ca));
+  const hasText = (keys.caKey ?? "").trim() !== "";
+  if (hasText && (caKeys.length === 0 || !caKeys.every(isKnown))) {
+    return "ca.key does not fit ca.crt";
+  }
   return undefined;
 }
 

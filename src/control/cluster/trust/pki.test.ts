@@ -1,14 +1,32 @@
 import { beforeAll, describe, expect, test } from "bun:test";
+import type { X509Certificate } from "node:crypto";
 import { decodeNodeId, parseClusterId } from "../../../base/ids.ts";
+import { err, ok } from "../../../base/result.ts";
 import { createSimRandom, SimClock } from "../sim-cluster.fake.ts";
-import { isKeyOf, nodeOf, parseCertificate, pinOf, problemOf } from "./certificate.ts";
-import { type CertifiedKey, createCa, createRequest, signRequest } from "./pki.ts";
+import {
+  authoritiesBehind,
+  isKeyOf,
+  judgeChain,
+  nodeOf,
+  parseCertificate,
+  pinOf,
+} from "./certificate.ts";
+import {
+  type CertifiedKey,
+  createCa,
+  createRequest,
+  NODE_LIFE_MS,
+  signAgain,
+  signRequest,
+  vouchFor,
+} from "./pki.ts";
+import { renewAtMs } from "./renewal.ts";
 
 const clusterId = parseClusterId("00112233445566778899aabbccddeeff")!;
 const nodeId = decodeNodeId(0x0123456789abc);
 const clock = new SimClock();
 const random = createSimRandom(7);
-const YEAR_MS = 365 * 86_400_000;
+const FOREIGN = err({ kind: "foreign" as const });
 
 let ca: CertifiedKey;
 let otherCa: CertifiedKey;
@@ -34,21 +52,55 @@ describe("certificates", () => {
     expect(isKeyOf(key, certificate)).toBeTrue();
     expect(isKeyOf(ca.key, certificate)).toBeFalse();
     expect(isKeyOf("no key", certificate)).toBeFalse();
-    expect(problemOf(certificate, issuer, clock.wallMs())).toBeUndefined();
+    expect(judgeChain([certificate], [issuer], clock.wallMs())).toEqual(ok(nodeId));
     const stranger = parseCertificate(otherCa.certificate)!;
-    // Same subject, other key: the name alone must not be believed.
-    expect(problemOf(certificate, stranger, clock.wallMs())).toContain("not issued by");
-    expect(problemOf(certificate, certificate, clock.wallMs())).toContain("no CA");
+    expect(judgeChain([certificate], [stranger], clock.wallMs())).toEqual(FOREIGN);
+    expect(judgeChain([certificate], [certificate], clock.wallMs())).toEqual(FOREIGN);
+    expect(judgeChain([issuer], [issuer], clock.wallMs())).toEqual(FOREIGN);
+    expect(judgeChain([], [issuer], clock.wallMs())).toEqual(err({ kind: "absent" as const }));
   });
 
-  test("is good from a little before it was made until its end", async () => {
+  test("is good until its end; when it begins says nothing", async () => {
     const { certificate } = await certify(ca);
     const issuer = parseCertificate(ca.certificate)!;
     const nowMs = clock.wallMs();
-    expect(problemOf(certificate, issuer, nowMs - 4 * 60_000)).toBeUndefined();
-    expect(problemOf(certificate, issuer, nowMs - 6 * 60_000)).toContain("not valid yet");
-    expect(problemOf(certificate, issuer, nowMs + YEAR_MS - 60_000)).toBeUndefined();
-    expect(problemOf(certificate, issuer, nowMs + YEAR_MS + 60_000)).toContain("expired");
+    const judge = (wallMs: number) => judgeChain([certificate], [issuer], wallMs);
+    expect(judge(nowMs - 1_000 * NODE_LIFE_MS)).toEqual(ok(nodeId));
+    expect(judge(nowMs + NODE_LIFE_MS - 60_000)).toEqual(ok(nodeId));
+    expect(judge(nowMs + NODE_LIFE_MS + 60_000)).toEqual(err({ kind: "expired", node: nodeId }));
+    expect(Date.parse(certificate.validFrom)).toBeLessThan(nowMs);
+  });
+
+  test("a CA stands behind what another one made that it vouches for, and nobody else does", async () => {
+    const { certificate, key } = await certify(otherCa);
+    const [issuer, other] = [ca, otherCa].map((each) => parseCertificate(each.certificate)!);
+    const own = { certificate: certificate.toString(), key };
+    const by = async (authority: CertifiedKey) =>
+      parseCertificate(await vouchFor({ certificate: otherCa.certificate, authority, random }))!;
+    const voucher = await by(ca);
+    const judge = (...chain: X509Certificate[]) =>
+      judgeChain([certificate, ...chain], [issuer!], clock.wallMs());
+    expect(judge(voucher, other!)).toEqual(ok(nodeId));
+    expect(judge(other!)).toEqual(FOREIGN);
+    // A node's certificate makes nobody a CA.
+    expect(judge(await by(own))).toEqual(FOREIGN);
+    expect(authoritiesBehind(issuer!, [other!, issuer!])).toEqual([issuer!]);
+    expect(authoritiesBehind(issuer!, [other!, issuer!, voucher])).toEqual([issuer!, other!]);
+    expect(authoritiesBehind(issuer!, [other!, issuer!, await by(own)])).toEqual([issuer!]);
+  });
+
+  test("is renewed for the same key, at a point between 50 and 80 % of its life", async () => {
+    const { certificate } = await certify(ca);
+    const points: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      const pem = await signAgain({ certificate, nodeId, ca, clock, random });
+      const next = parseCertificate(pem)!;
+      expect(pinOf(next)).toBe(pinOf(certificate));
+      points.push((renewAtMs(next) - clock.wallMs()) / NODE_LIFE_MS);
+    }
+    expect(Math.min(...points)).toBeGreaterThanOrEqual(0.5);
+    expect(Math.max(...points)).toBeLessThanOrEqual(0.8);
+    expect(Math.max(...points) - Math.min(...points)).toBeGreaterThan(0.1);
   });
 
   test("the pin is that of the key: the same in every certificate of it", async () => {
