@@ -121,7 +121,7 @@ const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: "durable-before-sync",
     breaks: "the driver takes a write for durable when it is handed in",
-    file: `${CLUSTER}/append-queue.ts`,
+    file: `${CLUSTER}/requests/append-queue.ts`,
     find: "await Promise.all(steps);",
     replace: "void Promise.all(steps).catch(() => undefined);",
     profile: "calm",
@@ -235,7 +235,7 @@ const READ_MUTANTS: readonly Mutant[] = [
   {
     name: "read-before-applied",
     breaks: "a confirmed read does not wait until its index is applied",
-    file: `${CLUSTER}/read-barrier.ts`,
+    file: `${CLUSTER}/requests/read-barrier.ts`,
     find: "(round) => round.index <= appliedIndex",
     replace: "(round) => round.index <= appliedIndex + 1",
     profile: "elections",
@@ -412,7 +412,7 @@ const DISK_MUTANTS: readonly Mutant[] = [
   {
     name: "snapshots-share-a-body",
     breaks: "of two snapshots on a slow disk the first is installed with the state of the second",
-    file: `${CLUSTER}/snapshots.ts`,
+    file: `${CLUSTER}/snapshots/snapshots.ts`,
     find: "this.#installing = [...this.#installing, incoming];",
     replace: "this.#installing = [incoming];",
     profile: "schedules",

@@ -105,6 +105,17 @@ describe("an intake", () => {
     expect(rig.position).toBe(21);
   });
 
+  test("notices by the beats that the last frame got lost", () => {
+    const rig = new Rig();
+    rig.intake.start();
+    rig.tell(A, 11, 13);
+    rig.pass(TICK_BATCH_MS);
+    for (let i = 0; i < 2; i++) rig.intake.told(A, { ...beat(), applied: decodeIndex(15) }, 10);
+    expect(rig.done()).toEqual(["1<10", "1<13"]);
+    rig.tell(A, 14, 15);
+    expect(rig.position).toBe(15);
+  });
+
   test("falls back when its source is lost or silent, which it then asks last", () => {
     const rig = new Rig();
     rig.intake.start();

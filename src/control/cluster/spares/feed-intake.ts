@@ -81,6 +81,8 @@ export class FeedIntake {
   /** When what was missing was last asked for. */
   #askedMs = 0;
   #isAsking = false;
+  /** Our last entry when a beat told of more. */
+  #missingAfter: Index | undefined;
   /** Of the source, as last heard. */
   #applied: Index = decodeIndex(0);
   #leader: NodeId | undefined;
@@ -204,11 +206,12 @@ export class FeedIntake {
   /** Cuts off what this node has already; what is missing is asked for. */
   #take(from: NodeId, frame: FeedFrame): void {
     const { batch } = frame;
+    const position = this.#host.position();
     if (batch === undefined) {
       this.#host.take(frame, undefined);
+      if (frame.applied > position.index) this.#miss(from, position.index);
       return;
     }
-    const position = this.#host.position();
     const { previous, entries } = batch;
     if (previous.index > position.index) {
       this.#askAgain(from);
@@ -223,6 +226,16 @@ export class FeedIntake {
     }
     const rest = entries.slice(overlapCount);
     this.#host.take(frame, rest.length > 0 ? { previous: position, entries: rest } : undefined);
+  }
+
+  /**
+   * A beat in place of what is missing: the source waits for our word, or something got lost. When
+   * nothing has come by the next beat it was the latter.
+   */
+  #miss(source: NodeId, index: Index): void {
+    if (this.#missingAfter === index) this.#askAgain(source);
+    else this.#confirm();
+    this.#missingAfter = index;
   }
 
   #askAgain(source: NodeId): void {
