@@ -113,7 +113,8 @@ export class NetworkAgent {
   /** Begins to follow the store. */
   start(): void {
     const { cluster, clock } = this.#options;
-    this.#leaseClock.reset(this.#view.leases.values(), clock.nowMs());
+    const { leases, draining } = this.#view;
+    this.#leaseClock.reset([...leases.values(), ...draining.values()], clock.nowMs());
     this.#undo.push(cluster.onApplied((events) => this.#onApplied(events)));
     this.#undo.push(cluster.onRole(() => this.#onRole()));
     this.#onRole();

@@ -14,7 +14,8 @@
  * What each version brought:
  *
  * 1. everything up to program version 0.1
- * 2. the cluster version itself; nodes publish which versions they read
+ * 2. the cluster version itself; nodes publish which versions they read; leases that a new network
+ *    makes invalid drain
  *
  * @module
  */

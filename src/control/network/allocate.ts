@@ -13,7 +13,8 @@
  *    is free, an expired subnet waits for the node that had it. Between the two holders lies the
  *    time from the old one's own deadline (`HOLDER_STOP_FRACTION`) to the leader's.
  *
- * Never a subnet that another node holds, or that is reserved for another.
+ * Never a subnet that another node holds, that overlaps a draining lease, or that is reserved for
+ * another.
  *
  * Step 4 visits every position once and stops at the first free one: with `free` of `capacity`
  * positions free it takes about capacity / (free + 1) lookups. Pure.
@@ -22,9 +23,11 @@
  */
 import type { Prefix } from "../../base/address.ts";
 import type { NodeId } from "../../base/ids.ts";
+import { clusterVersion } from "../kv/cluster-version.ts";
 import type { KvWriter } from "../kv/types.ts";
 import type { AcquireHow, ReservationOwner } from "./commands.ts";
 import type { NetworkConfig } from "./config.ts";
+import { DRAIN_VERSION, listDraining, overlapsDraining } from "./draining.ts";
 import type { Lease, LeaseAttributes } from "./lease.ts";
 import { LeaseBook } from "./lease-book.ts";
 import { type Pool, poolCapacity, poolHas, poolSubnet } from "./pool.ts";
@@ -69,10 +72,15 @@ export function assignLease(
   return { lease, how };
 }
 
-/** A subnet kept for an address is from now on kept for the node that came from it. */
+/**
+ * A subnet kept for an address is from now on kept for the node that came from it, unless that
+ * has a reservation which it cannot have now: outside the pool, or still in use by another.
+ */
 function bindReservation(writer: KvWriter, subnet: Prefix, node: NodeId): void {
   const owner = reservationOf(writer, subnet);
   if (owner?.kind !== "public_ip") return;
+  const other = reservedSubnet(writer, { kind: "node", node });
+  if (other !== undefined && clusterVersion(writer) >= DRAIN_VERSION) return;
   deleteReservation(writer, { subnet, owner });
   putReservation(writer, { subnet, owner: { kind: "node", node } });
 }
@@ -83,6 +91,7 @@ function allocate(
   request: AllocationRequest,
 ): Allocation | undefined {
   const book = new LeaseBook(writer);
+  const draining = listDraining(writer);
   const owners: readonly ReservationOwner[] = [
     { kind: "node", node: request.node },
     { kind: "public_ip", publicIp: request.attributes.publicIp },
@@ -92,6 +101,7 @@ function allocate(
     subnet !== undefined &&
     poolHas(pool, subnet) &&
     book.get(subnet)?.state !== "held" &&
+    !overlapsDraining(draining, subnet) &&
     !isReservedForOther(writer, subnet, owners);
 
   for (const owner of owners) {
@@ -106,7 +116,8 @@ function allocate(
   // With a lease for every position there is no need to visit them all.
   if (held + expired < poolCapacity(pool)) {
     for (const subnet of visitPool(pool, request.node)) {
-      if (book.has(subnet) || isReservedForOther(writer, subnet, owners)) continue;
+      if (book.has(subnet) || overlapsDraining(draining, subnet)) continue;
+      if (isReservedForOther(writer, subnet, owners)) continue;
       return { subnet, how: "free" };
     }
   }

@@ -20,6 +20,7 @@ import type {
   RenewOutcome,
   RenewResult,
 } from "./commands.ts";
+import { deleteDraining, drainingLease, renewDraining } from "./draining.ts";
 import type { Lease } from "./lease.ts";
 import { LeaseBook } from "./lease-book.ts";
 import { poolCapacity } from "./pool.ts";
@@ -53,7 +54,10 @@ function grantOf({ subnet, node, epoch, ttlSeconds }: Lease): LeaseGrant {
 export function applyRenew(writer: KvWriter, command: RenewLeases): RenewOutcome {
   const ttlSeconds = readConfig(writer)?.config.leaseTtlSeconds;
   const book = new LeaseBook(writer);
-  const results = command.renewals.map((renewal) => renewOne(book, renewal, ttlSeconds));
+  const results = command.renewals.map(
+    (renewal) =>
+      renewOneDraining(writer, renewal, ttlSeconds) ?? renewOne(book, renewal, ttlSeconds),
+  );
   return { kind: "renewed", results };
 }
 
@@ -67,8 +71,29 @@ function renewOne(book: LeaseBook, renewal: Renewal, ttl: number | undefined): R
   return { kind: "renewed", subnet, epoch, ttlSeconds };
 }
 
-/** The lease ends at once; it is remembered for its node like one that expired. */
+/** Undefined when the subnet is not one that the node drains. */
+function renewOneDraining(
+  writer: KvWriter,
+  { subnet, node, attributes }: Renewal,
+  ttl: number | undefined,
+): RenewResult | undefined {
+  const lease = drainingLease(writer, subnet, node);
+  if (lease === undefined) return undefined;
+  const wanted = { attributes, ttlSeconds: ttl ?? lease.ttlSeconds };
+  const { epoch, ttlSeconds } = renewDraining(writer, lease, wanted);
+  return { kind: "renewed", subnet, epoch, ttlSeconds };
+}
+
+/**
+ * The lease ends at once; it is remembered for its node like one that expired, unless it was a
+ * draining one.
+ */
 export function applyRelease(writer: KvWriter, command: ReleaseLease): ReleaseOutcome {
+  const draining = drainingLease(writer, command.subnet, command.node);
+  if (draining !== undefined) {
+    deleteDraining(writer, draining);
+    return { kind: "released", lease: { ...draining, state: "expired" } };
+  }
   const book = new LeaseBook(writer);
   const lease = book.get(command.subnet);
   if (lease === undefined || !isHeldBy(lease, command.node)) {
@@ -91,9 +116,12 @@ export function applyExpire(
   if (context.term !== command.term) return { kind: "expired", subnets };
   const book = new LeaseBook(writer);
   for (const { subnet, node, epoch } of command.leases) {
+    const draining = drainingLease(writer, subnet, node);
     const lease = book.get(subnet);
-    if (lease === undefined || !isHeldBy(lease, node) || lease.epoch !== epoch) continue;
-    book.expire(lease);
+    if (draining?.epoch === epoch) deleteDraining(writer, draining);
+    else if (lease !== undefined && isHeldBy(lease, node) && lease.epoch === epoch) {
+      book.expire(lease);
+    } else continue;
     subnets.push(subnet);
   }
   return { kind: "expired", subnets };

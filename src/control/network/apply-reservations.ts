@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { clusterVersion } from "../kv/cluster-version.ts";
 import type { KvWriter } from "../kv/types.ts";
 import type {
   ReservationOwner,
@@ -11,6 +12,7 @@ import type {
   UnreserveOutcome,
   UnreserveSubnet,
 } from "./commands.ts";
+import { DRAIN_VERSION } from "./draining.ts";
 import type { Lease } from "./lease.ts";
 import { LeaseBook } from "./lease-book.ts";
 import { poolHas } from "./pool.ts";
@@ -45,6 +47,10 @@ export function applyReserve(writer: KvWriter, command: ReserveSubnet): ReserveO
   // The node behind an address is known once it holds the subnet.
   const kept: ReservationOwner =
     lease?.state === "held" ? { kind: "node", node: lease.node } : owner;
+  const another = reservedSubnet(writer, kept);
+  if (another !== undefined && clusterVersion(writer) >= DRAIN_VERSION) {
+    return { kind: "owner_has_reservation", subnet: another };
+  }
   putReservation(writer, { subnet, owner: kept });
   return { kind: "reserved", subnet, owner: kept };
 }

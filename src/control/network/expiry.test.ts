@@ -2,18 +2,18 @@ import { describe, expect, test } from "bun:test";
 import { parseAddress, parsePrefix } from "../../base/address.ts";
 import { decodeIndex, decodeNodeId, decodeTerm } from "../../base/ids.ts";
 import { EXPIRIES_PER_SECOND_MAX, EXPIRY_RETRY_MS } from "../kv/limits.ts";
-import { createStateMachine } from "../kv/state-machine.ts";
 import type { Command, StateMachine } from "../kv/types.ts";
 import {
   acquireLease,
   type ExpireLeases,
   expireLeases,
   putConfig,
+  releaseLease,
   renewLeases,
 } from "./commands.ts";
 import { LeaseClock } from "./expiry.ts";
-import { networkHandlers } from "./handlers.ts";
 import { EXPIRE_BATCH_MAX } from "./limits.ts";
+import { newestMachine } from "./newest-machine.fake.ts";
 import { readNetwork } from "./view.ts";
 
 const TTL_SECONDS = 10;
@@ -24,7 +24,7 @@ const PLACE = parsePrefix("10.0.5.0/24")!;
 
 /** A store and the clock that follows it, at a time of the test's choice. */
 class World {
-  readonly machine: StateMachine = createStateMachine(networkHandlers);
+  readonly machine: StateMachine = newestMachine();
   readonly clock = new LeaseClock();
   nowMs = 1_000_000;
   term = 1;
@@ -93,6 +93,7 @@ describe("remainingSeconds", () => {
     expect(world.remaining()).toBe(10);
     const other = { Network: "10.1.0.0/16", LeaseTTLSeconds: TTL_SECONDS };
     world.run(putConfig({ config: other, renumber: true }));
+    world.run(releaseLease({ subnet: PLACE, node: decodeNodeId(1) }));
     expect(world.remaining()).toBeUndefined();
   });
 
@@ -106,6 +107,21 @@ describe("remainingSeconds", () => {
 });
 
 describe("due", () => {
+  test("a lease that drains has the time that it had, and goes back with all of it", () => {
+    const world = new World();
+    const config = (Network: string) => ({ Network, LeaseTTLSeconds: TTL_SECONDS });
+    world.acquire(1, PLACE);
+    world.lead();
+    world.pass(TTL_MS / 2);
+    world.run(putConfig({ config: config("10.1.0.0/16"), renumber: true }));
+    expect(world.remaining()).toBe(TTL_SECONDS);
+    expect(world.pass(TTL_MS - 1000)).toEqual([]);
+    world.run(putConfig({ config: config("10.0.0.0/16"), renumber: true }));
+    expect(world.remaining()).toBe(TTL_SECONDS);
+    const subnets = world.pass(TTL_MS + 1000).flatMap(({ leases }) => leases);
+    expect(subnets.map(({ subnet }) => subnet)).toContain(PLACE);
+  });
+
   test("nothing on a node that does not lead", () => {
     const world = new World();
     world.acquire(1);

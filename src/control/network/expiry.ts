@@ -16,7 +16,8 @@ import type { Term } from "../../base/ids.ts";
 import { DeadlineClock } from "../kv/deadline-clock.ts";
 import type { KvEvent } from "../kv/types.ts";
 import { type ExpireLeases, type Expiry, expireLeases } from "./commands.ts";
-import { SUBNETS_PREFIX, subnetOfKey } from "./keys.ts";
+import { decodeDraining } from "./draining.ts";
+import { DRAINING_PREFIX, SUBNETS_PREFIX, subnetOfKey } from "./keys.ts";
 import { decodeLease, type Lease } from "./lease.ts";
 import { EXPIRE_BATCH_MAX } from "./limits.ts";
 
@@ -32,11 +33,19 @@ export class LeaseClock {
 
   /** Takes note of what one applied entry changed. */
   observe(events: readonly KvEvent[], nowMs: number): void {
+    // What went first: a lease that begins or ends to drain goes from one key to the other.
     for (const event of events) {
-      const key = event.kind === "put" ? event.current.key : event.key;
-      if (!key.startsWith(SUBNETS_PREFIX)) continue;
-      const lease = event.kind === "put" ? decodeLease(event.current) : undefined;
-      const subnet = lease?.subnet ?? subnetOfKey(key, SUBNETS_PREFIX);
+      const prefix = leasePrefix(keyOf(event));
+      if (prefix === undefined) continue;
+      const subnet = subnetOfKey(keyOf(event), prefix);
+      if (event.kind === "delete" && subnet !== undefined) this.#deadlines.forget(subnet);
+    }
+    for (const event of events) {
+      const prefix = leasePrefix(keyOf(event));
+      if (event.kind !== "put" || prefix === undefined) continue;
+      const { current } = event;
+      const lease = prefix === SUBNETS_PREFIX ? decodeLease(current) : decodeDraining(current);
+      const subnet = subnetOfKey(current.key, prefix);
       if (lease !== undefined) this.#note(lease, nowMs);
       else if (subnet !== undefined) this.#deadlines.forget(subnet);
     }
@@ -76,6 +85,15 @@ export class LeaseClock {
     }
     this.#deadlines.note(subnet, lease, { ttlMs: ttlSeconds * 1000, nowMs });
   }
+}
+
+function keyOf(event: KvEvent): string {
+  return event.kind === "put" ? event.current.key : event.key;
+}
+
+/** Under which of the two prefixes `key` names a lease; undefined when it names none. */
+function leasePrefix(key: string): string | undefined {
+  return [SUBNETS_PREFIX, DRAINING_PREFIX].find((prefix) => key.startsWith(prefix));
 }
 
 function expiryOf({ subnet, node, epoch }: Lease): Expiry {

@@ -21,6 +21,7 @@ import {
 import { networkHandlers } from "./handlers.ts";
 import { EXPIRED_PREFIX, nodeKey, ownerKey } from "./keys.ts";
 import type { Lease, LeaseAttributes } from "./lease.ts";
+import { emptyMachine, newestMachine } from "./newest-machine.fake.ts";
 import { parseNetworkCommand } from "./parse-command.ts";
 import { poolCapacity, poolHas, poolSubnet } from "./pool.ts";
 import { type NetworkView, readNetwork } from "./view.ts";
@@ -49,7 +50,9 @@ const attributes: fc.Arbitrary<LeaseAttributes> = addresses.map((publicIp) => ({
 /** A command that may refer to the lease that a node has at the time. */
 type Step = (view: NetworkView) => Command;
 
-function leaseOf(view: NetworkView, node: NodeId): Lease | undefined {
+function leaseOf(view: NetworkView, node: NodeId, isDraining = false): Lease | undefined {
+  const draining = [...view.draining.values()].find((lease) => lease.node === node);
+  if (isDraining && draining !== undefined) return draining;
   const expired = [...view.expired.values()].find((lease) => lease.node === node);
   return view.byNode.get(node) ?? expired;
 }
@@ -66,26 +69,26 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 3,
     arbitrary: fc
-      .tuple(nodeIds, nodeIds, attributes)
-      .map(([node, by, attributes]) => (view: NetworkView) => {
-        const lease = leaseOf(view, node);
+      .tuple(nodeIds, nodeIds, attributes, fc.boolean())
+      .map(([node, by, attributes, isDraining]) => (view: NetworkView) => {
+        const lease = leaseOf(view, node, isDraining);
         const subnet = lease?.subnet ?? parsePrefix("10.0.0.16/28")!;
         return renewLeases([{ subnet, node: by, attributes }]);
       }),
   },
   {
     weight: 2,
-    arbitrary: nodeIds.map((node) => (view: NetworkView) => {
-      const subnet = leaseOf(view, node)?.subnet ?? parsePrefix("10.0.0.16/28")!;
+    arbitrary: fc.tuple(nodeIds, fc.boolean()).map(([node, isDraining]) => (view: NetworkView) => {
+      const subnet = leaseOf(view, node, isDraining)?.subnet ?? parsePrefix("10.0.0.16/28")!;
       return releaseLease({ subnet, node });
     }),
   },
   {
     weight: 3,
     arbitrary: fc
-      .tuple(fc.array(nodeIds, { maxLength: 4 }), fc.boolean(), fc.constantFrom(1, 2))
-      .map(([nodes, stale, term]) => (view: NetworkView) => {
-        const leases = nodes.flatMap((node) => leaseOf(view, node) ?? []);
+      .tuple(fc.array(nodeIds, { maxLength: 4 }), fc.boolean(), fc.constantFrom(1, 2), fc.boolean())
+      .map(([nodes, stale, term, isDraining]) => (view: NetworkView) => {
+        const leases = nodes.flatMap((node) => leaseOf(view, node, isDraining) ?? []);
         const epochOf = (lease: Lease) => (stale ? lease.grantRevision : lease.epoch);
         return expireLeases(
           decodeTerm(term),
@@ -131,6 +134,15 @@ function applyNext(machine: StateMachine, command: Command, sequence?: number): 
 /** Looks at everything there is: indexes, counts, overlaps. */
 function checkInvariants(reader: KvReader): NetworkView {
   const view = readNetwork(reader);
+  const draining = [...view.draining.values()];
+  // Whatever a node may still have in use is nobody else's, and is held until it ends.
+  const inUse = [...view.leases.keys(), ...view.draining.keys()];
+  const unsafe = draining.filter(({ subnet, state, network }) => {
+    const clashes = inUse.filter((other) => prefixesOverlap(subnet, other));
+    // With itself alone.
+    return clashes.length !== 1 || state !== "held" || !prefixesOverlap(network, subnet);
+  });
+  expect(unsafe).toEqual([]);
   const all = [...view.leases.values(), ...view.expired.values()];
   const pool = view.config?.config.pool;
   // Plain comparisons inside the loops: an `expect` for each pair took most of the time.
@@ -179,7 +191,9 @@ function checkAcquired(before: NetworkView, node: NodeId, ip: string, outcome: A
     const subnet = poolSubnet(pool, position);
     const owner = before.reservations.get(subnet);
     const mine = owner?.kind === "node" ? owner.node === node : owner?.publicIp === ip;
-    if (!before.leases.has(subnet) && (owner === undefined || mine)) open.push(subnet);
+    const drains = [...before.draining.keys()].some((other) => prefixesOverlap(subnet, other));
+    const isFree = !drains && !before.leases.has(subnet);
+    if (isFree && (owner === undefined || mine)) open.push(subnet);
   }
   const held = before.byNode.get(node);
   if (outcome.kind !== "acquired") {
@@ -207,11 +221,21 @@ function checkAcquired(before: NetworkView, node: NodeId, ip: string, outcome: A
   }
 }
 
+/** Nobody loses a lease by a change of the network: who held one drains it, or has it back. */
+function checkDraining(before: NetworkView, after: NetworkView, command: Command): void {
+  if (command.kind !== "put_config") return;
+  const inUse = [...before.leases.values(), ...before.draining.values()];
+  const ownerOf = (subnet: Prefix) =>
+    (after.leases.get(subnet) ?? after.draining.get(subnet))?.node;
+  expect(inUse.filter(({ subnet, node }) => ownerOf(subnet) !== node)).toEqual([]);
+  expect([...after.byNode.keys()].sort()).toEqual([...before.byNode.keys()].sort());
+}
+
 test("any history: leases never overlap, indexes agree, every choice is a right one", () => {
   const seen = new Map<string, number>();
   fc.assert(
     fc.property(histories, (history) => {
-      const machine = createStateMachine(networkHandlers);
+      const machine = newestMachine();
       applyNext(machine, putConfig({ config: CONFIGS[0]! }));
       let before = checkInvariants(machine.reader);
       for (const step of history) {
@@ -230,8 +254,14 @@ test("any history: leases never overlap, indexes agree, every choice is a right 
           const touched = old !== undefined && old.modRevision !== lease.modRevision;
           if (touched) expect(lease.epoch).toBeGreaterThan(old.epoch);
         }
+        checkDraining(before, after, command);
         const { kind, how = "" } = outcome as { kind: string; how?: string };
         seen.set(`${command.kind} ${kind} ${how}`, 1);
+        for (const [subnet, { node }] of before.draining) {
+          if (after.draining.has(subnet)) continue;
+          const isBack = after.byNode.get(node)?.subnet === subnet;
+          seen.set(`draining ${isBack ? "returned" : "ended"} by ${command.kind}`, 1);
+        }
         before = after;
       }
     }),
@@ -251,6 +281,9 @@ test("any history: leases never overlap, indexes agree, every choice is a right 
     "reserve_subnet held_by_other ",
     "reserve_subnet reserved_for_other ",
     "unreserve_subnet unreserved ",
+    "draining returned by put_config",
+    "draining ended by release_lease",
+    "draining ended by expire_leases",
   ]) {
     expect([...seen.keys()]).toContain(expected);
   }
@@ -259,7 +292,7 @@ test("any history: leases never overlap, indexes agree, every choice is a right 
 test("any history: replicas agree, with retries and through a snapshot at any point", () => {
   fc.assert(
     fc.property(histories, fc.nat(), fc.nat(), (history, at, retry) => {
-      const [one, two] = [createStateMachine(networkHandlers), createStateMachine(networkHandlers)];
+      const [one, two] = [newestMachine(), newestMachine()];
       const cut = at % history.length;
       const log: Command[] = [putConfig({ config: CONFIGS[0]! })];
       const outcomes: unknown[] = [];
@@ -268,7 +301,7 @@ test("any history: replicas agree, with retries and through a snapshot at any po
         log.push(history[i]!(readNetwork(one.reader)));
       }
       for (let i = 0; i < cut; i++) applyNext(two, log[i]!, i);
-      const three = createStateMachine(networkHandlers);
+      const three = emptyMachine();
       expect(three.restore([...two.snapshot()])).toBeUndefined();
       for (let i = cut; i < history.length; i++) {
         for (const replica of [two, three]) {

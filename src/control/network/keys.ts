@@ -3,6 +3,7 @@
  *
  *     /overlay/network/config                       the user's config, JSON
  *     /overlay/network/subnets/10.0.53.0-24         a lease, JSON (lease.ts)
+ *     /overlay/network/draining/10.0.53.0-24        a lease of an earlier network, still in use, JSON
  *     /overlay/network/nodes/<node id>              its subnet: index of the leases by node
  *     /overlay/network/expired/<revision>-<subnet>  index of the expired leases, oldest first
  *     /overlay/network/usage                        how many leases are held, and expired, JSON
@@ -26,6 +27,7 @@ const REVISION_DIGITS = 16;
 export const CONFIG_KEY = `${NETWORK_PREFIX}config`;
 export const USAGE_KEY = `${NETWORK_PREFIX}usage`;
 export const SUBNETS_PREFIX = `${NETWORK_PREFIX}subnets/`;
+export const DRAINING_PREFIX = `${NETWORK_PREFIX}draining/`;
 export const EXPIRED_PREFIX = `${NETWORK_PREFIX}expired/`;
 export const RESERVATIONS_PREFIX = `${NETWORK_PREFIX}reservations/`;
 
@@ -45,6 +47,11 @@ export function parseSubnetName(name: string): Prefix | undefined {
 /** Key of the lease of `subnet`. */
 export function leaseKey(subnet: Prefix): string {
   return SUBNETS_PREFIX + formatSubnetName(subnet);
+}
+
+/** Key of the draining lease of `subnet`. */
+export function drainingKey(subnet: Prefix): string {
+  return DRAINING_PREFIX + formatSubnetName(subnet);
 }
 
 /** The subnet whose lease or reservation is at `key`, which starts with `prefix`. */

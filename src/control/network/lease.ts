@@ -64,9 +64,14 @@ export interface Lease {
 
 /** The record of a lease in the store, without what its key and revision say. */
 export function encodeLease(lease: Omit<Lease, "modRevision">): Uint8Array {
+  return encodeJson(leaseRecord(lease));
+}
+
+/** The same as an object, for records that say more than a lease. */
+export function leaseRecord(lease: Omit<Lease, "modRevision">): JsonObject {
   const { publicIp, publicIpv6, backend } = lease.attributes;
   const { type, data } = formatBackend(backend);
-  const record: JsonObject = {
+  return {
     PublicIP: publicIp,
     PublicIPv6: publicIpv6,
     BackendType: type,
@@ -77,7 +82,6 @@ export function encodeLease(lease: Omit<Lease, "modRevision">): Uint8Array {
     GrantRevision: lease.grantRevision,
     TTLSeconds: lease.ttlSeconds,
   };
-  return encodeJson(record);
 }
 
 /** The lease that the pair at a lease's key holds; undefined when it is not to be understood. */
@@ -85,6 +89,15 @@ export function decodeLease(pair: KeyValue): Lease | undefined {
   const subnet = subnetOfKey(pair.key, SUBNETS_PREFIX);
   const record = decodeJson(pair.value);
   if (subnet === undefined || record === undefined) return undefined;
+  return parseLeaseRecord(record, subnet, pair.modRevision);
+}
+
+/** The lease of `subnet` that `record` writes; undefined when it is not to be understood. */
+export function parseLeaseRecord(
+  record: Readonly<Record<string, unknown>>,
+  subnet: Prefix,
+  modRevision: Revision,
+): Lease | undefined {
   const { Node: nodeText, State: state, TTLSeconds: ttlSeconds } = record;
   const node = typeof nodeText === "string" ? parseNodeId(nodeText) : undefined;
   const epoch = parseRevision(record["Epoch"]);
@@ -97,7 +110,6 @@ export function decodeLease(pair: KeyValue): Lease | undefined {
   if (publicIp === undefined || publicIpv6 === undefined || backend === undefined) return undefined;
   if ((state !== "held" && state !== "expired") || !isCounter(ttlSeconds)) return undefined;
   const attributes = { publicIp, publicIpv6, backend };
-  const { modRevision } = pair;
   return { subnet, node, state, attributes, epoch, grantRevision, ttlSeconds, modRevision };
 }
 

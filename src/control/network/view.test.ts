@@ -54,6 +54,7 @@ test("readNetwork: an empty store", () => {
     config: undefined,
     leases: new Map(),
     byNode: new Map(),
+    draining: new Map(),
     expired: new Map(),
     reservations: new Map(),
   });

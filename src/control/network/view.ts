@@ -8,6 +8,7 @@ import type { NodeId, Revision } from "../../base/ids.ts";
 import type { KeyValue, KvReader } from "../kv/types.ts";
 import type { ReservationOwner } from "./commands.ts";
 import { type NetworkConfig, parseNetworkConfig } from "./config.ts";
+import { type DrainingLease, listDraining } from "./draining.ts";
 import { CONFIG_KEY, RESERVATIONS_PREFIX, SUBNETS_PREFIX } from "./keys.ts";
 import { decodeLease, type Lease } from "./lease.ts";
 import { decodeJson } from "./record.ts";
@@ -27,6 +28,8 @@ export interface NetworkView {
   readonly leases: ReadonlyMap<Prefix, Lease>;
   /** The same leases by holder. */
   readonly byNode: ReadonlyMap<NodeId, Lease>;
+  /** Leases of earlier networks that their nodes still carry, by subnet. */
+  readonly draining: ReadonlyMap<Prefix, DrainingLease>;
   /** Expired leases that are remembered for their last holder. */
   readonly expired: ReadonlyMap<Prefix, Lease>;
   readonly reservations: ReadonlyMap<Prefix, ReservationOwner>;
@@ -77,7 +80,9 @@ export function readNetwork(reader: KvReader, previous?: NetworkView): NetworkVi
     const reservation = decodeReservation(pair);
     if (reservation !== undefined) reservations.set(reservation.subnet, reservation.owner);
   }
-  return { revision, config: readConfig(reader), leases, byNode, expired, reservations };
+  const draining = new Map(listDraining(reader).map((lease) => [lease.subnet, lease]));
+  const config = readConfig(reader);
+  return { revision, config, leases, byNode, draining, expired, reservations };
 }
 
 /** The lease as `previous` has it, found by name alone: parsing a subnet costs as much as all. */
