@@ -172,6 +172,20 @@ describe("both ends with the fast path", () => {
     "virtual",
   );
 
+  labTest(
+    "virtual wire: super-packets to a peer's containers are left to user mode",
+    async (pair) => {
+      const [a] = await startBoth(pair);
+      const container = "10.88.2.9";
+      await pair.b.namespace.mustRun(["ip", "address", "add", `${container}/32`, "dev", "lo"]);
+      await pair.transfer(100, ["-c", container]);
+      const { totals } = await a.report();
+      expect(totals["userTxSuperPacket"]).toBeGreaterThan(1000);
+      expect(totals["kernelTxPackets"]).toBeLessThan(10_000);
+    },
+    "virtual",
+  );
+
   labTest("a wire that becomes another is noticed", async (pair) => {
     const [a] = await startBoth(pair);
     await pair.transfer(20);

@@ -50,14 +50,14 @@ export const ROUTE = {
   SLOT: 16,
   /** When the peer's own kernel last sent something, in SEEN_UNITs; written by the programs. */
   SEEN: 20,
-  SIZE: 24,
+  /** The one target to which TCP super-packets go whole: the peer itself; 0: none does. */
+  WHOLE_TARGET: 24,
+  SIZE: 28,
 } as const;
 /** The prefix is our own lease. */
 export const ROUTE_LOCAL = 1;
 /** Packets to it may be encapsulated, and such from it decapsulated, in the kernel. */
 export const ROUTE_PEER = 2;
-/** So may super-packets to it: its wire carries them whole. */
-export const ROUTE_WHOLE = 4;
 
 /** Numbers of one peer, 64 bits each, as user mode counts them. */
 export const PEER_COUNTER = {

@@ -35,25 +35,25 @@ const hexOf = (table: FibTable, input: Partial<RoutePlanInput> = {}) =>
   );
 
 const PEER_KEY = "180000000a000200";
-const NOTHING = "0".repeat(48);
+const NOTHING = "0".repeat(56);
 
 describe("planRoutes", () => {
   test("IPv4 prefixes only: the peer with its endpoint, our own lease", () => {
     expect(hexOf(TABLE)).toEqual([
-      `${PEER_KEY} c0000209205dc00502000000070000006d00000000000000`,
+      `${PEER_KEY} c0000209205dc00502000000070000006d0000000000000000000000`,
       `180000000a000100 ${NOTHING.slice(0, 16)}01${NOTHING.slice(18)}`,
     ]);
   });
 
-  test("a wire that carries super-packets whole is a flag", () => {
+  test("a wire that carries super-packets whole: to the peer itself, not to its containers", () => {
     const [peer] = hexOf(TABLE, { wayTo: () => ({ link: 7, whole: true }) });
-    expect(peer).toBe(`${PEER_KEY} c0000209205dc00506000000070000006d00000000000000`);
+    expect(peer).toBe(`${PEER_KEY} c0000209205dc00502000000070000006d000000000000000a000200`);
   });
 
   test("but nothing goes whole where the path carries less than the overlay", () => {
     const input = { wayTo: () => ({ link: 7, whole: true }), mtuOf: () => 1372 };
     expect(hexOf(TABLE, input)[0]).toBe(
-      `${PEER_KEY} c0000209205d5c0502000000070000006d00000000000000`,
+      `${PEER_KEY} c0000209205d5c0502000000070000006d0000000000000000000000`,
     );
   });
 

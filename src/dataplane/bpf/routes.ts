@@ -17,7 +17,7 @@ import {
 } from "../../base/address.ts";
 import type { NodeId } from "../../base/ids.ts";
 import type { FibRow, FibTable } from "../fib/row.ts";
-import { ROUTE, ROUTE_KEY_SIZE, ROUTE_LOCAL, ROUTE_PEER, ROUTE_WHOLE } from "./layout.ts";
+import { ROUTE, ROUTE_KEY_SIZE, ROUTE_LOCAL, ROUTE_PEER } from "./layout.ts";
 
 /** How the underlay leads to an endpoint. */
 export interface KernelWay {
@@ -137,9 +137,11 @@ function writePeer(value: Uint8Array, row: FibRow, input: RoutePlanInput): void 
   view.setUint32(ROUTE.ADDRESS, addressToU32(address));
   view.setUint16(ROUTE.PORT, port);
   view.setUint16(ROUTE.MTU, mtu, true);
-  view.setUint32(ROUTE.FLAGS, ROUTE_PEER | (isWhole ? ROUTE_WHOLE : 0), true);
+  view.setUint32(ROUTE.FLAGS, ROUTE_PEER, true);
   view.setUint32(ROUTE.LINK, way.link, true);
   view.setUint32(ROUTE.SLOT, input.slotOf(row.peer), true);
+  // Its containers are behind a bridge, which would cut what still looks like a tunnel's.
+  if (isWhole) view.setUint32(ROUTE.WHOLE_TARGET, addressToU32(prefixAddress(row.prefix)));
 }
 
 function equalBytes(a: Uint8Array, b: Uint8Array): boolean {

@@ -57,14 +57,7 @@ import {
   TCP_WITH_MSS_SIZE,
   UDP_SIZE,
 } from "./helpers.ts";
-import {
-  PEER_COUNTER,
-  ROUTE,
-  ROUTE_PEER,
-  ROUTE_WHOLE,
-  TRANSPORT_SIZE_MAX,
-  TX_REASONS,
-} from "./layout.ts";
+import { PEER_COUNTER, ROUTE, ROUTE_PEER, TRANSPORT_SIZE_MAX, TX_REASONS } from "./layout.ts";
 
 export interface TransmitOptions {
   /** This node's underlay address, as the number that its four bytes make in network order. */
@@ -80,8 +73,8 @@ export const FLOW_PAUSE_NS = 50_000_000;
 const CLOCK_SLACK_NS = 1_000_000;
 /** How long ago a peer's kernel may have spoken for its wire to be taken as it was: about 1 s. */
 export const WHOLE_SEEN_UNITS_MAX = 1000;
-/** An outer packet has at most 65,535 bytes. */
-const WHOLE_SIZE_MAX = 65_000;
+/** With outer and Ethernet headers a super-packet must stay below a link's 65,536 bytes. */
+const WHOLE_SIZE_MAX = 65_536 - 1 - OUTER_SIZE - ETHERNET_SIZE;
 const OUTER_TTL = 64;
 /** Bytes taken away and put back: past the start of the transport header, so 21 at least. */
 const LAUNDER_SIZE = 24;
@@ -206,11 +199,11 @@ function judgeFlow(asm: Assembler): void {
   asm.jumpIf(1, "==", IPPROTO_ICMP, "encapsulate");
 }
 
-/** A TCP super-packet goes whole where the wire carries it and the peer's kernel takes it. */
+/** TCP super-packets to the peer itself go whole where wire and peer's kernel take them. */
 function judgeWhole(asm: Assembler): void {
-  asm.load(4, 1, { base: ROUTE_AT, offset: ROUTE.FLAGS });
-  asm.alu("and", 1, ROUTE_WHOLE);
-  asm.jumpIf(1, "==", 0, "not_whole");
+  asm.load(4, 1, { base: ROUTE_AT, offset: ROUTE.WHOLE_TARGET });
+  asm.load(4, 2, after(INNER, IPV4.TARGET));
+  asm.jumpIfRegister(1, "!=", 2, "not_whole");
   asm.load(1, 1, after(INNER, IPV4.PROTOCOL));
   asm.jumpIf(1, "!=", IPPROTO_TCP, "not_whole");
   asm.jumpIf(LENGTH, ">", WHOLE_SIZE_MAX, "not_whole");
