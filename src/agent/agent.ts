@@ -158,7 +158,7 @@ class Agent {
       clock,
       random: this.#options.random,
       log,
-      onLost: () => this.#session?.network.refresh(),
+      onStale: () => this.#session?.network.refresh(),
     });
     followLinkMtu(kernel, underlay, (mtu) => {
       this.#dataPlane?.setUnderlayMtu(mtu);

@@ -9,14 +9,16 @@
  * @module
  */
 import { rm } from "node:fs/promises";
-import { addressFamily, type IpAddress, type Prefix, prefixAddress } from "../base/address.ts";
+import { type IpAddress, type Prefix, prefixAddress } from "../base/address.ts";
 import { HostError } from "../base/host-error.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
+import { type BackendConfig, DEFAULT_BACKEND } from "../control/network/backend-config.ts";
+import type { BackendHost, BackendPeer } from "../dataplane/backends/backend.ts";
 import type { DesiredState } from "../dataplane/backends/desired-state.ts";
-import { overlayMtu } from "../dataplane/backends/overhead.ts";
+import { backendOf, needsEngine, planNode } from "../dataplane/backends/node-plan.ts";
 import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
-import { planUdp } from "../dataplane/backends/udp.ts";
+import { udp } from "../dataplane/backends/udp.ts";
 import type { FibRow, FibTable } from "../dataplane/fib/row.ts";
 import { writeFileAtomic } from "../host/files/atomic-file.ts";
 import type { Kernel } from "../host/kernel-ports.ts";
@@ -33,25 +35,38 @@ import type { Reconciler } from "./reconciler.ts";
 import type { SealPlan } from "./seal-keeper.ts";
 
 const SUBNET_ENV_MODE = 0o644;
+/** How long the packet engine goes on when the last peer has said that it is reached otherwise:
+ * others may not have heard yet that this node is. */
+const ENGINE_LINGER_MS = 5000;
 
 /** What the control plane says about this node and its peers. */
 export interface Assignment {
   readonly network: Prefix;
   readonly subnet: Prefix;
+  /** How this node is reached. */
+  readonly backend: BackendConfig;
+  /** How the others are: the same list as long as nothing about them changes. */
+  readonly peers: readonly BackendPeer[];
+  /** Of the packet engine. */
   readonly port: number;
   /** The peers: the same list as long as nothing about them changes. */
   readonly rows: readonly FibRow[];
   /** Whether programs on this machine may take the subnet into use: it is in the files. */
   readonly announced: boolean;
-  /** This node: the name under which it probes its peers. Without one it does not. */
-  readonly self?: NodeId;
+  /** This node: the name under which it probes its peers. */
+  readonly self: NodeId;
   /** Absent: all packets are plain. */
   readonly seal?: SealPlan;
 }
 
 export interface DataPlaneOptions {
   readonly reconciler: Reconciler;
-  readonly underlay: { readonly address: IpAddress; readonly mtu: number };
+  readonly underlay: {
+    readonly name: string;
+    readonly address: IpAddress;
+    readonly mtu: number;
+    readonly segments: readonly Prefix[];
+  };
   /** Files in flannel's format to keep; may be empty. */
   readonly subnetFiles: readonly string[];
   readonly ipMasq: boolean;
@@ -65,15 +80,15 @@ export interface DataPlaneOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** Called when the packet engine lost its link; the next `assign` opens a new one. */
-  readonly onLost: () => void;
+  /** Called when `assign` is to be called again: the packet engine lost its link, or may end. */
+  readonly onStale: () => void;
 }
 
 /** What the packet loop and its helpers were told last. */
 interface Published {
   readonly engine: PacketEngine;
   readonly rows: readonly FibRow[];
-  readonly self: NodeId | undefined;
+  readonly self: NodeId;
   readonly mtu: number;
   readonly isSealed: boolean;
 }
@@ -88,6 +103,8 @@ export class DataPlane {
   #underlayMtu: number;
   #sealOverhead = 0;
   #published: Published | undefined;
+  /** While nobody is reached by the engine any more, and it runs on for a while. */
+  #linger: { readonly cancel: () => void; isOver: boolean } | undefined;
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
@@ -119,9 +136,22 @@ export class DataPlane {
     return this.#assigned;
   }
 
+  /** Largest packet in bytes that containers of this node should send. */
   get mtu(): number {
-    const family = addressFamily(this.#options.underlay.address);
-    return overlayMtu(this.#underlayMtu, family, this.#sealOverhead);
+    const config = this.#assigned?.backend;
+    if (config === undefined) return this.#engineMtu;
+    return backendOf(config).mtu({ config, host: this.#host });
+  }
+
+  /** The same for what the packet engine carries. */
+  get #engineMtu(): number {
+    return udp.mtu({ config: DEFAULT_BACKEND, host: this.#host });
+  }
+
+  get #host(): BackendHost {
+    const { name: link, address: underlayAddress, segments } = this.#options.underlay;
+    const [underlayMtu, sealOverhead] = [this.#underlayMtu, this.#sealOverhead];
+    return { link, underlayAddress, segments, underlayMtu, sealOverhead };
   }
 
   /** MTU of the underlay link. */
@@ -133,8 +163,8 @@ export class DataPlane {
   setUnderlayMtu(mtu: number): void {
     this.#options.log.info("underlay MTU changed", { from: this.#underlayMtu, to: mtu });
     this.#underlayMtu = mtu;
-    this.#engine?.setOverlayMtu(this.mtu);
-    this.#prober?.setOverlay(this.mtu, this.#sealOverhead);
+    this.#engine?.setOverlayMtu(this.#engineMtu);
+    this.#prober?.setOverlay(this.#engineMtu, this.#sealOverhead);
     this.#prober?.setLinkMtu(mtu);
   }
 
@@ -145,9 +175,16 @@ export class DataPlane {
   async assign(assignment: Assignment): Promise<void> {
     const { seal } = assignment;
     this.#sealOverhead = seal?.overhead ?? 0;
-    const desired = this.#plan(assignment);
-    await this.#openEngine(assignment);
-    this.#publish(assignment, desired.fib);
+    const isCarrying = this.#keepsEngine(assignment);
+    const desired = this.#plan(assignment, isCarrying);
+    if (isCarrying) {
+      await this.#openEngine(assignment);
+      this.#publish(assignment, desired.fib);
+    } else {
+      // Before the reconciler deletes the link: the engine must not find it gone. What an earlier
+      // process left for this one to go on with goes, too.
+      await this.#endEngine({ removeTun: true });
+    }
     this.#options.reconciler.setDesired(desired);
     this.#assigned = assignment;
     await this.#options.reconciler.settled();
@@ -155,9 +192,31 @@ export class DataPlane {
     else await this.#removeSubnetFiles();
   }
 
+  /** Whether the packet engine is to run, also for a while after the last need of it. */
+  #keepsEngine(assignment: Assignment): boolean {
+    if (needsEngine({ config: assignment.backend, peers: assignment.peers })) {
+      this.#endLinger();
+      return true;
+    }
+    if (this.#engine === undefined || this.#linger?.isOver === true) return false;
+    if (this.#linger === undefined) {
+      const cancel = this.#options.clock.after(ENGINE_LINGER_MS, () => {
+        if (this.#linger !== undefined) this.#linger.isOver = true;
+        this.#options.onStale();
+      });
+      this.#linger = { cancel, isOver: false };
+    }
+    return true;
+  }
+
+  #endLinger(): void {
+    this.#linger?.cancel();
+    this.#linger = undefined;
+  }
+
   /** Tells everybody who carries packets, unless they know: most assignments change no table. */
   #publish({ rows, self, seal }: Assignment, table: FibTable): void {
-    const [engine, mtu, before] = [this.#engine, this.mtu, this.#published];
+    const [engine, mtu, before] = [this.#engine, this.#engineMtu, this.#published];
     if (engine === undefined) return;
     // What sealing says is too much to compare; the engine does.
     const isKnown = before?.engine === engine && before.rows === rows && before.self === self;
@@ -169,7 +228,7 @@ export class DataPlane {
     engine.publish(table, self);
     this.#fastPath?.publish(table);
     this.#prober?.setOverlay(mtu, this.#sealOverhead);
-    if (self !== undefined) this.#prober?.follow();
+    this.#prober?.follow();
   }
 
   /** Takes back all that this node made: links, routes, files. */
@@ -188,6 +247,7 @@ export class DataPlane {
 
   async #stopEngine(options: { readonly removeTun: boolean }): Promise<void> {
     const engine = this.#engine;
+    this.#endLinger();
     if (options.removeTun) this.#removeFastPath();
     this.#closeHelpers();
     await engine?.stop(options);
@@ -207,14 +267,13 @@ export class DataPlane {
     this.#fastPath = undefined;
   }
 
-  #plan({ network, subnet, rows }: Assignment): DesiredState {
-    const { underlay, ipMasq } = this.#options;
-    const host = {
-      underlayAddress: underlay.address,
-      underlayMtu: this.#underlayMtu,
-      sealOverhead: this.#sealOverhead,
-    };
-    return planUdp({ lease: { subnet }, network, rows, host, ipMasq });
+  #plan(assignment: Assignment, keepsEngine: boolean): DesiredState {
+    const { self, network, subnet, backend: config, peers, rows } = assignment;
+    return planNode({
+      ...{ self, network, subnets: [subnet], config, peers, rows, keepsEngine },
+      host: this.#host,
+      ipMasq: this.#options.ipMasq,
+    });
   }
 
   /** The engine is bound to one subnet and port; another one needs a new engine. */
@@ -227,7 +286,7 @@ export class DataPlane {
       ...(kept === undefined ? {} : { kept }),
       tunName: OVERLAY_LINK,
       tunAddress: prefixAddress(subnet),
-      overlayMtu: this.mtu,
+      overlayMtu: this.#engineMtu,
       offloadsOff: this.#options.offloadsOff,
       address: this.#options.underlay.address,
       port,
@@ -249,7 +308,7 @@ export class DataPlane {
     if (this.#options.engine === "auto") {
       const fastPath = new FastPath({
         ...{ kernel, clock, log, port, overlayLink: OVERLAY_LINK, address: underlay.address },
-        overlayMtu: () => this.mtu,
+        overlayMtu: () => this.#engineMtu,
         ways: () => this.#prober,
       });
       engine.probes.trafficElsewhere = (peer) => fastPath.recentPackets(peer);
@@ -282,7 +341,7 @@ export class DataPlane {
     });
     void engine?.stop({ removeTun: false }).then(() => {
       this.#options.kept?.drop();
-      this.#options.onLost();
+      this.#options.onStale();
     });
   }
 

@@ -23,11 +23,14 @@ import type { Cluster } from "../control/cluster/types.ts";
 import type { KvEvent } from "../control/kv/types.ts";
 import { acquireLease, expireLeases, renewLeases } from "../control/network/commands.ts";
 import { LeaseClock } from "../control/network/expiry.ts";
-import type { Lease, LeaseAttributes } from "../control/network/lease.ts";
+import type { Lease, LeaseAttributes, LeaseBackend } from "../control/network/lease.ts";
 import { type SealKey, sameSealKeys } from "../control/network/seal-key.ts";
 import { type NetworkView, readNetwork, type StoredConfig } from "../control/network/view.ts";
+import type { BackendPeer } from "../dataplane/backends/backend.ts";
+import { backendOf } from "../dataplane/backends/node-plan.ts";
 import type { FibRow } from "../dataplane/fib/row.ts";
 import type { Clock, Random } from "../host/ports.ts";
+import { backendPeers, enginePort } from "./backend-peers.ts";
 import type { Assignment, DataPlane } from "./data-plane.ts";
 import { LeaseHold, type SentAt } from "./lease-hold.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
@@ -92,6 +95,7 @@ export class NetworkAgent {
   #state: NetworkState = { kind: "no_config" };
   /** Of the last assignment. */
   #rows: readonly FibRow[] = [];
+  #peers: readonly BackendPeer[] = [];
   #dirty = false;
   #running: Promise<void> | undefined;
   #closed = false;
@@ -237,6 +241,7 @@ export class NetworkAgent {
       if (!(error instanceof HostError)) throw error;
       return { kind: "blocked", subnet: lease.subnet, reason: error.message };
     }
+    this.#keepRenewing(lease);
     // Unless it was asked for again meanwhile.
     if (dataPlane.assigned === assignment && refreshCount === this.#refreshCount) {
       this.#told = { view, isSure, assignment, untilMs: seal?.nextMs ?? Infinity };
@@ -300,12 +305,13 @@ export class NetworkAgent {
   }
 
   #attributes(stored: StoredConfig): LeaseAttributes {
-    const { port } = stored.config.backend;
-    return {
-      publicIp: this.#options.publicIp,
-      publicIpv6: null,
-      backend: { kind: "udp", port, partialChecksum: true, ...this.#sealKeys() },
-    };
+    const { nodeId, publicIp, dataPlane } = this.#options;
+    const { backend: wanted } = stored.config;
+    // Peers are told of another way to reach this node once that way is there.
+    const config = dataPlane.assigned?.backend ?? wanted;
+    const backend = backendOf(config).publish(nodeId, config);
+    const keys = backend.kind === "udp" ? this.#sealKeys() : {};
+    return { publicIp, publicIpv6: null, backend: { ...backend, ...keys } };
   }
 
   #sealKeys(): { readonly sealKeys?: readonly SealKey[] } {
@@ -332,11 +338,14 @@ export class NetworkAgent {
     const seal = this.#options.seal?.plan;
     const { pool, backend } = stored.config;
     const { subnet, node: self } = mine;
-    const { port } = backend;
+    const peers = backendPeers(this.#peers, view.leases, self);
+    this.#peers = peers;
+    const port = enginePort(backend, peers);
     const seals = seal?.peers ?? NOBODY;
     this.#rows = peerRows(this.#rows, { leases: view.leases, self, port, seals });
     const sealed = seal === undefined ? {} : { seal };
-    return { network: pool.network, subnet, port, rows: this.#rows, self, ...sealed };
+    const tables = { rows: this.#rows, peers };
+    return { network: pool.network, subnet, backend, port, ...tables, self, ...sealed };
   }
 
   /** One timer for the lease held; at once when what the store says about this node is not so. */
@@ -447,12 +456,15 @@ function reasonOf(state: NetworkState): string {
 
 function sameAttributes(a: LeaseAttributes, b: LeaseAttributes): boolean {
   return (
-    a.publicIp === b.publicIp &&
-    a.publicIpv6 === b.publicIpv6 &&
-    a.backend.kind === "udp" &&
-    b.backend.kind === "udp" &&
-    a.backend.port === b.backend.port &&
-    a.backend.partialChecksum === b.backend.partialChecksum &&
-    sameSealKeys(a.backend.sealKeys ?? [], b.backend.sealKeys ?? [])
+    a.publicIp === b.publicIp && a.publicIpv6 === b.publicIpv6 && sameBackend(a.backend, b.backend)
+  );
+}
+
+function sameBackend(a: LeaseBackend, b: LeaseBackend): boolean {
+  if (a.kind === "other" || b.kind === "other") return Bun.deepEquals(a, b);
+  return (
+    a.port === b.port &&
+    a.partialChecksum === b.partialChecksum &&
+    sameSealKeys(a.sealKeys ?? [], b.sealKeys ?? [])
   );
 }

@@ -110,7 +110,8 @@ export class SealKeeper {
     const isNew = this.#engine !== undefined && engine !== this.#engine;
     if (isNew && this.#keptKeys === undefined) this.#keyring.forget();
     this.#engine = engine;
-    this.#isWanted = view.config?.config.backend.encryption === "aes-256-gcm";
+    const config = view.config?.config.backend;
+    this.#isWanted = config?.kind === "udp" && config.encryption === "aes-256-gcm";
     const mine = view.byNode.get(this.#options.nodeId);
     const peers: ListedPeer[] = [];
     for (const { node, attributes, grantRevision } of view.leases.values()) {

@@ -9,12 +9,15 @@ import { addressPlus, type Prefix, prefixAddress, prefixLength } from "../base/a
 import { formatNodeId, type NodeId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
 import type { Cluster } from "../control/cluster/types.ts";
+import { DEFAULT_BACKEND } from "../control/network/backend-config.ts";
 import { formatNetworkConfig } from "../control/network/config.ts";
 import type { NetworkView } from "../control/network/view.ts";
-import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
+import { needsEngine, reachedBy } from "../dataplane/backends/node-plan.ts";
+import { OVERLAY_LINK, vxlanLinkName } from "../dataplane/backends/ownership.ts";
+import type { Endpoint } from "../dataplane/fib/row.ts";
 import { parseKernelRoutes } from "../integrations/docker/kernel-routes.ts";
 import { findObstacles } from "../integrations/docker/obstacles.ts";
-import type { DataPlane } from "./data-plane.ts";
+import type { Assignment, DataPlane } from "./data-plane.ts";
 import { FORBIDDEN_REASON } from "./offload-control.ts";
 import { pathView, silentPeerWarnings, type WatchedPeer } from "./path-status.ts";
 import type { Reconciler } from "./reconciler.ts";
@@ -85,7 +88,10 @@ export function agentReadiness(sources: StatusSources): Readiness {
   if (state.kind === "no_config") reasons.push("no network config yet");
   if (state.kind === "wanting") reasons.push(`no lease yet: ${state.reason}`);
   if (state.kind === "blocked" || state.kind === "suspect") reasons.push(state.reason);
-  if (state.kind === "ready" && sources.dataPlane.engine === undefined) {
+  const { assigned, engine } = sources.dataPlane;
+  const isAwaited =
+    assigned !== undefined && needsEngine({ ...assigned, config: assigned.backend });
+  if (state.kind === "ready" && isAwaited && engine === undefined) {
     reasons.push("the packet engine does not run; it is being started again");
   }
   for (const { operation, object, reason } of sources.reconciler.unmet()) {
@@ -95,23 +101,44 @@ export function agentReadiness(sources: StatusSources): Readiness {
 }
 
 function dataplaneView({ dataPlane }: StatusSources): StatusView["dataplane"] {
-  const { engine } = dataPlane;
-  if (engine === undefined) return null;
+  const { assigned, engine } = dataPlane;
+  if (engine === undefined) return assigned === undefined ? null : kernelView(dataPlane, assigned);
   const { totals, drops } = dataPlane.counters() ?? engine.counters();
   const counters: Record<string, number> = { ...totals };
   for (const [reason, count] of Object.entries(drops)) {
     if (count > 0) counters[`drop_${reason}`] = count;
   }
   return {
-    backend: "udp",
+    backend: assigned?.backend.kind ?? "udp",
     engine: dataPlane.fastPath.kind === "on" ? "ebpf+user" : "user",
     engineReason: dataPlane.fastPath.kind === "on" ? null : dataPlane.fastPath.reason,
     encryption: encryptionOf(dataPlane.assigned),
     mtu: dataPlane.mtu,
-    interface: OVERLAY_LINK,
+    interface: linkOf(assigned),
     counters,
     offloads: engine.offloads(),
   };
+}
+
+/** A data plane that is the kernel's alone. */
+function kernelView(dataPlane: DataPlane, assigned: Assignment): StatusView["dataplane"] {
+  return {
+    backend: assigned.backend.kind,
+    engine: "kernel",
+    engineReason: null,
+    encryption: "none",
+    mtu: dataPlane.mtu,
+    interface: linkOf(assigned),
+    counters: {},
+    offloads: { on: [], off: [] },
+  };
+}
+
+/** The link that packets to peers leave by; empty where there is none of ours. */
+function linkOf(assigned: Assignment | undefined): string {
+  const backend = assigned?.backend ?? DEFAULT_BACKEND;
+  if (backend.kind === "udp") return OVERLAY_LINK;
+  return backend.kind === "vxlan" ? vxlanLinkName(backend.vni) : "";
 }
 
 function peerViews(
@@ -122,18 +149,24 @@ function peerViews(
   if (assigned === undefined) return [];
   const counters = new Map((dataPlane.counters()?.peers ?? []).map((peer) => [peer.peer, peer]));
   const { leases } = session().network.view();
+  const ways = new Map(assigned.peers.map((peer) => [peer.subnet, reachedBy(peer.backend)]));
   return assigned.rows
     .filter((row) => leases.has(row.prefix))
     .map(({ peer, prefix, endpoint }) => ({
       id: formatNodeId(peer),
       name: names.get(peer) ?? formatNodeId(peer),
       subnet: prefix,
-      endpoint: `${endpoint.address}:${endpoint.port}`,
-      path: "udp",
+      endpoint: endpointText(endpoint, ways.get(prefix)),
+      path: ways.get(prefix) ?? "udp",
       ...pathView(dataPlane.prober?.path(peer), counters.get(peer)?.lastSeenAgoMs),
       rxBytes: counters.get(peer)?.rxBytes ?? 0,
       txBytes: counters.get(peer)?.txBytes ?? 0,
     }));
+}
+
+/** Only the packet engine's endpoints have a port that is known here. */
+function endpointText({ address, port }: Endpoint, way = "udp"): string {
+  return way === "udp" ? `${address}:${port}` : address;
 }
 
 function warnings(sources: StatusSources): readonly string[] {

@@ -8,7 +8,7 @@ import { type Prefix, parsePrefix, prefixesOverlap } from "../base/address.ts";
 import { HostError } from "../base/host-error.ts";
 import type { Member } from "../control/cluster/types.ts";
 import { type Conflict, planConflicts } from "../dataplane/backends/conflicts.ts";
-import { OURS } from "../dataplane/backends/ownership.ts";
+import { isOwnedLink, OURS } from "../dataplane/backends/ownership.ts";
 import type { ActualState, Kernel } from "../host/kernel-ports.ts";
 import {
   chooseUnderlay,
@@ -16,8 +16,6 @@ import {
   type UnderlayChoice,
 } from "../host/underlay/choose.ts";
 import type { InterfaceChoice } from "./config.ts";
-
-const OVERLAY_LINKS: ReadonlySet<string> = new Set(OURS.links.map((link) => link.name));
 
 /** The link that packets leave by. Throws `HostError` when none is right, naming the others. */
 export function findUnderlay(
@@ -38,7 +36,7 @@ export function findUnderlay(
     addresses,
     routes: [...kernel.mainRoutes(4), ...kernel.mainRoutes(6)],
     wayTo: (target) => kernel.wayTo(target),
-    overlayLinks: OVERLAY_LINKS,
+    overlayLinks: new Set(links.filter((link) => isOwnedLink(link, OURS)).map((link) => link.name)),
     lease,
   });
   if (choice.ok) return choice.value;

@@ -24,11 +24,7 @@ export const CONFIG_KEYS = [
   "LeaseTTLSeconds",
 ] as const;
 
-export const UDP_BACKEND_KEYS = ["Type", "Port", "Encryption"] as const;
-
-/** Of flannel's other backends too, so that only the type is refused and not each option. */
 export type ConfigKey = (typeof CONFIG_KEYS)[number];
-export type UdpBackendKey = (typeof UDP_BACKEND_KEYS)[number];
 
 /**
  * `object` with its keys in their documented spelling, in the given order. `null` counts as not

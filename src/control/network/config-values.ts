@@ -27,15 +27,16 @@ function report(issues: FieldIssue[], path: string, required: string, got: unkno
   return undefined;
 }
 
-/** A boolean. */
+/** A boolean; `path` where the key is nested. */
 export function readSwitch(
   values: JsonObject,
   key: string,
   issues: FieldIssue[],
+  path = key,
 ): boolean | undefined {
   const value = values[key];
   if (value === undefined || typeof value === "boolean") return value;
-  return report(issues, key, "true or false", value);
+  return report(issues, path, "true or false", value);
 }
 
 /** A whole number from `min` to `max`; `path` where the key is nested. */

@@ -224,7 +224,7 @@ describe("parseNetworkConfig: refusals", () => {
       why: "too short for an election",
     },
     {
-      body: { SubnetLen: 40, EnableIPv6: true, Backend: { Type: "vxlan" } },
+      body: { SubnetLen: 40, EnableIPv6: true, Backend: { Type: "wireguard" } },
       says: ["SubnetLen", "EnableIPv6", "Network must be given", "Backend.Type"],
       why: "everything that is wrong, at once",
     },
@@ -252,13 +252,13 @@ describe("parseNetworkConfig: backend", () => {
     { backend: { Type: "udp", Encryption: "none" }, port: 8285, why: "what bare flannel means" },
     { backend: {}, says: "Backend.Type must be given", why: "flannel dies with an empty type" },
     { backend: "udp", says: 'Backend must be an object, such as {"Type":"udp"}', why: "text" },
-    { backend: { Type: 1 }, says: 'Backend.Type must be "udp"; got 1', why: "no text" },
+    { backend: { Type: 1 }, says: 'Backend.Type must be "udp", "vxlan"', why: "no text" },
     {
-      backend: { Type: "vxlan", VNI: 2, Port: 8472 },
-      says: '"vxlan" is not yet supported by this version',
+      backend: { Type: "wireguard", ListenPort: 51_820 },
+      says: '"wireguard" is not yet supported by this version',
       why: "known, and its options are no news",
     },
-    { backend: { Type: "vlxan" }, says: 'must be "udp"; got "vlxan"', why: "unknown" },
+    { backend: { Type: "vlxan" }, says: 'or "alloc"; got "vlxan"', why: "unknown" },
     { backend: { Type: "udp", Port: 0 }, says: "Backend.Port must be", why: "no port" },
     { backend: { Type: "udp", Port: 65_536 }, says: "from 1 to 65535", why: "over 16 bits" },
     {
@@ -287,6 +287,44 @@ describe("parseNetworkConfig: backend", () => {
         const expected = { backend: { kind: "udp", port, encryption } };
         expect(parsed).toMatchObject({ ok: true, value: expected });
       }
+    });
+  }
+});
+
+describe("parseNetworkConfig: options of the kernel's backends", () => {
+  const vxlan = {
+    kind: "vxlan",
+    vni: 1,
+    port: 8472,
+    gbp: false,
+    learning: false,
+    directRouting: false,
+    underlayMtu: undefined,
+  };
+  const rows: { backend: object; is?: object; says?: string; why: string }[] = [
+    { backend: { Type: "vxlan" }, is: vxlan, why: "flannel's defaults" },
+    { backend: { Type: "VXLAN", Port: 0 }, is: vxlan, why: "port 0 is the kernel's" },
+    {
+      backend: { type: "vxlan", vni: 7, port: 9, gbp: true, directrouting: true, mtu: 9000 },
+      is: { ...vxlan, vni: 7, port: 9, gbp: true, directRouting: true, underlayMtu: 9000 },
+      why: "every option, in any case",
+    },
+    { backend: { Type: "vxlan", VNI: 2 ** 24 }, says: "from 1 to 16777215", why: "24 bits" },
+    {
+      backend: { Type: "vxlan", GBP: "yes" },
+      says: "Backend.GBP must be true or false",
+      why: "no",
+    },
+    { backend: { Type: "vxlan", Encryption: "none" }, says: "not a known key", why: "udp's own" },
+    { backend: { Type: "host-gw" }, is: { kind: "host-gw" }, why: "no options" },
+    { backend: { Type: "host-gw", Port: 1 }, says: "Backend.Port is not a known key", why: "none" },
+    { backend: { Type: "alloc" }, is: { kind: "alloc" }, why: "no options" },
+  ];
+  for (const { backend, is, says, why } of rows) {
+    test(`${JSON.stringify(backend)}: ${why}`, () => {
+      const body = net("10.0.0.0/16", { Backend: backend });
+      if (says !== undefined) expect(problems(body).join("\n")).toContain(says);
+      else expect(parseNetworkConfig(body)).toMatchObject({ ok: true, value: { backend: is } });
     });
   }
 });

@@ -11,7 +11,7 @@ const links = NAMES.map(
   (name, position): ActualLink => ({
     index: decodeLinkIndex(position + 1),
     name,
-    kind: undefined,
+    kind: name === "overlay0" ? "tun" : undefined,
     up: true,
     loopback: name === "lo",
     mtu: 1500,

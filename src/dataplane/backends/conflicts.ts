@@ -14,7 +14,7 @@ import {
   prefixOf,
 } from "../../base/address.ts";
 import type { ActualAddress, ActualLink, ActualRoute } from "../../host/kernel-ports.ts";
-import type { Ownership } from "./ownership.ts";
+import { isOwnedLink, type Ownership } from "./ownership.ts";
 
 /** Something that is there and shares addresses with the network. */
 export interface Conflict {
@@ -40,7 +40,8 @@ export interface ConflictInput {
 /** Everything that stands in the way of `network`, addresses first; empty when nothing does. */
 export function planConflicts(input: ConflictInput): readonly Conflict[] {
   const names = new Map(input.links.map((link) => [link.index, link.name]));
-  const owned = new Set(input.ownership.links.map((link) => link.name));
+  const ours = input.links.filter((link) => isOwnedLink(link, input.ownership));
+  const owned = new Set(ours.map((link) => link.name));
   const conflicts = new Map<string, Conflict>();
 
   const consider = (conflict: Conflict) => {

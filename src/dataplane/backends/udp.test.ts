@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { planUdp, type UdpPlanInput } from "../../../tests/support/udp-plan.ts";
 import { parseAddress, parsePrefix } from "../../base/address.ts";
 import { decodeNodeId } from "../../base/ids.ts";
 import { planFirewall } from "./firewall.ts";
-import { planUdp, type UdpPlanInput } from "./udp.ts";
 
 const prefix = (text: string) => parsePrefix(text)!;
 const address = (text: string) => parseAddress(text)!;

@@ -6,23 +6,10 @@
  *
  * @module
  */
-import {
-  addressFamily,
-  type Family,
-  familyBits,
-  type IpAddress,
-  type Prefix,
-  prefixAddress,
-} from "../../base/address.ts";
-import { assert } from "../../base/assert.ts";
-import type { FibRow } from "../fib/row.ts";
-import {
-  DEFAULT_METRIC,
-  type DesiredState,
-  type DesiredSysctl,
-  MAIN_TABLE,
-} from "./desired-state.ts";
-import { planFirewall } from "./firewall.ts";
+import { addressFamily, familyBits, prefixAddress } from "../../base/address.ts";
+import type { LeaseBackend } from "../../control/network/lease.ts";
+import { type Backend, type BackendPlan, EMPTY_PLAN, type NodePlanInput } from "./backend.ts";
+import { DEFAULT_METRIC, type DesiredSysctl, MAIN_TABLE } from "./desired-state.ts";
 import { overlayMtu } from "./overhead.ts";
 import { OVERLAY_LINK } from "./ownership.ts";
 
@@ -36,12 +23,6 @@ export const TX_QUEUE_LENGTH_PACKETS = 1000;
  */
 export const GSO_MAX_SIZE_BYTES = 62_000;
 
-/** Without it the kernel drops what it should pass between containers and the overlay. */
-const FORWARDING_SYSCTL: Readonly<Record<Family, string>> = {
-  4: "net/ipv4/ip_forward",
-  6: "net/ipv6/conf/all/forwarding",
-};
-
 /**
  * ICMP errors about packets that no node wants come out of the TUN with its own address as their
  * source. By default the kernel takes such a packet for a forgery and drops it in silence
@@ -53,46 +34,42 @@ const OWN_SOURCE_SYSCTL: DesiredSysctl = {
   link: OVERLAY_LINK,
 };
 
-/** What the plan of one node depends on. */
-export interface UdpPlanInput {
-  readonly lease: { readonly subnet: Prefix };
-  readonly network: Prefix;
-  /** The peers: nothing but the packet engine knows them. */
-  readonly rows: readonly FibRow[];
-  readonly host: {
-    /** Of the chosen underlay link; its family decides how large the outer headers are. */
-    readonly underlayAddress: IpAddress;
-    readonly underlayMtu: number;
-    /** Bytes that sealing adds to a packet; absent: none is sealed. */
-    readonly sealOverhead?: number;
-  };
-  /** `--ip-masq`; absent means no. */
-  readonly ipMasq?: boolean;
-}
+/** flannel's port, where the config says none. */
+const PORT_DEFAULT = 8285;
 
-/** What a node with `lease` in `network` needs, given its peers and its underlay. */
-export function planUdp(input: UdpPlanInput): DesiredState {
-  const { lease, network, rows, host, ipMasq = false } = input;
+export const udp: Backend = {
+  kind: "udp",
+  mtu: ({ host }) => {
+    const family = addressFamily(host.underlayAddress);
+    return overlayMtu(host.underlayMtu, family, host.sealOverhead);
+  },
+  publish: (_, config): LeaseBackend => {
+    const port = config.kind === "udp" ? config.port : PORT_DEFAULT;
+    return { kind: "udp", port, partialChecksum: true };
+  },
+  plan: planUdp,
+};
+
+/** The peers are the packet engine's business: the kernel knows of none. */
+function planUdp(input: NodePlanInput): BackendPlan {
+  const { network, subnets } = input;
   const family = addressFamily(network);
-  assert(addressFamily(lease.subnet) === family, "lease and network must be of one family");
-  const underlayFamily = addressFamily(host.underlayAddress);
   return {
+    ...EMPTY_PLAN,
     links: [
       {
         kind: "tun",
         name: OVERLAY_LINK,
-        mtu: overlayMtu(host.underlayMtu, underlayFamily, host.sealOverhead),
+        mtu: udp.mtu(input),
         txQueueLength: TX_QUEUE_LENGTH_PACKETS,
         gsoMaxSize: GSO_MAX_SIZE_BYTES,
       },
     ],
-    addresses: [
-      {
-        link: OVERLAY_LINK,
-        address: prefixAddress(lease.subnet),
-        prefixLength: familyBits(family),
-      },
-    ],
+    addresses: subnets.map((subnet) => ({
+      link: OVERLAY_LINK,
+      address: prefixAddress(subnet),
+      prefixLength: familyBits(addressFamily(subnet)),
+    })),
     routes: [
       {
         destination: network,
@@ -103,15 +80,6 @@ export function planUdp(input: UdpPlanInput): DesiredState {
         metric: DEFAULT_METRIC[family],
       },
     ],
-    neighbours: [],
-    fdb: [],
-    sysctls: planSysctls(family),
-    firewall: planFirewall({ network, subnet: lease.subnet, masquerade: ipMasq }),
-    fib: { local: [lease.subnet], rows },
+    sysctls: family === 4 ? [OWN_SOURCE_SYSCTL] : [],
   };
-}
-
-function planSysctls(family: Family): readonly DesiredSysctl[] {
-  const forwarding = { path: FORWARDING_SYSCTL[family], value: "1" };
-  return family === 4 ? [forwarding, OWN_SOURCE_SYSCTL] : [forwarding];
 }

@@ -13,7 +13,7 @@ import type {
 } from "../../host/kernel-ports.ts";
 import { type DesiredState, EMPTY_STATE } from "../backends/desired-state.ts";
 import { OURS } from "../backends/ownership.ts";
-import { planUdp } from "../backends/udp.ts";
+import { planUdp } from "../../../tests/support/udp-plan.ts";
 import { diff } from "./diff.ts";
 
 const prefix = (text: string) => parsePrefix(text)!;

@@ -62,6 +62,8 @@ export interface UnderlayChoice {
   /** Where other nodes reach us: `address`, unless the operator said another. */
   readonly publicAddress: IpAddress;
   readonly mtu: number;
+  /** Prefixes of the link's own addresses: who is in one of them needs no router. */
+  readonly segments: readonly Prefix[];
   /** Every prefix that this machine is on without the overlay; a network must overlap none. */
   readonly prefixes: readonly Prefix[];
 }
@@ -234,12 +236,16 @@ function complete(
     .filter((it) => outside.has(it.link) && it.scope === "global")
     .map(addressPrefix)
     .filter((prefix) => facts.lease === undefined || !prefixCovers(facts.lease, prefix));
+  const segments = facts.addresses
+    .filter((it) => it.link === link.index && it.scope === "global")
+    .map(addressPrefix);
   return {
     name: link.name,
     index: link.index,
     address,
     publicAddress: given ?? address,
     mtu: link.mtu,
+    segments: [...new Set(segments)],
     prefixes: [...new Set(prefixes)],
   };
 }

@@ -1,0 +1,85 @@
+/**
+ * What should exist on one node: the plans of all backends that it takes part in, as one.
+ *
+ * How a node is reached is said by its lease, not by the config. So while a config changes, each
+ * pair of nodes reaches each other by what both have published, and a node that is behind is
+ * reached by the old way. Routes to single peers are more specific than the udp backend's route for
+ * the whole network, so the two do not stand in each other's way. Pure.
+ *
+ * @module
+ */
+import { addressFamily, type Family } from "../../base/address.ts";
+import { assert } from "../../base/assert.ts";
+import type { BackendConfig } from "../../control/network/backend-config.ts";
+import type { LeaseBackend } from "../../control/network/lease.ts";
+import { alloc } from "./alloc.ts";
+import type { Backend, BackendPeer, BackendPlan, NodePlanInput } from "./backend.ts";
+import type { DesiredState, DesiredSysctl } from "./desired-state.ts";
+import { planFirewall } from "./firewall.ts";
+import { hostGw } from "./host-gw.ts";
+import { udp } from "./udp.ts";
+import { vxlan } from "./vxlan.ts";
+
+/** Every backend there is. */
+const BACKENDS: readonly Backend[] = [udp, vxlan, hostGw, alloc];
+
+/** Without it the kernel drops what it should pass between containers and the overlay. */
+const FORWARDING_SYSCTL: Readonly<Record<Family, string>> = {
+  4: "net/ipv4/ip_forward",
+  6: "net/ipv6/conf/all/forwarding",
+};
+
+/** The backend that a config asks for. */
+export function backendOf({ kind }: Pick<BackendConfig, "kind">): Backend {
+  const found = BACKENDS.find((backend) => backend.kind === kind);
+  assert(found !== undefined, "every kind of config has a backend");
+  return found;
+}
+
+/** The name of the backend by which a lease says that its holder is reached. */
+export function reachedBy(backend: LeaseBackend): string {
+  return backend.kind === "other" ? backend.type : backend.kind;
+}
+
+/** Whether the packet engine is to run: somebody is reached by it, or we are. */
+export function needsEngine({
+  config,
+  peers,
+}: {
+  readonly config: BackendConfig;
+  readonly peers: readonly Pick<BackendPeer, "backend">[];
+}): boolean {
+  return config.kind === udp.kind || peers.some(({ backend }) => reachedBy(backend) === udp.kind);
+}
+
+/** All that should exist on the node that `input` describes. */
+export function planNode(input: NodePlanInput): DesiredState {
+  const { ipMasq, network, peers, rows, subnets } = input;
+  const [subnet] = subnets;
+  assert(subnet !== undefined, "a plan needs a lease");
+  const family = addressFamily(network);
+  assert(
+    subnets.every((own) => addressFamily(own) === family),
+    "lease and network must be of one family",
+  );
+  const plans = BACKENDS.flatMap((backend): BackendPlan[] => {
+    const reached = peers.filter((peer) => reachedBy(peer.backend) === backend.kind);
+    const isOwn = backend.kind === input.config.kind;
+    const isKept = backend === udp && input.keepsEngine;
+    return isOwn || isKept || reached.length > 0 ? [backend.plan(input, reached)] : [];
+  });
+  return {
+    links: plans.flatMap(({ links }) => links),
+    addresses: plans.flatMap(({ addresses }) => addresses),
+    routes: plans.flatMap(({ routes }) => routes),
+    neighbours: plans.flatMap(({ neighbours }) => neighbours),
+    fdb: plans.flatMap(({ fdb }) => fdb),
+    sysctls: [forwarding(family), ...plans.flatMap(({ sysctls }) => sysctls)],
+    firewall: planFirewall({ network, subnet, masquerade: ipMasq }),
+    fib: { local: subnets, rows },
+  };
+}
+
+function forwarding(family: Family): DesiredSysctl {
+  return { path: FORWARDING_SYSCTL[family], value: "1" };
+}
