@@ -74,20 +74,22 @@ export class RealNode {
   readonly store = new IdentityStore(this.files);
   readonly name: string;
   readonly log: Log;
+  readonly clock: Clock;
   identity!: Identity;
   disk = new SimLogStore(realClock);
   cluster!: Cluster;
   fatal: Error | undefined;
 
-  constructor(name: string, log: Log = createSilentLog()) {
+  constructor(name: string, log: Log = createSilentLog(), clock: Clock = realClock) {
     this.name = name;
     this.log = log.with({ node: name });
+    this.clock = clock;
   }
 
   /** A new node, its own cluster of one, running. */
-  static async start(name: string, log?: Log): Promise<RealNode> {
-    const node = new RealNode(name, log);
-    node.identity = await node.store.create({ name, clock: realClock, random: realRandom });
+  static async start(name: string, log?: Log, clock?: Clock): Promise<RealNode> {
+    const node = new RealNode(name, log, clock);
+    node.identity = await node.store.create({ name, clock: node.clock, random: realRandom });
     await node.open();
     return node;
   }
@@ -100,7 +102,7 @@ export class RealNode {
       logStore: this.disk,
       staging: createMemoryStaging(),
       machine: createStateMachine(kvHandlers),
-      clock: realClock,
+      clock: this.clock,
       random: realRandom,
       listen: { host: "127.0.0.1", port },
       self: { ...this.info(), address: { host: "127.0.0.1", port: 0 } },
@@ -131,7 +133,7 @@ export class RealNode {
       nodeId: this.identity.nodeId,
       key: this.identity.keys.key,
       self: this.info(),
-      clock: realClock,
+      clock: this.clock,
       timeoutMs: 5_000,
       ...options,
     });

@@ -85,15 +85,20 @@ export class JoinServer {
       this.#answer(socket, encodeRefusal(MALFORMED));
       return;
     }
+    // Counted before it is known, so that many at once are not more than one after the other.
+    if (!this.#guesses.take(address, clock.nowMs())) {
+      counters.joinTokensRefused += 1;
+      this.#answer(socket, encodeRefusal(BLOCKED));
+      return;
+    }
     const result = await admit(request);
+    const isWrong = !result.ok && result.error.kind === "join_refused";
+    if (isWrong) counters.joinTokensRefused += 1;
+    else this.#guesses.giveBack(address);
     if (result.ok) {
       counters.joinsGranted += 1;
       this.#answer(socket, encodeGrant(result.value));
       return;
-    }
-    if (result.error.kind === "join_refused") {
-      counters.joinTokensRefused += 1;
-      this.#guesses.failed(address, clock.nowMs());
     }
     this.#answer(socket, encodeRefusal(result.error));
   }

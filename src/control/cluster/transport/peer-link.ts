@@ -189,7 +189,7 @@ export class PeerLink {
     if (this.#state.kind !== "connecting" || this.#state.socket !== socket) return;
     this.#state.cancel();
     const { credentials, peer } = this.#options;
-    const identified = credentials.identify(socket);
+    const identified = credentials.identifyMember(socket);
     if (!identified.ok) {
       this.#down(`its certificate is not good (${identified.error.kind})`, socket);
       return;

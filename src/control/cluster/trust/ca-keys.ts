@@ -90,10 +90,10 @@ export class CaKeys {
     });
   }
 
-  /** Forgets the keys of all CAs but `authorities`. */
-  async keepOnly(authorities: readonly X509Certificate[]): Promise<void> {
+  /** Forgets the keys of all CAs but `authorities`. False: the disk does not take it now. */
+  async keepOnly(authorities: readonly X509Certificate[]): Promise<boolean> {
     const needed = this.#keys.filter((key) => authorities.some((ca) => isKeyOf(key, ca)));
-    if (needed.length < this.#keys.length) await this.#keep(needed);
+    return needed.length === this.#keys.length || this.#keep(needed);
   }
 
   /** Takes in a key that was made here. False: it cannot be kept. */

@@ -40,6 +40,7 @@ export class Credentials {
   #authorities: readonly X509Certificate[];
   #certificate: X509Certificate;
   #wasRefused = false;
+  #isForeign = false;
 
   /** `keys` are whole and belong together. */
   constructor(keys: CredentialKeys, clock: Clock) {
@@ -72,14 +73,25 @@ export class Credentials {
     return judgeChain(chainOf(socket), this.#authorities, this.#clock.wallMs());
   }
 
+  /** The same at the address of a member, which must be one: else the cluster went on without us. */
+  identifyMember(socket: TLSSocket): Result<NodeId, CertificateProblem> {
+    const identified = this.identify(socket);
+    this.#isForeign = !identified.ok && identified.error.kind === "foreign";
+    return identified;
+  }
+
   /** A member said that this node's certificate is over. */
   refused(): void {
     this.#wasRefused = true;
   }
 
-  /** Whether the others do not take this node's certificate any more: only a join mends that. */
+  /**
+   * Whether the others do not take this node's certificate any more, or have CAs of which it knows
+   * nothing: only a join mends that.
+   */
   get isOver(): boolean {
-    return this.#wasRefused || this.#clock.wallMs() > Date.parse(this.#certificate.validTo);
+    const isExpired = this.#clock.wallMs() > Date.parse(this.#certificate.validTo);
+    return isExpired || this.#wasRefused || this.#isForeign;
   }
 
   /** Takes what `change` holds in the place of what was here. */
@@ -87,7 +99,10 @@ export class Credentials {
     this.#keys = { ...this.#keys, ...change };
     this.#authorities = authoritiesIn(this.#keys.ca);
     this.#certificate = certificateIn(this.#keys.certificate);
-    if (change.certificate !== undefined) this.#wasRefused = false;
+    if (change.certificate !== undefined) {
+      this.#wasRefused = false;
+      this.#isForeign = false;
+    }
     this.#changes.tell();
   }
 

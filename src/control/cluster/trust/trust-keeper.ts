@@ -155,10 +155,9 @@ export class TrustKeeper {
 
   /** Takes in what a join granted to this node, whose certificate was over. */
   async readmit(grant: JoinGrant): Promise<void> {
-    const { identity, identityStore, credentials } = this.#options;
-    const { ca, certificate } = grant;
-    await identityStore.saveCertificates(identity.clusterId, { ca, certificate });
-    credentials.replace({ ca, certificate });
+    const taken = this.#adopting.then(() => this.#takeIn(grant));
+    this.#adopting = taken.catch(() => undefined);
+    await taken;
     this.poke();
   }
 
@@ -185,6 +184,17 @@ export class TrustKeeper {
     this.#cancelLooks();
     this.caKeys.stop();
     this.#renewal.stop();
+  }
+
+  async #takeIn({ ca, certificate }: JoinGrant): Promise<void> {
+    const { identity, identityStore, credentials } = this.#options;
+    const { clusterId } = identity;
+    // At every moment the CA of each certificate and each key is in the file, also in a crash.
+    const both = ca + credentials.keys.ca;
+    await identityStore.saveCertificates(clusterId, { ca: both, certificate });
+    const isClean = await this.caKeys.keepOnly(parseBundle(ca) ?? []);
+    if (isClean) await identityStore.saveCertificates(clusterId, { ca });
+    credentials.replace({ ca, certificate });
   }
 
   async #rotateFor(body: PlainRecord): Promise<Result<void, RotationFailure>> {
@@ -215,7 +225,7 @@ export class TrustKeeper {
     const own = credentials.authorities.find((ca) => isIssuedBy(ca, credentials.certificate));
     const isIn = own === undefined || authorities.some((ca) => pinOf(ca) === pinOf(own));
     try {
-      await this.caKeys.keepOnly(isIn ? authorities : [...authorities, own]);
+      if (!(await this.caKeys.keepOnly(isIn ? authorities : [...authorities, own]))) return;
       const ca = isIn ? bundle : `${bundle}${own.toString().trimEnd()}\n`;
       await identityStore.saveCertificates(identity.clusterId, { ca });
     } catch (cause) {
