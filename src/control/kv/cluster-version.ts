@@ -15,7 +15,8 @@
  *
  * 1. everything up to program version 0.1
  * 2. the cluster version itself; nodes publish which versions they read; leases that a new network
- *    makes invalid drain
+ *    makes invalid drain; a lease that was restored returns to its node also when it is kept for
+ *    the address that the node had
  *
  * @module
  */

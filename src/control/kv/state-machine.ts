@@ -13,7 +13,7 @@
  */
 import { assert } from "../../base/assert.ts";
 import { HostError } from "../../base/host-error.ts";
-import { decodeIndex, decodeRevision, type Index } from "../../base/ids.ts";
+import { decodeIndex, decodeRevision, type Index, type Revision } from "../../base/ids.ts";
 import { type CheckOutcome, type Divergence, parseCheckState, StateChecks } from "./check.ts";
 import { History } from "./history.ts";
 import { RequestTable } from "./requests.ts";
@@ -139,6 +139,11 @@ class KvStateMachine implements KvMachine {
     this.history.reset(store.revision);
     this.checks.reset();
     return undefined;
+  }
+
+  advance(revision: Revision): void {
+    this.#store.advance(revision);
+    this.history.reset(revision);
   }
 
   hash(): string {

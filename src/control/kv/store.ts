@@ -176,6 +176,14 @@ export class Store implements KvWriter {
     this.#digest.pair(pair, 1);
   }
 
+  /** Goes on from `revision`, as if all before it had been compacted. The store must be idle. */
+  advance(revision: Revision): void {
+    assert(this.#changes.size === 0, "store must be idle");
+    assert(revision >= this.#revision, "a store must not go back");
+    this.#revision = revision;
+    this.#compactRevision = revision;
+  }
+
   /** The pairs as they are now; the store must be idle. */
   freeze(): FrozenMap<KeyValue> {
     assert(this.#changes.size === 0, "store must be idle");

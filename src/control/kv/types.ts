@@ -188,6 +188,11 @@ export interface KvMachine extends StateMachine {
   readonly ttls: ReadonlyMap<string, KeyTtl>;
   /** What this replica knows for comparing its state with the others'. */
   readonly checks: StateCheckReader;
+  /**
+   * Goes on from `revision`, with nothing known of before. Not by the log: only for a state that
+   * is to begin another cluster, where no other replica has it.
+   */
+  advance(revision: Revision): void;
 }
 
 /** The digest of a replica's state after one entry. */

@@ -5,7 +5,8 @@
  * one and two nodes that ask together get two subnets without a retry. In this order:
  *
  * 1. the reservation of the node, or of its address;
- * 2. the subnet it had last, remembered although it expired;
+ * 2. the subnet it had last, remembered although it expired, also when that is kept for the address
+ *    that the node had then (returning-leases.ts);
  * 3. the subnet it finds on its own disk, if nobody holds it;
  * 4. a subnet that nobody remembers: from a place that follows from the node's id, in steps that
  *    do too, so that nodes rarely meet and a subnet just given up is not the next one handed out;
@@ -38,6 +39,9 @@ import {
   reservedSubnet,
   sameOwner,
 } from "./reservations.ts";
+
+/** Cluster version from which a restored lease returns to its node under another address too. */
+const RETURN_VERSION = 2;
 
 /** Who asks. The node must not hold a lease. */
 export interface AllocationRequest {
@@ -108,8 +112,11 @@ function allocate(
     const reserved = reservedSubnet(writer, owner);
     if (isOpen(reserved)) return { subnet: reserved, how: "reserved" };
   }
-  const last = book.ofNode(request.node)?.subnet;
-  if (isOpen(last)) return { subnet: last, how: "returned" };
+  const last = book.ofNode(request.node);
+  if (isOpen(last?.subnet)) return { subnet: last.subnet, how: "returned" };
+  if (last !== undefined && isKeptForReturn(writer, pool, last)) {
+    return { subnet: last.subnet, how: "returned" };
+  }
   if (isOpen(request.wanted)) return { subnet: request.wanted, how: "wanted" };
 
   const { held, expired } = book.usage();
@@ -125,6 +132,13 @@ function allocate(
     if (isOpen(subnet)) return { subnet, how: "recycled" };
   }
   return undefined;
+}
+
+/** Whether `last` is kept for the address that its own node had: it waits for that node too. */
+function isKeptForReturn(writer: KvWriter, pool: Pool, last: Lease): boolean {
+  if (clusterVersion(writer) < RETURN_VERSION || !poolHas(pool, last.subnet)) return false;
+  const owner = reservationOf(writer, last.subnet);
+  return owner?.kind === "public_ip" && owner.publicIp === last.attributes.publicIp;
 }
 
 function isReservedForOther(
