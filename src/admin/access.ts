@@ -7,7 +7,7 @@
  * - the `Host` must be loopback's: a page whose own name was re-pointed at 127.0.0.1 (DNS
  *   rebinding) sends its own name and is refused, for reads too;
  * - a write with the `Origin` of another site is refused;
- * - a write needs the admin token; join and leave are not to be had at all.
+ * - a write needs the admin token; join, leave and recovery are not to be had at all.
  *
  * @module
  */
@@ -22,7 +22,7 @@ const BEARER_PATTERN = /^Bearer +([^ ]+) *$/i;
 const utf8 = new TextEncoder();
 const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 /** Whoever may call these can point this node at another cluster. */
-const SOCKET_ONLY_PATHS = new Set(["/join", "/leave"]);
+const SOCKET_ONLY_PATHS = new Set(["/join", "/leave", "/recovery"]);
 
 /** Whether `host` (without port; IPv6 with or without brackets) can only mean this machine. */
 export function isLoopbackHost(host: string): boolean {

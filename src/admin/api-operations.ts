@@ -14,7 +14,9 @@ import { ListSchema, TxnSchema, WriteSchema } from "./kv-views.ts";
 import { VotersBody } from "./members.ts";
 import { METRICS_MEDIA_TYPE } from "./metrics-text.ts";
 import { PingBody } from "./ping.ts";
+import { RecoveryBody } from "./recovery.ts";
 import { ReserveBody } from "./reservations.ts";
+import { BACKUP_MEDIA_TYPE, SnapshotQuery } from "./snapshot.ts";
 import { CreateTokenBody } from "./tokens.ts";
 import { CompactBody, TxnBody } from "./txn.ts";
 import {
@@ -28,6 +30,8 @@ import {
   PingSchema,
   PutConfigSchema,
   ReadinessSchema,
+  RecoveredSchema,
+  RecoverySchema,
   ReservationSchema,
   StatusSchema,
   TokenSchema,
@@ -192,6 +196,27 @@ export const OPERATIONS: readonly Operation[] = [
     summary: "Takes this node out of its cluster",
     body: LeaveBody,
     answer: LeaveSchema,
+    socketOnly: true,
+  },
+  {
+    method: "get",
+    path: "/snapshot",
+    summary: "A backup of the cluster's state; its last 32 bytes are the SHA-256 of the others",
+    query: SnapshotQuery,
+    answer: BACKUP_MEDIA_TYPE,
+  },
+  {
+    method: "get",
+    path: "/recovery",
+    summary: "What this node would go on with alone",
+    answer: RecoverySchema,
+  },
+  {
+    method: "post",
+    path: "/recovery",
+    summary: "Gives up the cluster, and makes a new one with what this node has",
+    body: RecoveryBody,
+    answer: RecoveredSchema,
     socketOnly: true,
   },
   {

@@ -25,8 +25,10 @@ import { metricsRoutes } from "./metrics.ts";
 import { openApiRoutes } from "./openapi.ts";
 import { pingRoutes } from "./ping.ts";
 import { type Problem, problemResponse } from "./problem.ts";
+import { recoveryRoutes } from "./recovery.ts";
 import { reservationRoutes } from "./reservations.ts";
 import type { AdminService } from "./service.ts";
+import { snapshotRoutes } from "./snapshot.ts";
 import { statusRoutes } from "./status.ts";
 import { tokenRoutes } from "./tokens.ts";
 import { txnRoutes } from "./txn.ts";
@@ -85,6 +87,8 @@ function createRouter(service: AdminService, options: RouterOptions): Hono {
     tokenRoutes,
     joinRoutes,
     pingRoutes,
+    snapshotRoutes,
+    recoveryRoutes,
     kvRoutes,
     txnRoutes,
   ]) {

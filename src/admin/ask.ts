@@ -66,13 +66,14 @@ export async function send<View>(
 }
 
 /**
- * Asks for a stream of events, which may go on for ever: only its beginning must come within
- * `timeoutMs`. Whoever gets it reads it to its end or cancels it.
+ * Asks for a stream of `type`, by default of events, which may go on for ever: only its beginning
+ * must come within `timeoutMs`. Whoever gets it reads it to its end or cancels it.
  */
 export async function openStream(
   target: AdminTarget,
   timeoutMs: number,
   request: Ask,
+  type = EVENT_STREAM_TYPE,
 ): Answer<ReadableStream<Uint8Array>> {
   const controller = new AbortController();
   const timeout = AbortSignal.timeout(timeoutMs);
@@ -80,8 +81,8 @@ export async function openStream(
   timeout.addEventListener("abort", giveUp, { once: true });
   try {
     const response = await fetchFrom(target, request, controller.signal);
-    const type = response.headers.get("content-type") ?? "";
-    if (response.ok && response.body !== null && type.startsWith(EVENT_STREAM_TYPE)) {
+    const sent = response.headers.get("content-type") ?? "";
+    if (response.ok && response.body !== null && sent.startsWith(type)) {
       return ok(response.body);
     }
     return decodeAnswer(v.never(), response.status, await response.text());

@@ -7,7 +7,15 @@
  * @module
  */
 import * as v from "valibot";
-import { type AdminTarget, type Answer, type Ask, JSON_TYPE, post, send } from "./ask.ts";
+import {
+  type AdminTarget,
+  type Answer,
+  type Ask,
+  JSON_TYPE,
+  openStream,
+  post,
+  send,
+} from "./ask.ts";
 import { createKvClient, type KvClient } from "./kv-client.ts";
 import type {
   ConfigView,
@@ -21,12 +29,15 @@ import type {
   PingRequest,
   PingView,
   Readiness,
+  RecoveredView,
+  RecoveryView,
   ReservationOwnerRequest,
   ReservationView,
   StatusView,
   TokenView,
   VotersView,
 } from "./service.ts";
+import { BACKUP_MEDIA_TYPE } from "./snapshot.ts";
 import {
   ConfigSchema,
   CreatedTokenSchema,
@@ -39,6 +50,8 @@ import {
   PutConfigSchema,
   type PutConfigView,
   ReadinessSchema,
+  RecoveredSchema,
+  RecoverySchema,
   ReservationSchema,
   StatusSchema,
   TokenSchema,
@@ -89,6 +102,10 @@ export interface AdminClient {
   revokeToken(id: string): Answer<TokenView>;
   join(request: JoinRequest): Answer<JoinView>;
   leave(): Answer<LeaveView>;
+  /** A backup as it comes in; to be read to its end, which tells whether it is whole. */
+  backup(consistency: "linearizable" | "serializable"): Answer<ReadableStream<Uint8Array>>;
+  recovery(): Answer<RecoveryView>;
+  recover(clusterId: string): Answer<RecoveredView>;
   ping(request: PingRequest): Answer<PingView>;
 }
 
@@ -133,6 +150,15 @@ export function createAdminClient(target: AdminTarget, timeoutMs: number): Admin
     revokeToken: (id) => ask(TokenSchema, { method: "DELETE", path: path("tokens", id) }),
     join: (request) => ask(JoinSchema, post("/join", request)),
     leave: () => ask(LeaveSchema, post("/leave", {})),
+    backup: (consistency) =>
+      openStream(
+        target,
+        timeoutMs,
+        { path: `/snapshot?consistency=${consistency}` },
+        BACKUP_MEDIA_TYPE,
+      ),
+    recovery: () => ask(RecoverySchema, { path: "/recovery" }),
+    recover: (clusterId) => ask(RecoveredSchema, post("/recovery", { clusterId })),
     ping: (request) => ask(PingSchema, post("/ping", request)),
   };
 }

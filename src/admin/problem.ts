@@ -11,7 +11,13 @@ import type { JoinFailure, LeaveFailure } from "../control/cluster/types.ts";
 import { ANSWER_HEADERS } from "./answer.ts";
 import type { KvProblem } from "./kv-problem.ts";
 import { RETRY_AFTER_SECONDS } from "./limits.ts";
-import type { FieldIssue, MemberFailure, PutConfigFailure, ReserveFailure } from "./service.ts";
+import type {
+  FieldIssue,
+  MemberFailure,
+  PutConfigFailure,
+  RecoveryFailure,
+  ReserveFailure,
+} from "./service.ts";
 
 /** What can be wrong with a request before the agent is asked. */
 export type RequestProblem =
@@ -50,6 +56,7 @@ export type Problem =
   | JoinFailure
   | LeaveFailure
   | MemberFailure
+  | RecoveryFailure
   | KvProblem;
 
 export type ProblemKind = Problem["kind"];
@@ -90,6 +97,7 @@ export const PROBLEM_CLASSES: Readonly<Record<ProblemKind, ProblemClass>> = {
 
   last_member: { status: 409, title: "Last member of its cluster" },
   member_refused: { status: 409, title: "Membership change refused" },
+  has_quorum: { status: 409, title: "Cluster goes on by itself" },
 
   reserved_key: { status: 403, title: "Key belongs to the system" },
   invalid_key: { status: 400, title: "Not a key" },

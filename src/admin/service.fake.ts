@@ -14,6 +14,7 @@ import type {
   MemberView,
   NodeRef,
   PingResultView,
+  RecoveryView,
   ReservationView,
   StatusView,
   TokenView,
@@ -131,6 +132,22 @@ export const FAKE_PING: PingResultView = {
   pathMtu: 1500,
 };
 
+/** A survivor without a leader. */
+export const FAKE_RECOVERY: RecoveryView = {
+  cluster: { id: "00112233445566778899aabbccddeeff", generation: 1 },
+  node: { id: "0a1b2c3d4e5f60", name: "web1" },
+  members: [
+    { id: "0a1b2c3d4e5f60", name: "web1", voter: true, self: true },
+    { id: "0b0b0b0b0b0b0b", name: "web2", voter: true, self: false },
+  ],
+  ...{ index: 40, revision: 12, leases: 2, quorum: false, leaderlessSeconds: 30 },
+};
+
+async function* fakeBackup(): AsyncGenerator<Uint8Array, void, void> {
+  yield new TextEncoder().encode("OVLY");
+  yield new TextEncoder().encode("SAVE");
+}
+
 /** A token that is good, as often as wanted. */
 export const FAKE_TOKEN: TokenView = {
   id: "tok1",
@@ -175,6 +192,10 @@ export function createFakeService(overrides: Partial<AdminService> = {}): AdminS
     revokeToken: async () => ok({ ...FAKE_TOKEN, revoked: true }),
     join: async ({ peer }) =>
       ok({ clusterId: "00112233445566778899aabbccddeeff", nodeId: "0a1b2c3d4e5f60", peer }),
+    backup: async () => ok(fakeBackup()),
+    recovery: () => FAKE_RECOVERY,
+    recover: async () =>
+      ok({ clusterId: "0".repeat(32), generation: 2, nodeId: "0a1b2c3d4e5f60", revision: 7 }),
     ping: async () => ok({ results: [FAKE_PING] }),
     leave: async () =>
       ok({ clusterId: "00112233445566778899aabbccddeeff", nodeId: "0a1b2c3d4e5f60" }),

@@ -299,6 +299,33 @@ export type MemberFailure =
   | { readonly kind: "member_refused"; readonly detail: string }
   | ClusterFailure;
 
+/** What a node would go on with alone. */
+export interface RecoveryView {
+  readonly cluster: { readonly id: string; readonly generation: number };
+  readonly node: NodeRef;
+  readonly members: readonly (NodeRef & { readonly voter: boolean; readonly self: boolean })[];
+  /** Last log entry and revision that it has. */
+  readonly index: number;
+  readonly revision: number;
+  /** Held ones. */
+  readonly leases: number;
+  /** Whether the cluster goes on by itself; null when no agent runs here. */
+  readonly quorum: boolean | null;
+  /** Since when it has no leader; null while it has one, or when no agent runs here. */
+  readonly leaderlessSeconds: number | null;
+}
+
+/** The new cluster. */
+export interface RecoveredView {
+  readonly clusterId: string;
+  readonly generation: number;
+  readonly nodeId: string;
+  readonly revision: number;
+}
+
+/** A cluster that needs no recovery, or is not the one that was looked at. */
+export type RecoveryFailure = { readonly kind: "has_quorum"; readonly detail: string };
+
 /** "ready" or the reasons why not, for `/readyz`. */
 export interface Readiness {
   readonly ready: boolean;
@@ -349,6 +376,13 @@ export interface AdminService {
   revokeToken(id: string): Promise<Result<TokenView, NotFound | ClusterFailure>>;
   join(request: JoinRequest): Promise<Result<JoinView, JoinFailure>>;
   leave(): Promise<Result<LeaveView, LeaveFailure>>;
+  /** A backup of the state, chunk by chunk. */
+  backup(
+    consistency: "linearizable" | "serializable",
+  ): Promise<Result<AsyncGenerator<Uint8Array, void, void>, ClusterFailure>>;
+  recovery(): RecoveryView;
+  /** Gives up cluster `clusterId` and goes on alone, in a new one. */
+  recover(clusterId: string): Promise<Result<RecoveredView, RecoveryFailure>>;
   ping(request: PingRequest): Promise<Result<PingView, NotFound>>;
   readiness(): Readiness;
   metrics(): readonly Metric[];

@@ -20,6 +20,8 @@ import type {
   NodeRef,
   PingView,
   Readiness,
+  RecoveredView,
+  RecoveryView,
   ReservationView,
   StatusView,
   TokenView,
@@ -186,6 +188,26 @@ export const LeaveSchema: Schema<LeaveView> = v.looseObject({
   clusterId: v.string(),
 });
 
+export const RecoverySchema: Schema<RecoveryView> = v.looseObject({
+  cluster: v.looseObject({ id: v.string(), generation: v.number() }),
+  node: NodeRefSchema,
+  members: v.array(
+    v.looseObject({ id: v.string(), name: v.string(), voter: v.boolean(), self: v.boolean() }),
+  ),
+  index: v.number(),
+  revision: v.number(),
+  leases: v.number(),
+  quorum: v.nullable(v.boolean()),
+  leaderlessSeconds: v.nullable(v.number()),
+});
+
+export const RecoveredSchema: Schema<RecoveredView> = v.looseObject({
+  clusterId: v.string(),
+  generation: v.number(),
+  nodeId: v.string(),
+  revision: v.number(),
+});
+
 export const PingSchema: Schema<PingView> = v.looseObject({
   results: v.array(
     v.looseObject({
@@ -225,15 +247,19 @@ const PLAIN_KINDS = [
   "peer_not_overlay",
   "last_member",
   "member_refused",
-  "no_leader",
-  "no_quorum",
-  "overloaded",
-  "upgrade_needed",
-  "timeout",
   "internal_error",
   "reserved_key",
   "invalid_key",
   "invalid_ttl",
+] as const;
+/** Kinds without more to say; the compiler compares no more than 25 of them with one shape. */
+const CLUSTER_KINDS = [
+  "no_leader",
+  "no_quorum",
+  "overloaded",
+  "upgrade_needed",
+  "has_quorum",
+  "timeout",
 ] as const;
 const SIZE_KINDS = [
   "key_too_large",
@@ -245,6 +271,7 @@ const COUNT_KINDS = ["too_many_operations", "too_many_keys"] as const;
 
 const ProblemVariants = v.variant("kind", [
   v.object({ kind: v.picklist(PLAIN_KINDS), detail: v.string() }),
+  v.object({ kind: v.picklist(CLUSTER_KINDS), detail: v.string() }),
   v.object({ kind: v.literal("invalid_config"), detail: v.string(), errors: FieldIssues }),
   v.object({ kind: v.literal("invalid_request"), detail: v.string(), errors: FieldIssues }),
   v.object({ kind: v.literal("reservation_refused"), detail: v.string(), errors: FieldIssues }),

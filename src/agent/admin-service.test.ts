@@ -77,6 +77,7 @@ function setUp({ members = [SELF, OTHER], dead = [], removed = false }: Options 
     findConflicts: () => [],
     join: () => Promise.reject(new Error("not asked for")),
     leave: () => Promise.reject(new Error("not asked for")),
+    recover: () => Promise.reject(new Error("not asked for")),
     advertisedAddress: () => "192.168.77.11",
   });
   const holders = () => service.leases().map(({ node }) => node.id);

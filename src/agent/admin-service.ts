@@ -56,6 +56,7 @@ import { agentMetrics } from "./metrics.ts";
 import { nodeRef } from "./node-ref.ts";
 import { pingPeers } from "./ping.ts";
 import type { Reconciler } from "./reconciler.ts";
+import { runningRecovery } from "./recovery.ts";
 import { listReservations, parseImported, refusal, reserve, unreserve } from "./reservations.ts";
 import type { Session } from "./session.ts";
 import { agentReadiness, agentStatus } from "./status.ts";
@@ -72,6 +73,7 @@ export interface AdminServiceOptions {
   readonly findConflicts: (network: Prefix) => readonly FieldIssue[];
   readonly join: (request: JoinRequest) => Promise<Result<JoinView, JoinFailure>>;
   readonly leave: () => Promise<Result<LeaveView, LeaveFailure>>;
+  readonly recover: AdminService["recover"];
   /** Host and port to print in a join command. */
   readonly advertisedAddress: () => string;
 }
@@ -114,6 +116,13 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
       ),
     join: options.join,
     leave: options.leave,
+    backup: async (consistency) => {
+      const session = options.session();
+      const read = await session.kv.read(consistency);
+      return mapValue(read, () => session.backup());
+    },
+    recovery: () => runningRecovery(options.session()),
+    recover: options.recover,
     ping: (request) => pingPeers({ ...options, names: memberNames(options) }, request),
     readiness: () => agentReadiness(options),
     metrics: () => agentMetrics(options),

@@ -11,7 +11,13 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { AdminServer } from "../admin/server.ts";
 import { openAdminServer } from "../admin/server.ts";
-import type { JoinRequest, JoinView, LeaveView } from "../admin/service.ts";
+import type {
+  JoinRequest,
+  JoinView,
+  LeaveView,
+  RecoveredView,
+  RecoveryFailure,
+} from "../admin/service.ts";
 import type { Prefix } from "../base/address.ts";
 import { HostError } from "../base/host-error.ts";
 import { formatNodeId } from "../base/ids.ts";
@@ -44,6 +50,8 @@ import { openIdentityFiles } from "./identity-files.ts";
 import { joinRefusal } from "./join-refusal.ts";
 import { type Kept, openKept } from "./kept.ts";
 import { openReconciler, type Reconciler } from "./reconciler.ts";
+import { recoveredView, recoveryRefusal } from "./recovery.ts";
+import { recoverNode } from "./refound.ts";
 import { openServiceNotice, type ServiceNotice } from "./service-notice.ts";
 import { serviceState } from "./service-state.ts";
 import { openSession, type Session } from "./session.ts";
@@ -263,6 +271,7 @@ class Agent {
         }),
       join: (request) => this.#move(() => this.#join(request)),
       leave: () => this.#move(() => this.#leave()),
+      recover: (clusterId) => this.#move(() => this.#recover(clusterId)),
       advertisedAddress: () => shortest(this.#clusterAddress()),
     });
     return openAdminServer({
@@ -348,6 +357,20 @@ class Agent {
     return ok({ nodeId: formatNodeId(identity.nodeId), clusterId: identity.clusterId });
   }
 
+  /** Goes on alone with what this node has, in a new cluster. */
+  async #recover(clusterId: string): Promise<Result<RecoveredView, RecoveryFailure>> {
+    const { config, clock, random, log } = this.#options;
+    const refusal = recoveryRefusal(this.#session!, clusterId);
+    if (refusal !== undefined) return err(refusal);
+    const { identity } = this.#session!;
+    const home = { dataDir: config.dataDir, clock, random };
+    const recovered = await this.#changeSession(() =>
+      recoverNode(home, this.#identityStore!, identity),
+    );
+    log.warn("recovered", { former: clusterId, cluster: recovered.identity.clusterId });
+    return ok(recoveredView(recovered));
+  }
+
   /** Takes back what this node made and makes a new one; where that fails, the old one goes on. */
   async #becomeNew(old: Identity): Promise<Identity> {
     const { config, clock, random } = this.#options;
@@ -375,12 +398,23 @@ class Agent {
   }
 
   async #replaceSession(identity: Identity, { keepNetwork } = { keepNetwork: true }) {
-    try {
-      await this.#session!.close();
+    await this.#changeSession(async () => {
       // Not before: an open session lays its network out again at the next change.
       if (!keepNetwork) await this.#removeDataPlane();
-      this.#session = await this.#openSession(identity);
+      return { identity };
+    });
+  }
+
+  /** The next session is of the identity that `between` makes while there is none. */
+  async #changeSession<Next extends { readonly identity: Identity }>(
+    between: () => Promise<Next>,
+  ): Promise<Next> {
+    try {
+      await this.#session!.close();
+      const next = await between();
+      this.#session = await this.#openSession(next.identity);
       await this.#identityStore!.removeFormer();
+      return next;
     } catch (error) {
       // Half a node is worse than none: the supervisor starts it again from what is on the disk.
       if (error instanceof HostError) this.#options.onFatal(error);

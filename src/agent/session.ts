@@ -10,25 +10,26 @@ import type { IpAddress, Prefix } from "../base/address.ts";
 import type { HostError } from "../base/host-error.ts";
 import { formatNodeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
+import { VERSION } from "../base/version.ts";
 import { openCluster } from "../control/cluster/cluster.ts";
+import { writeBackup } from "../control/cluster/snapshots/backup.ts";
 import {
   clusterPaths,
   type Identity,
   type IdentityStore,
 } from "../control/cluster/trust/identity.ts";
 import type { Cluster, HostPort, MemberInfo } from "../control/cluster/types.ts";
-import { kvHandlers } from "../control/kv/handlers.ts";
-import { createStateMachine } from "../control/kv/state-machine.ts";
-import { networkHandlers } from "../control/network/handlers.ts";
+import { clusterVersion } from "../control/kv/cluster-version.ts";
+import type { StateMachine } from "../control/kv/types.ts";
 import { openDisk } from "../host/files/disk.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import { openSnapshotStaging } from "../host/wal/snapshot-staging.ts";
-import { openWal } from "../host/wal/wal.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { openHandOut } from "./hand-out.ts";
 import { KvService } from "./kv-service.ts";
 import { openLeaseMemory } from "./lease-memory.ts";
 import { NetworkAgent } from "./network-agent.ts";
+import { emptyMachine, openLog } from "./refound.ts";
 import { type KeptSeal, SealKeeper } from "./seal-keeper.ts";
 import { StoreKeeper } from "./store-keeper.ts";
 
@@ -56,6 +57,8 @@ export interface Session {
   readonly network: NetworkAgent;
   /** The store, for the admin API. */
   readonly kv: KvService;
+  /** A backup of the state as it is now. */
+  backup(): AsyncGenerator<Uint8Array, void, void>;
   /** Hands leadership over when it can, then closes everything. Kernel state stays. */
   close(): Promise<void>;
 }
@@ -65,15 +68,8 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const { identity, clock, random } = options;
   const log = options.log.with({ node: formatNodeId(identity.nodeId) });
   const paths = clusterPaths(identity.clusterId);
-  const logStore = await openWal({
-    dir: join(options.dataDir, paths.wal),
-    snapshotDir: join(options.dataDir, paths.snapshots),
-    clusterId: identity.clusterId,
-    nodeId: identity.nodeId,
-    clock,
-    random,
-  });
-  const machine = createStateMachine({ ...kvHandlers, ...networkHandlers });
+  const logStore = await openLog({ dataDir: options.dataDir, clock, random }, identity);
+  const machine = emptyMachine();
   const cluster = await openCluster({
     identity,
     identityStore: options.identityStore,
@@ -118,6 +114,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     cluster,
     network,
     kv,
+    backup: () => sessionBackup({ identity, cluster, machine, clock }),
     async close() {
       kv.close();
       keeper.close();
@@ -125,4 +122,23 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       await cluster.close();
     },
   };
+}
+
+function sessionBackup(session: {
+  readonly identity: Identity;
+  readonly cluster: Cluster;
+  readonly machine: StateMachine;
+  readonly clock: Clock;
+}): AsyncGenerator<Uint8Array, void, void> {
+  const { identity, cluster, machine, clock } = session;
+  const { nodeId, name, clusterId, generation } = identity;
+  const head = {
+    ...{ clusterId, generation, nodeId, nodeName: name, program: VERSION },
+    version: clusterVersion(machine.reader),
+    index: machine.appliedIndex,
+    term: cluster.status().term,
+    revision: machine.reader.revision,
+    madeAtMs: clock.wallMs(),
+  };
+  return writeBackup(head, machine.snapshot(), clock);
 }

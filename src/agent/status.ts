@@ -83,7 +83,7 @@ export function agentReadiness(sources: StatusSources): Readiness {
   const { removed, hasQuorum } = cluster.status();
   const reasons: string[] = [];
   if (removed) reasons.push("this node was removed from its cluster");
-  else if (!hasQuorum) reasons.push("the cluster has no leader with a quorum");
+  else if (!hasQuorum) reasons.push(quorumLoss(cluster));
   const { state } = network;
   if (state.kind === "no_config") reasons.push("no network config yet");
   if (state.kind === "wanting") reasons.push(`no lease yet: ${state.reason}`);
@@ -98,6 +98,24 @@ export function agentReadiness(sources: StatusSources): Readiness {
     reasons.push(`Cannot ${operation} ${object}: ${reason}`);
   }
   return { ready: reasons.length === 0, reasons };
+}
+
+/** Since when the cluster cannot decide anything, and who is missing. */
+function quorumLoss(cluster: Cluster): string {
+  const { leaderless } = cluster.status();
+  const what = "the cluster has no leader with a quorum";
+  if (leaderless === undefined) return what;
+  const since = `${what} for ${formatDuration(leaderless.forMs)}`;
+  if (leaderless.missing.length === 0) return since;
+  const names = new Map(cluster.members().map((member) => [member.id, member.name]));
+  const missing = leaderless.missing.map((id) => names.get(id) ?? formatNodeId(id));
+  return `${since}, not heard from: ${missing.join(", ")}`;
+}
+
+/** In seconds, or in minutes when it is long. */
+function formatDuration(durationMs: number): string {
+  const seconds = Math.floor(durationMs / 1000);
+  return seconds < 120 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`;
 }
 
 function dataplaneView({ dataPlane }: StatusSources): StatusView["dataplane"] {
@@ -179,8 +197,10 @@ function warnings(sources: StatusSources): readonly string[] {
       "This node was removed from its cluster; run `overlay leave`, then join again with a new token",
     );
   } else if (!status.hasQuorum) {
+    const loss = quorumLoss(cluster);
     list.push(
-      "The cluster has no leader with a quorum: packets go on as last known, changes must wait until a majority of the voters is back",
+      `${loss[0]!.toUpperCase()}${loss.slice(1)}: packets go on as last known, changes must wait; ` +
+        "start the voters that are missing, or, if most are lost for good, run `overlay recover --force-new-cluster` on one that is left",
     );
   }
   const { state } = network;

@@ -32,6 +32,7 @@ const ROWS: Row = {
   no_quorum: [4, { kind: "no_quorum", detail: "d" }, "Cannot do it: d; try again"],
   overloaded: [4, { kind: "overloaded", detail: "d" }, "Cannot do it: d; try again"],
   upgrade_needed: [1, { kind: "upgrade_needed", detail: "d" }, "Cannot do it: d"],
+  has_quorum: [1, { kind: "has_quorum", detail: "d" }, "Cannot do it: d"],
   no_config: [1, { kind: "no_config", detail: "d" }, "Cannot do it: d; set one: overlay config"],
   invalid_config: [
     1,

@@ -23,6 +23,8 @@ import { addLeave } from "./leave.ts";
 import { addMan } from "./man.ts";
 import { addMember } from "./member.ts";
 import { addPing } from "./ping.ts";
+import { addRecover } from "./recover.ts";
+import { addSnapshot } from "./snapshot.ts";
 import { addStatus } from "./status.ts";
 import type { Terminal } from "./terminal.ts";
 import { addToken } from "./token.ts";
@@ -95,6 +97,8 @@ function createProgram(cli: Cli, said: Said): Command {
     addMember,
     addLease,
     addKv,
+    addSnapshot,
+    addRecover,
     addImport,
     addDockerEnv,
     addCni,

@@ -7,14 +7,13 @@
  * @module
  */
 import type { Command } from "commander";
-import { type AgentConfig, parseAgentConfig } from "../agent/config.ts";
+import type { AgentConfig } from "../agent/config.ts";
+import { agentSettings, SETTINGS_FOLDER } from "./agent-settings.ts";
 import { type AgentOptions, type Cli, withAgent, withExamples } from "./cli.ts";
 import { EXIT_DONE, EXIT_FAILED } from "./exit-code.ts";
 import { exitCodeOf, explainFailure } from "./failure.ts";
 import { safe } from "./format.ts";
 
-/** The agent's settings, as the unit reads them. */
-const SETTINGS_FOLDER = "/etc/overlay";
 /** Where packages put programs, and nobody else. */
 const PACKAGED_PATTERN = /^\/usr\/s?bin\//;
 const CNI_FOLDERS = { binDir: "/opt/cni/bin", confDir: "/etc/cni/net.d" };
@@ -35,7 +34,7 @@ export function addUninstall(program: Command, cli: Cli): void {
 
 async function uninstall(cli: Cli, options: UninstallOptions): Promise<number> {
   const { terminal } = cli;
-  const config = await readConfig(cli);
+  const config = await agentSettings(cli);
   if (config === undefined) return EXIT_FAILED;
   const left = await leave(cli, options);
   if (left !== EXIT_DONE) return left;
@@ -66,19 +65,6 @@ async function leave(cli: Cli, options: UninstallOptions): Promise<number> {
   const next = '"overlay uninstall --force" goes on without, and leaves a member behind';
   await cli.terminal.tell(`${why}. ${next}`);
   return exitCodeOf(answer.error);
-}
-
-/** The settings that the agent had: the unit's file, then the environment. */
-async function readConfig(cli: Cli): Promise<AgentConfig | undefined> {
-  const { existsSync, readFileSync } = await import("node:fs");
-  const { parseShellVariables } = await import("../integrations/flannel/shell-variables.ts");
-  const path = `${SETTINGS_FOLDER}/overlay.env`;
-  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
-  const env = { ...Object.fromEntries(parseShellVariables(text)), ...cli.terminal.env };
-  const config = parseAgentConfig({}, env);
-  if (config.ok) return config.value;
-  await cli.terminal.tell(safe(config.error));
-  return undefined;
 }
 
 async function removeFiles({ dataDir, runDir, subnetFile }: AgentConfig): Promise<string[]> {

@@ -233,6 +233,7 @@ class RunningCluster implements Cluster {
       memberRole: roleIn(driver.confState, nodeId),
       revision: this.reader.revision,
       hasQuorum: driver.hasQuorum(),
+      leaderless: driver.leaderless(),
       voterCount: driver.confState.voters.length,
       removed: driver.isRemoved,
       feed: driver.feed.status,

@@ -61,7 +61,7 @@ import { Feed } from "./spares/feed.ts";
 import { TickCounter } from "./tick-counter.ts";
 import { traceFields } from "./trace-fields.ts";
 import type { CallAnswer, CallMethod, PeerReceiver, SnapshotBody } from "./transport/peer-port.ts";
-import type { ClusterFailure, ExecuteOptions, RoleChange } from "./types.ts";
+import type { ClusterFailure, ExecuteOptions, Leaderless, RoleChange } from "./types.ts";
 import { tooNew } from "./upgrade/too-new.ts";
 
 /** One node's consensus, running until `stop`. */
@@ -69,6 +69,8 @@ export class Driver implements PeerReceiver {
   readonly nodeId: NodeId;
   /** For spares, and as one. Its status and counters may be read. */
   readonly feed: Feed;
+  /** Undefined while there is a leader. */
+  readonly leaderless = (): Leaderless | undefined => this.#view.leaderless();
   readonly #options: DriverOptions;
   readonly #raft: Raft;
   readonly #core: CoreParts;
@@ -268,7 +270,6 @@ export class Driver implements PeerReceiver {
   }
 
   // What comes in from other nodes. ------------------------------------------------------------
-
   receive(message: PeerMessage): void {
     if (this.#isStopped) return;
     this.#view.heard(message.from);
@@ -338,7 +339,6 @@ export class Driver implements PeerReceiver {
   }
 
   // The core's effects. ------------------------------------------------------------------------
-
   #tick(): void {
     const tickCount = this.#ticks.take(this.#options.clock.nowMs());
     this.#disk.tick(tickCount);

@@ -15,7 +15,7 @@ import { ELECTION_TIMEOUT_MS } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
 import { isMember } from "./members/conf-state.ts";
 import { Liveness } from "./members/liveness.ts";
-import type { ClusterFailure, RoleChange } from "./types.ts";
+import type { ClusterFailure, Leaderless, RoleChange } from "./types.ts";
 
 export interface GroupViewOptions {
   readonly nodeId: NodeId;
@@ -88,6 +88,14 @@ export class GroupView {
   hasQuorum(): boolean {
     if (!this.isLeader()) return this.#role.leader !== undefined;
     return this.#liveness.hasQuorum(this.#confState, this.#nodeId, this.#nowMs());
+  }
+
+  /** Undefined while there is a leader. */
+  leaderless(): Leaderless | undefined {
+    if (this.#role.leader !== undefined) return undefined;
+    const { voters, votersOutgoing } = this.#confState;
+    const missing = [...new Set([...voters, ...votersOutgoing])].filter((id) => !this.isLive(id));
+    return { forMs: this.#nowMs() - this.#leaderlessSinceMs, missing };
   }
 
   /** Voters other than this node that live, when they are a majority by themselves; else none. */

@@ -83,6 +83,8 @@ export interface ClusterStatus {
   readonly revision: Revision;
   /** On the leader: heard from a majority within an election timeout. Else: has a live leader. */
   readonly hasQuorum: boolean;
+  /** Undefined while there is a leader. */
+  readonly leaderless: Leaderless | undefined;
   readonly voterCount: number;
   /** Whether the cluster has told this node that it was removed. */
   readonly removed: boolean;
@@ -96,6 +98,13 @@ export interface FeedStatus {
   readonly source: NodeId | undefined;
   /** Entries that the source was ahead when it was last heard. */
   readonly behindCount: number;
+}
+
+/** A cluster without a leader, as one of its nodes sees it. */
+export interface Leaderless {
+  readonly forMs: number;
+  /** Voters that were not heard lately; some of them may be in reach of each other. */
+  readonly missing: readonly NodeId[];
 }
 
 /** Where this node stands, told whenever it changes. */

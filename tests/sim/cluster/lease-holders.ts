@@ -201,6 +201,7 @@ function statusOf(driver: Driver): ClusterStatus {
     memberRole: "voter",
     revision: driver.reader.revision,
     hasQuorum: driver.hasQuorum(),
+    leaderless: driver.leaderless(),
     voterCount: driver.confState.voters.length,
     removed: driver.isRemoved,
     feed: driver.feed.status,

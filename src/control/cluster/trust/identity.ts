@@ -163,14 +163,22 @@ export class IdentityStore {
   }): Promise<Identity> {
     const { name, clock, random } = options;
     const nodeId = decodeRandomNodeId(random.bytes(NODE_ID_RANDOM_BYTES));
-    const clusterId = decodeRandomClusterId(random.bytes(CLUSTER_ID_RANDOM_BYTES));
-    const ca = await createCa({ clusterId, clock, random });
-    const { csr, key } = await createRequest(nodeId);
-    const signed = await signRequest({ csr, nodeId, ca, clock, random });
-    assert(signed.ok, "our own request must be signable");
-    const keys = { ca: ca.certificate, caKey: ca.key, certificate: signed.value, key };
+    const clusterId = newClusterId(random);
+    const keys = await createKeys({ nodeId, clusterId, clock, random });
     const identity = { nodeId, clusterId, generation: 1, name, peers: [], keys };
     return this.#replace({ ...identity, logState: "bootstrap" });
+  }
+
+  /**
+   * Goes on as `node` in the cluster `next`, whose log and snapshots are in their place already.
+   * Until this has returned, all is as it was.
+   */
+  async refound(
+    node: Pick<Identity, "nodeId" | "name">,
+    next: Pick<Identity, "clusterId" | "generation" | "keys">,
+  ): Promise<Identity> {
+    const { nodeId, name } = node;
+    return this.#install({ ...next, nodeId, name, peers: [], logState: "started" });
   }
 
   /** Moves this node into the cluster of `grant`; `key` is the one it was asked for with. */
@@ -209,12 +217,16 @@ export class IdentityStore {
     await this.#updateKeys(clusterId, change);
   }
 
-  /** Writes the keys, then the file that makes them count. */
+  /** Writes the keys, then the file that makes them count, where nothing else is. */
   async #replace(identity: Identity): Promise<Identity> {
+    // An earlier stay in this cluster may have left keys, a log and snapshots that are void now.
+    await this.#removeCluster(identity.clusterId);
+    return this.#install(identity);
+  }
+
+  async #install(identity: Identity): Promise<Identity> {
     const { keys, clusterId } = identity;
     const directory = keyDirectory(clusterId);
-    // An earlier stay in this cluster may have left keys, a log and snapshots that are void now.
-    await this.#removeCluster(clusterId);
     await this.#writeText(`${directory}/node.key`, keys.key, SECRET_MODE);
     if (keys.caKey !== undefined) {
       await this.#writeText(`${directory}/ca.key`, keys.caKey, SECRET_MODE);
@@ -278,6 +290,26 @@ export class IdentityStore {
   async #writeText(path: string, text: string, mode: number): Promise<void> {
     await this.#files.writeAtomic(path, new TextEncoder().encode(text), mode);
   }
+}
+
+/** The id of a cluster that is about to be. */
+export function newClusterId(random: Random): ClusterId {
+  return decodeRandomClusterId(random.bytes(CLUSTER_ID_RANDOM_BYTES));
+}
+
+/** A CA for the cluster `clusterId`, and the keys of its first node. */
+export async function createKeys(options: {
+  readonly nodeId: NodeId;
+  readonly clusterId: ClusterId;
+  readonly clock: Clock;
+  readonly random: Random;
+}): Promise<IdentityKeys> {
+  const { nodeId, clusterId, clock, random } = options;
+  const ca = await createCa({ clusterId, clock, random });
+  const { csr, key } = await createRequest(nodeId);
+  const signed = await signRequest({ csr, nodeId, ca, clock, random });
+  assert(signed.ok, "our own request must be signable");
+  return { ca: ca.certificate, caKey: ca.key, certificate: signed.value, key };
 }
 
 /** Where a cluster's files beside the keys are, below the data directory. */
