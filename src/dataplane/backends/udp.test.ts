@@ -17,7 +17,7 @@ const INPUT: UdpPlanInput = {
 test("planUdp: a node alone has its link, its address, the network's route and forwarding", () => {
   const { subnet } = INPUT.lease;
   expect(planUdp(INPUT)).toEqual({
-    links: [{ kind: "tun", name: "overlay0", mtu: 1472, txQueueLength: 1000, gsoMaxSize: 62_000 }],
+    links: [{ kind: "tun", name: "overlay0", mtu: 1472, txQueueLength: 1000, gsoMaxSize: 65_536 }],
     addresses: [{ link: "overlay0", address: address("10.0.53.0"), prefixLength: 32 }],
     routes: [
       {

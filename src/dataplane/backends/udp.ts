@@ -16,12 +16,11 @@ import { OVERLAY_LINK } from "./ownership.ts";
 /** Room for a burst of super-packets while the engine is busy; the kernel's default is 500. */
 export const TX_QUEUE_LENGTH_PACKETS = 1000;
 /**
- * A super-packet leaves as one send with a copy of the inner headers for each segment, which must
- * stay below the 65,507 bytes of a UDP payload; the link's default of 65,536 would take two sends.
- * Sockets of containers do not know this limit: what they make larger, the kernel cuts into lone
- * packets first, and that is slow (scripts/bench packets --only containers1).
+ * As large as the super-packets of containers, whose sockets do not know this link: what is larger
+ * the kernel cuts into lone packets first. With the inner headers of each segment they pass the
+ * 65,507 bytes of a UDP payload and take two sends, which costs less than that (docs/decisions/015).
  */
-export const GSO_MAX_SIZE_BYTES = 62_000;
+export const GSO_MAX_SIZE_BYTES = 65_536;
 
 /**
  * ICMP errors about packets that no node wants come out of the TUN with its own address as their

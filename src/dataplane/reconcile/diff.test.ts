@@ -40,13 +40,17 @@ const eth0: ActualLink = {
   gsoMaxSize: 65_536,
   mac: undefined,
 };
-const fresh: ActualLink = { ...eth0, ...OVERLAY0, kind: "tun", up: false, txQueueLength: 500 };
+const fresh: ActualLink = {
+  ...{ ...eth0, ...OVERLAY0, kind: "tun", up: false, txQueueLength: 500 },
+  // As earlier versions set it.
+  gsoMaxSize: 62_000,
+};
 const ready: ActualLink = {
   ...fresh,
   up: true,
   mtu: 1472,
   txQueueLength: 1000,
-  gsoMaxSize: 62_000,
+  gsoMaxSize: 65_536,
 };
 
 function at(link: { index: ActualAddress["link"] }, text: string): ActualAddress {
@@ -130,7 +134,7 @@ const TABLE: readonly Row[] = [
       {
         kind: "set_link",
         link: OVERLAY0,
-        changes: { up: true, mtu: 1472, txQueueLength: 1000, gsoMaxSize: 62_000 },
+        changes: { up: true, mtu: 1472, txQueueLength: 1000, gsoMaxSize: 65_536 },
       },
       setAddress("10.0.53.0"),
       { kind: "write_sysctl", path: "net/ipv4/ip_forward", value: "1" },
