@@ -2,7 +2,8 @@
  * `overlay uninstall`: leaves the cluster, stops the agent and takes everything from this machine
  * that overlay put there, this executable last.
  *
- * What a package manager installed it leaves to the package manager.
+ * What a package manager installed it leaves to the package manager, whose own removal runs this
+ * first with `--keep-data`: later there is no program to do it.
  *
  * @module
  */
@@ -20,6 +21,7 @@ const CNI_FOLDERS = { binDir: "/opt/cni/bin", confDir: "/etc/cni/net.d" };
 
 interface UninstallOptions extends AgentOptions {
   readonly force?: true;
+  readonly keepData?: true;
 }
 
 /** Adds the command to `program`. */
@@ -27,7 +29,8 @@ export function addUninstall(program: Command, cli: Cli): void {
   const command = program
     .command("uninstall")
     .description("leave the cluster and remove overlay from this machine, with all its data")
-    .option("--force", "also when no agent answers or the cluster cannot be told");
+    .option("--force", "also when no agent answers or the cluster cannot be told")
+    .option("--keep-data", "stay a member; keep identity, store, settings and the program");
   withExamples(withAgent(command), "overlay uninstall", "overlay uninstall --force");
   command.action(cli.action((options: UninstallOptions) => uninstall(cli, options)));
 }
@@ -36,20 +39,23 @@ async function uninstall(cli: Cli, options: UninstallOptions): Promise<number> {
   const { terminal } = cli;
   const config = await agentSettings(cli);
   if (config === undefined) return EXIT_FAILED;
-  const left = await leave(cli, options);
+  const keepsData = options.keepData === true;
+  const left = keepsData ? EXIT_DONE : await leave(cli, options);
   if (left !== EXIT_DONE) return left;
-  const { stopService, forgetService } = await import("../integrations/systemd/service.ts");
-  await stopService();
+  const service = await import("../integrations/systemd/service.ts");
+  if (!keepsData) await service.disableService();
+  await service.stopService();
   const { removeTraces } = await import("../agent/uninstall.ts");
   const unmet = await removeTraces(config);
   for (const { operation, object, reason } of unmet) {
     await terminal.tell(safe(`Cannot ${operation} ${object}: ${reason}; remove it by hand`));
   }
-  const gone = await removeFiles(config);
-  await forgetService();
+  const gone = await removeFiles(config, keepsData);
+  await service.forgetService();
   await terminal.print(gone.map((path) => `Removed ${safe(path)}`).join("\n"));
-  if (isPackaged()) {
-    await terminal.tell('The program itself belongs to a package; "apt purge overlay" removes it');
+  if (isPackaged() && !keepsData) {
+    const next = '"apt purge overlay" or "dnf remove overlay" removes it';
+    await terminal.tell(`The program itself belongs to a package; ${next}`);
   }
   return unmet.length === 0 ? EXIT_DONE : EXIT_FAILED;
 }
@@ -67,13 +73,15 @@ async function leave(cli: Cli, options: UninstallOptions): Promise<number> {
   return exitCodeOf(answer.error);
 }
 
-async function removeFiles({ dataDir, runDir, subnetFile }: AgentConfig): Promise<string[]> {
+async function removeFiles(config: AgentConfig, keepsData: boolean): Promise<string[]> {
+  const { dataDir, runDir, subnetFile } = config;
   const files = await import("../integrations/systemd/installed-files.ts");
   const { uninstallCni } = await import("../integrations/cni/install.ts");
   const cni = await uninstallCni(CNI_FOLDERS);
-  const own = [runDir, ...(subnetFile === undefined ? [] : [subnetFile]), dataDir];
-  const removed = files.removePaths([...own, SETTINGS_FOLDER]);
-  if (isPackaged() || !isInstalled()) return [...cni, ...removed];
+  const state = [runDir, ...(subnetFile === undefined ? [] : [subnetFile])];
+  const data = keepsData ? [] : [dataDir, SETTINGS_FOLDER];
+  const removed = files.removePaths([...state, ...data, ...files.dropIns()]);
+  if (keepsData || isPackaged() || !isInstalled()) return [...cni, ...removed];
   return [...cni, ...removed, ...files.removePaths(files.installedFiles(process.execPath))];
 }
 

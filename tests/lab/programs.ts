@@ -46,10 +46,17 @@ const CHECK_PROGRAMS: Readonly<Record<string, string>> = {
   "systemd-analyze": "systemd",
 };
 
+/** What makes packages (scripts/package). */
+export const PACKAGE_PROGRAMS: Readonly<Record<string, string>> = {
+  "dpkg-deb": "dpkg",
+  rpmbuild: "rpm",
+};
+
 /** All that any test needs. */
 export const TEST_PROGRAMS = {
   ...LAB_PROGRAMS,
   ...RUNTIME_PROGRAMS,
   ...ETCD_PROGRAMS,
   ...CHECK_PROGRAMS,
+  ...PACKAGE_PROGRAMS,
 };

@@ -10,12 +10,14 @@ test("removePaths: files, folders with all in them, and folders that nobody else
   const share = join(top, "prefix/share");
   const man = join(share, "man/man8/overlay.8");
   const fish = join(share, "fish/vendor_completions.d/overlay.fish");
-  for (const path of [man, fish, join(share, "fish/vendor_completions.d/other.fish")]) {
+  const zsh = join(share, "zsh/site-functions/_overlay");
+  for (const path of [man, zsh, fish, join(share, "fish/vendor_completions.d/other.fish")]) {
     mkdirSync(join(path, ".."), { recursive: true });
     writeFileSync(path, "");
   }
-  expect(removePaths([man, fish, join(top, "absent")])).toEqual([man, fish]);
+  expect(removePaths([man, zsh, fish, join(top, "absent")])).toEqual([man, zsh, fish]);
   expect(existsSync(join(share, "man/man8"))).toBeFalse();
+  expect(existsSync(join(share, "zsh"))).toBeFalse();
   expect(existsSync(join(share, "fish/vendor_completions.d/other.fish"))).toBeTrue();
   rmSync(top, { recursive: true });
 });

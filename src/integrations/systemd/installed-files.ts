@@ -4,7 +4,7 @@
  * @module
  */
 import { existsSync, readFileSync, rmdirSync, rmSync } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { HostError } from "../../base/host-error.ts";
 
 const DOCKER_DROP_IN = "/etc/systemd/system/docker.service.d/overlay.conf";
@@ -16,13 +16,19 @@ export function installedFiles(executable: string): readonly string[] {
   const share = `${dirname(dirname(executable))}/share`;
   return [
     "/etc/systemd/system/overlay.service",
-    ...(isOurDropIn() ? [DOCKER_DROP_IN] : []),
     `${share}/man/man8/overlay.8`,
     `${share}/bash-completion/completions/overlay`,
     `${share}/zsh/site-functions/_overlay`,
     `${share}/fish/vendor_completions.d/overlay.fish`,
     executable,
   ];
+}
+
+/** Drop-ins for other services that run our program, and would fail without it. */
+export function dropIns(): readonly string[] {
+  const isOurs =
+    existsSync(DOCKER_DROP_IN) && readFileSync(DOCKER_DROP_IN, "utf8").includes(DROP_IN_MARK);
+  return isOurs ? [DOCKER_DROP_IN] : [];
 }
 
 /**
@@ -52,19 +58,17 @@ export function removePaths(paths: readonly string[]): string[] {
 const DEEP_PATTERN = /^(\/etc\/overlay|\/run\/[^/]+|\/[^/]+\/[^/]+\/.+)$/;
 
 /** Folders that only programs like this one make; what a distribution brings stays, if empty. */
-const MADE_FOLDER =
-  /\/(docker\.service\.d|man8|completions|bash-completion|vendor_completions\.d|fish|flannel)$/;
+const MADE_FOLDERS: ReadonlySet<string> = new Set([
+  ...["docker.service.d", "flannel", "man8", "bash-completion", "completions"],
+  ...["fish", "vendor_completions.d", "zsh", "site-functions"],
+]);
 
 function removeEmpty(folder: string): void {
-  if (!MADE_FOLDER.test(folder)) return;
+  if (!MADE_FOLDERS.has(basename(folder))) return;
   try {
     rmdirSync(folder);
   } catch {
     return; // Others have something in it.
   }
   removeEmpty(dirname(folder));
-}
-
-function isOurDropIn(): boolean {
-  return existsSync(DOCKER_DROP_IN) && readFileSync(DOCKER_DROP_IN, "utf8").includes(DROP_IN_MARK);
 }

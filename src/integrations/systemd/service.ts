@@ -12,10 +12,14 @@ const UNIT = "overlay.service";
 /** Longer than the unit's own time to stop. */
 const SYSTEMCTL_TIMEOUT_MS = 60_000;
 
-/** Stops the service and keeps it from starting. Does nothing where systemd does not run. */
-export async function stopService(): Promise<void> {
-  // Of a service that is not known both fail, which is what is wanted.
+/** Keeps the service from starting with the machine. Does nothing where systemd does not run. */
+export async function disableService(): Promise<void> {
+  // Of a service that is not known it fails, which is what is wanted.
   await systemctl(["disable", "--quiet", UNIT]);
+}
+
+/** Stops the service. Does nothing where systemd does not run. */
+export async function stopService(): Promise<void> {
   const code = await systemctl(["stop", UNIT]);
   const notLoaded = 5;
   if (code === 0 || code === undefined || code === notLoaded) return;
