@@ -5,6 +5,7 @@
  * @module
  */
 import * as v from "valibot";
+import { RotateCaBody } from "./authority.ts";
 import { IfMatchHeader, PutConfigQuery } from "./config.ts";
 import { EVENT_STREAM_TYPE } from "./event-stream.ts";
 import { ImportBody } from "./import.ts";
@@ -20,6 +21,7 @@ import { BACKUP_MEDIA_TYPE, SnapshotQuery } from "./snapshot.ts";
 import { CreateTokenBody } from "./tokens.ts";
 import { CompactBody, TxnBody } from "./txn.ts";
 import {
+  AuthoritySchema,
   ConfigSchema,
   CreatedTokenSchema,
   ImportSchema,
@@ -166,6 +168,19 @@ export const OPERATIONS: readonly Operation[] = [
     summary: "Sets how many members should vote: 1, 3, 5 or 7",
     body: VotersBody,
     answer: VotersSchema,
+  },
+  {
+    method: "get",
+    path: "/ca",
+    summary: "The cluster's CAs, and until when the nodes' certificates are good",
+    answer: AuthoritySchema,
+  },
+  {
+    method: "post",
+    path: "/ca/rotate",
+    summary: "Makes a new CA; nodes renew by themselves and the old one is dropped",
+    body: RotateCaBody,
+    answer: AuthoritySchema,
   },
   {
     method: "get",

@@ -11,6 +11,7 @@ import { AssertionError } from "../base/assert.ts";
 import { HostError } from "../base/host-error.ts";
 import type { Log } from "../base/log.ts";
 import { sealAnswer } from "./answer.ts";
+import { authorityRoutes } from "./authority.ts";
 import { configRoutes } from "./config.ts";
 import { Gate } from "./gate.ts";
 import { healthRoutes } from "./health.ts";
@@ -84,6 +85,7 @@ function createRouter(service: AdminService, options: RouterOptions): Hono {
     reservationRoutes,
     importRoutes,
     memberRoutes,
+    authorityRoutes,
     tokenRoutes,
     joinRoutes,
     pingRoutes,

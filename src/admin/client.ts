@@ -18,6 +18,7 @@ import {
 } from "./ask.ts";
 import { createKvClient, type KvClient } from "./kv-client.ts";
 import type {
+  AuthorityView,
   ConfigView,
   CreatedToken,
   ImportView,
@@ -39,6 +40,7 @@ import type {
 } from "./service.ts";
 import { BACKUP_MEDIA_TYPE } from "./snapshot.ts";
 import {
+  AuthoritySchema,
   ConfigSchema,
   CreatedTokenSchema,
   ImportSchema,
@@ -97,6 +99,8 @@ export interface AdminClient {
   demoteMember(id: string): Answer<MemberView>;
   voters(): Answer<VotersView>;
   setVoters(target: number): Answer<VotersView>;
+  authority(): Answer<AuthorityView>;
+  rotateCa(request: { readonly keepSeconds?: number | undefined }): Answer<AuthorityView>;
   tokens(): Answer<readonly TokenView[]>;
   createToken(request: NewToken): Answer<CreatedToken>;
   revokeToken(id: string): Answer<TokenView>;
@@ -145,6 +149,8 @@ export function createAdminClient(target: AdminTarget, timeoutMs: number): Admin
     demoteMember: (id) => ask(MemberSchema, post(`${path("members", id)}/demote`, {})),
     voters: () => ask(VotersSchema, { path: "/voters" }),
     setVoters: (target) => ask(VotersSchema, { ...post("/voters", { target }), method: "PUT" }),
+    authority: () => ask(AuthoritySchema, { path: "/ca" }),
+    rotateCa: (request) => ask(AuthoritySchema, post("/ca/rotate", request)),
     tokens: () => ask(v.array(TokenSchema), { path: "/tokens" }),
     createToken: (request) => ask(CreatedTokenSchema, post("/tokens", request)),
     revokeToken: (id) => ask(TokenSchema, { method: "DELETE", path: path("tokens", id) }),

@@ -47,6 +47,13 @@ export const TOKEN_LIFE_SECONDS_DEFAULT = 86_400;
 /** Most uses that a token can be limited to. */
 export const TOKEN_USES_MAX = 10_000;
 
+/** Shortest time for which a CA that was replaced is trusted. */
+export const CA_KEEP_SECONDS_MIN = 60;
+/** Longest such time: 90 days, the life of a node's certificate. */
+export const CA_KEEP_SECONDS_MAX = 7_776_000;
+/** Such a time when none is asked for: 30 days. */
+export const CA_KEEP_SECONDS_DEFAULT = 2_592_000;
+
 /** Longest text of a join token; a genuine one has about 100 characters. */
 export const TOKEN_TEXT_LENGTH_MAX = 512;
 /** Longest peer: a DNS name of 253 characters, or a bracketed address, and a port. */

@@ -7,6 +7,7 @@
  * @module
  */
 
+import type { RotationFailure } from "../control/cluster/trust/rotation.ts";
 import type { JoinFailure, LeaveFailure } from "../control/cluster/types.ts";
 import { ANSWER_HEADERS } from "./answer.ts";
 import type { KvProblem } from "./kv-problem.ts";
@@ -57,6 +58,7 @@ export type Problem =
   | LeaveFailure
   | MemberFailure
   | RecoveryFailure
+  | RotationFailure
   | KvProblem;
 
 export type ProblemKind = Problem["kind"];
@@ -96,6 +98,7 @@ export const PROBLEM_CLASSES: Readonly<Record<ProblemKind, ProblemClass>> = {
   peer_not_overlay: { status: 502, title: "Peer does not run overlay" },
 
   last_member: { status: 409, title: "Last member of its cluster" },
+  rotation_refused: { status: 409, title: "Change of the CA refused" },
   member_refused: { status: 409, title: "Membership change refused" },
   has_quorum: { status: 409, title: "Cluster goes on by itself" },
 

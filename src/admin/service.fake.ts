@@ -9,6 +9,7 @@ import { ok } from "../base/result.ts";
 import { FakeKv } from "./kv-api.fake.ts";
 import type {
   AdminService,
+  AuthorityView,
   ConfigPlanView,
   LeaseView,
   MemberView,
@@ -148,6 +149,22 @@ async function* fakeBackup(): AsyncGenerator<Uint8Array, void, void> {
   yield new TextEncoder().encode("SAVE");
 }
 
+/** A cluster of "web1" alone, with the CA that it began with. */
+export const FAKE_AUTHORITY: AuthorityView = {
+  authorities: [{ pin: "pin1", state: "signing", expiresAt: "2036-11-22T10:00:00.000Z" }],
+  dropsAt: null,
+  waiting: [],
+  certificates: [
+    {
+      id: "0a0a0a0a0a0a0a",
+      name: "web1",
+      pin: "pin1",
+      expiresAt: "2027-02-20T10:00:00.000Z",
+    },
+  ],
+  renewsAt: "2027-01-20T10:00:00.000Z",
+};
+
 /** A token that is good, as often as wanted. */
 export const FAKE_TOKEN: TokenView = {
   id: "tok1",
@@ -180,6 +197,8 @@ export function createFakeService(overrides: Partial<AdminService> = {}): AdminS
     demoteMember: async () => ok(FAKE_MEMBERS[0]!),
     voters: () => ({ target: 3, voters: FAKE_VOTERS }),
     setVoters: async (target) => ok({ target, voters: FAKE_VOTERS }),
+    authority: () => FAKE_AUTHORITY,
+    rotateCa: async () => ok(FAKE_AUTHORITY),
     tokens: () => [FAKE_TOKEN],
     createToken: async () =>
       ok({

@@ -7,6 +7,7 @@
  * @module
  */
 import type { Result } from "../base/result.ts";
+import type { RotationFailure } from "../control/cluster/trust/rotation.ts";
 import type { JoinFailure, LeaveFailure } from "../control/cluster/types.ts";
 import type { KvApi } from "./kv-api.ts";
 
@@ -257,6 +258,33 @@ export interface TokenView {
   readonly expired: boolean;
 }
 
+/** A CA of the cluster. */
+export interface CaView {
+  /** SHA-256 of its public key, as in join tokens. */
+  readonly pin: string;
+  readonly state: "signing" | "retiring";
+  readonly expiresAt: string;
+}
+
+/** The certificate of a node, as it said itself. */
+export interface CertificateView extends NodeRef {
+  /** Of the CA that made it. */
+  readonly pin: string;
+  readonly expiresAt: string;
+}
+
+/** Who signs, and who has been signed. */
+export interface AuthorityView {
+  readonly authorities: readonly CaView[];
+  /** When retiring CAs are dropped at the latest. */
+  readonly dropsAt: string | null;
+  /** Nodes whose certificate is not of the CA that signs. */
+  readonly waiting: readonly NodeRef[];
+  readonly certificates: readonly CertificateView[];
+  /** When this node renews its certificate. */
+  readonly renewsAt: string;
+}
+
 /** The secret is shown once, here. */
 export interface CreatedToken {
   readonly id: string;
@@ -371,6 +399,8 @@ export interface AdminService {
   demoteMember(id: string): Promise<Result<MemberView, MemberFailure>>;
   voters(): VotersView;
   setVoters(target: number): Promise<Result<VotersView, MemberFailure>>;
+  authority(): AuthorityView;
+  rotateCa(keepSeconds: number): Promise<Result<AuthorityView, RotationFailure>>;
   tokens(): readonly TokenView[];
   createToken(request: CreateTokenRequest): Promise<Result<CreatedToken, ClusterFailure>>;
   revokeToken(id: string): Promise<Result<TokenView, NotFound | ClusterFailure>>;

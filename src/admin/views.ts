@@ -9,6 +9,7 @@
 import * as v from "valibot";
 import type { Problem } from "./problem.ts";
 import type {
+  AuthorityView,
   ConfigPlanView,
   ConfigView,
   CreatedToken,
@@ -160,6 +161,27 @@ export const VotersSchema: Schema<VotersView> = v.looseObject({
   voters: v.array(v.object({ id: v.string(), name: v.string() })),
 });
 
+export const AuthoritySchema: Schema<AuthorityView> = v.looseObject({
+  authorities: v.array(
+    v.looseObject({
+      pin: v.string(),
+      state: v.picklist(["signing", "retiring"]),
+      expiresAt: v.string(),
+    }),
+  ),
+  dropsAt: v.nullable(v.string()),
+  waiting: v.array(v.object({ id: v.string(), name: v.string() })),
+  certificates: v.array(
+    v.looseObject({
+      id: v.string(),
+      name: v.string(),
+      pin: v.string(),
+      expiresAt: v.string(),
+    }),
+  ),
+  renewsAt: v.string(),
+});
+
 export const TokenSchema: Schema<TokenView> = v.looseObject({
   id: v.string(),
   createdAt: v.string(),
@@ -254,6 +276,7 @@ const PLAIN_KINDS = [
 ] as const;
 /** Kinds without more to say; the compiler compares no more than 25 of them with one shape. */
 const CLUSTER_KINDS = [
+  "rotation_refused",
   "no_leader",
   "no_quorum",
   "overloaded",

@@ -11,6 +11,7 @@ import { decodeNodeId, formatNodeId, type NodeId } from "../base/ids.ts";
 import { createSilentLog } from "../base/log.ts";
 import { ok } from "../base/result.ts";
 import type { Identity } from "../control/cluster/trust/identity.ts";
+import type { TrustStatus } from "../control/cluster/trust/trust-keeper.ts";
 import type { Cluster, Member } from "../control/cluster/types.ts";
 import { acquireLease, putConfig } from "../control/network/commands.ts";
 import { createAdminService } from "./admin-service.ts";
@@ -20,6 +21,7 @@ import { KvService } from "./kv-service.ts";
 import { NetworkAgent } from "./network-agent.ts";
 import type { Reconciler } from "./reconciler.ts";
 import type { Session } from "./session.ts";
+import { authorityView, trustWarnings } from "./trust-status.ts";
 
 const SELF = decodeNodeId(11);
 const OTHER = decodeNodeId(12);
@@ -50,6 +52,7 @@ function setUp({ members = [SELF, OTHER], dead = [], removed = false }: Options 
       return ok(member!);
     },
     counters: () => ({}),
+    trust: () => TRUST,
   };
   const clock = new ManualClock();
   const network = new NetworkAgent({
@@ -83,6 +86,13 @@ function setUp({ members = [SELF, OTHER], dead = [], removed = false }: Options 
   const holders = () => service.leases().map(({ node }) => node.id);
   return { ...test, service, holders };
 }
+
+/** Nothing is due, and nobody is missing. */
+const TRUST: TrustStatus = {
+  authorities: [{ pin: "pin1", isSigning: true, expiresAtMs: 1e12 }],
+  ...{ dropAtMs: undefined, waiting: [], members: [], isOver: false },
+  ...{ expiresAtMs: 1e12, renewsAtMs: 1e12 },
+};
 
 function memberOf(id: NodeId, live: boolean): Member {
   const address = { host: `192.168.77.${id}`, port: 8286 };
@@ -179,3 +189,17 @@ test("status: two members at one address are told, with both ways out", () => {
 function leaseWarningsOf(service: AdminService): readonly string[] {
   return service.status().warnings.filter((text) => /announce|lease release/.test(text));
 }
+
+test("status: a certificate that is over, and a CA that is being changed, are told", () => {
+  const wallMs = 1e12;
+  const over = { trust: () => ({ ...TRUST, isOver: true }) } as Partial<Cluster> as Cluster;
+  expect(trustWarnings(over, wallMs)[0]).toContain("overlay join <peer> --token");
+  const listed = [memberOf(SELF, true), memberOf(OTHER, false)];
+  const changing = { ...TRUST, dropAtMs: wallMs, waiting: [OTHER] };
+  const cluster = { trust: () => changing, members: () => listed } as Partial<Cluster> as Cluster;
+  expect(trustWarnings(cluster, 0)).toEqual([expect.stringContaining(`h${OTHER} must renew`)]);
+  expect(authorityView(cluster)).toMatchObject({ waiting: [{ name: `h${OTHER}` }] });
+  const late = { trust: () => TRUST } as Partial<Cluster> as Cluster;
+  expect(trustWarnings(late, wallMs)).toEqual([]);
+  expect(trustWarnings(late, 2 * wallMs)[0]).toContain("could not be renewed");
+});

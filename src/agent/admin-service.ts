@@ -60,6 +60,7 @@ import { runningRecovery } from "./recovery.ts";
 import { listReservations, parseImported, refusal, reserve, unreserve } from "./reservations.ts";
 import type { Session } from "./session.ts";
 import { agentReadiness, agentStatus } from "./status.ts";
+import { authorityView } from "./trust-status.ts";
 
 export interface AdminServiceOptions {
   /** The session of this moment: a join replaces it. */
@@ -104,6 +105,11 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
     voters: () => votersView(options),
     setVoters: async (target) =>
       mapValue(await options.session().cluster.setVoterTarget(target), () => votersView(options)),
+    authority: () => authorityView(options.session().cluster),
+    rotateCa: async (keepSeconds) => {
+      const { cluster } = options.session();
+      return mapValue(await cluster.rotateCa(keepSeconds * 1000), () => authorityView(cluster));
+    },
     tokens: () =>
       options
         .session()

@@ -295,17 +295,22 @@ class Agent {
     const { cluster, network } = this.#session!;
     const own = { otherCount: this.#otherCount(), network: network.view(), store: cluster.reader };
     const refusal = request.reset ? undefined : joinRefusal(own);
-    if (refusal !== undefined) return err({ kind: "already_member", detail: refusal });
+    // A member that the others do not know any more by its certificate asks for a new one.
+    const isReturning = !request.reset && cluster.trust().isOver;
+    if (refusal !== undefined && !isReturning) {
+      return err({ kind: "already_member", detail: refusal });
+    }
     const peer = parseHostPort(request.peer, CLUSTER_PORT);
     if (peer === undefined) {
       const detail = `Cannot join "${request.peer}": not a host or host:port`;
       return err({ kind: "peer_unreachable", detail });
     }
-    const { nodeId, name, keys } = this.#session!.identity;
+    const { nodeId, name, keys, clusterId } = this.#session!.identity;
     const joined = await requestJoin({
       peer,
       token: request.token,
       nodeId,
+      ...(isReturning && { only: clusterId }),
       key: keys.key,
       self: this.#self(),
       clock,
@@ -313,6 +318,12 @@ class Agent {
     });
     if (!joined.ok) return joined;
     const { grant, key } = joined.value;
+    // Its log, its id and its subnet stay: a voter must not forget what it has promised.
+    if (grant.clusterId === clusterId) {
+      await cluster.readmit(grant);
+      log.info("certificate renewed by a join", { cluster: clusterId, peer: request.peer });
+      return ok({ clusterId, nodeId: formatNodeId(nodeId), peer: request.peer });
+    }
     const identity = await this.#identityStore!.adopt(grant, { name, key });
     // Only with --reset: the old cluster's network must not linger beside the new one's.
     await this.#replaceSession(identity, { keepNetwork: !this.#dataPlane!.assigned });

@@ -15,6 +15,7 @@ import type { NetworkView } from "../control/network/view.ts";
 import { needsEngine, reachedBy } from "../dataplane/backends/node-plan.ts";
 import { OVERLAY_LINK, vxlanLinkName } from "../dataplane/backends/ownership.ts";
 import type { Endpoint } from "../dataplane/fib/row.ts";
+import type { Clock } from "../host/ports.ts";
 import { parseKernelRoutes } from "../integrations/docker/kernel-routes.ts";
 import { findObstacles } from "../integrations/docker/obstacles.ts";
 import type { Assignment, DataPlane } from "./data-plane.ts";
@@ -23,11 +24,13 @@ import { pathView, silentPeerWarnings, type WatchedPeer } from "./path-status.ts
 import type { Reconciler } from "./reconciler.ts";
 import { encryptionOf, sealWarnings } from "./seal-status.ts";
 import type { Session } from "./session.ts";
+import { trustWarnings } from "./trust-status.ts";
 
 export interface StatusSources {
   readonly session: () => Session;
   readonly dataPlane: DataPlane;
   readonly reconciler: Reconciler;
+  readonly clock: Pick<Clock, "wallMs">;
   /** The kernel's routes as /proc/net/route has them; absent: nobody looks at Docker's bridge. */
   readonly kernelRoutes?: () => string;
 }
@@ -203,6 +206,7 @@ function warnings(sources: StatusSources): readonly string[] {
         "start the voters that are missing, or, if most are lost for good, run `overlay recover --force-new-cluster` on one that is left",
     );
   }
+  if (!status.removed) list.push(...trustWarnings(cluster, sources.clock.wallMs()));
   const { state } = network;
   if (state.kind === "no_config") {
     list.push('No network config yet; run `overlay config set \'{"Network":"10.0.0.0/16"}\'`');

@@ -117,3 +117,18 @@ function parseTimeout(text: string): number {
   if (value > 0 && value <= TIMEOUT_SECONDS_MAX) return value;
   throw new InvalidArgumentError(`expected seconds, up to ${TIMEOUT_SECONDS_MAX}.`);
 }
+
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+/** Parses a time such as "90s", "24h" or "7d" into seconds. `words`: the range, and an example. */
+export function timeSpan(
+  range: { readonly minSeconds: number; readonly maxSeconds: number },
+  words: string,
+): (text: string) => number {
+  return (text) => {
+    const match = /^([0-9]{1,9})([smhd])$/.exec(text);
+    const seconds = match === null ? 0 : Number(match[1]) * UNIT_SECONDS[match[2]!]!;
+    if (seconds >= range.minSeconds && seconds <= range.maxSeconds) return seconds;
+    throw new InvalidArgumentError(`expected a time ${words}.`);
+  };
+}

@@ -84,6 +84,7 @@ const ROWS: Row = {
   peer_unreachable: [1, { kind: "peer_unreachable", detail: "d" }, "Cannot do it: d; check the"],
   peer_not_overlay: [1, { kind: "peer_not_overlay", detail: "d" }, "Cannot do it: d; check the"],
   last_member: [1, { kind: "last_member", detail: "d" }, "Cannot do it: d"],
+  rotation_refused: [1, { kind: "rotation_refused", detail: "d" }, "Cannot do it: d"],
   member_refused: [1, { kind: "member_refused", detail: "d" }, "Cannot do it: d"],
   internal_error: [1, { kind: "internal_error", detail: "d" }, "Cannot do it: d"],
   reserved_key: [1, { kind: "reserved_key", detail: "d" }, "Cannot do it: d"],

@@ -89,3 +89,8 @@ export function wrap(text: string, width: number): string[] {
 export function formatJson(value: unknown): string {
   return JSON.stringify(value, undefined, 2);
 }
+
+/** "2026-11-22T10:00:00.000Z" as "2026-11-22 10:00Z". */
+export function shortTime(iso: string): string {
+  return iso.replace(/^(.{10})T(.{5}).*$/, "$1 $2Z");
+}

@@ -11,6 +11,7 @@ import { REQUEST_SIZE_BYTES_MAX } from "../admin/limits.ts";
 import { openAdminServer } from "../admin/server.ts";
 import {
   createFakeService,
+  FAKE_AUTHORITY,
   FAKE_LEASE,
   FAKE_MEMBERS,
   FAKE_PLAN,
@@ -247,6 +248,27 @@ describe("commands", () => {
     expect(err).toContain("overlay token revoke tok1");
   });
 
+  test("overlay ca: the CAs, who is waited for, and until when certificates are good", async () => {
+    const { out } = await run(["ca"]);
+    expect(out).toContain("CA pin1: signing, until 2036-11-22 10:00Z\n");
+    expect(out).toMatch(/web1 +0a0a0a0a0a0a0a +2027-02-20 10:00Z +signing/);
+    const changing = await run(["ca", "status"], {
+      authority: () => ({
+        ...FAKE_AUTHORITY,
+        dropsAt: "2026-12-22T10:00:00.000Z",
+        waiting: [{ id: "0b0b0b0b0b0b0b", name: "web2" }],
+      }),
+    });
+    expect(changing.out).toContain("dropped at 2026-12-22 10:00Z, or when web2 renewed");
+    const asked: number[] = [];
+    const rotateCa = async (keepSeconds: number) => {
+      asked.push(keepSeconds);
+      return ok(FAKE_AUTHORITY);
+    };
+    for (const keep of [[], ["--keep", "7d"]]) await run(["ca", "rotate", ...keep], { rotateCa });
+    expect(asked).toEqual([30 * 86_400, 7 * 86_400]);
+  });
+
   test("a token that nobody can join with says why", async () => {
     const good = { ...FAKE_TOKEN, usesLeft: 1 };
     const tokens = [good, { ...good, usesLeft: 0 }, { ...good, expired: true }];
@@ -478,6 +500,7 @@ describe("usage", () => {
     { argv: ["token", "nope"], says: 'Cannot run "overlay token create": unexpected argument' },
     { argv: ["token", "--life", "1y"], says: "expected a time from 60s to 365d, such as 24h" },
     { argv: ["token", "--life", "59s"], says: '"59s" is not valid' },
+    { argv: ["ca", "rotate", "--keep", "91d"], says: "a time from 60s to 90d, such as 7d" },
     { argv: ["token", "--uses", "0"], says: "expected a whole number from 1" },
     { argv: ["status", "--watch", "0"], says: "expected a whole number from 1 to 3600" },
     { argv: ["status", "--timeout", "0"], says: "expected seconds, up to 3600" },
@@ -529,7 +552,7 @@ describe("usage", () => {
       "lease release",
     ],
     ...["lease reserve", "lease unreserve", "docker-env", "cni", "cni install", "cni uninstall"],
-    ...["import", "import flannel", "completion", "uninstall"],
+    ...["import", "import flannel", "completion", "uninstall", "ca", "ca status", "ca rotate"],
   ];
   for (const name of HELP) {
     test(`overlay ${name} --help: usage, options and an example, on 80 columns`, async () => {

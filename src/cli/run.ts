@@ -7,6 +7,7 @@ import { Command, CommanderError } from "commander";
 import { HostError } from "../base/host-error.ts";
 import { VERSION } from "../base/version.ts";
 import { addAgent } from "./agent.ts";
+import { addCa } from "./ca.ts";
 import { Cli, withExamples } from "./cli.ts";
 import { addCni } from "./cni.ts";
 import { addCompletion } from "./completion.ts";
@@ -94,6 +95,7 @@ function createProgram(cli: Cli, said: Said): Command {
     addLeave,
     addConfig,
     addToken,
+    addCa,
     addMember,
     addLease,
     addKv,

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import {
   TOKEN_LIFE_SECONDS_DEFAULT,
   TOKEN_LIFE_SECONDS_MAX,
@@ -13,8 +13,15 @@ import {
   TOKEN_USES_MAX,
 } from "../admin/limits.ts";
 import type { CreatedToken, TokenView } from "../admin/service.ts";
-import { type Cli, type DataOptions, wholeNumber, withData, withExamples } from "./cli.ts";
-import { formatDuration, formatPlural, safe } from "./format.ts";
+import {
+  type Cli,
+  type DataOptions,
+  timeSpan,
+  wholeNumber,
+  withData,
+  withExamples,
+} from "./cli.ts";
+import { formatDuration, formatPlural, safe, shortTime } from "./format.ts";
 
 interface CreateOptions extends DataOptions {
   readonly life?: number;
@@ -22,7 +29,7 @@ interface CreateOptions extends DataOptions {
   readonly install?: true;
 }
 
-const LIFE_UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+const LIFE = { minSeconds: TOKEN_LIFE_SECONDS_MIN, maxSeconds: TOKEN_LIFE_SECONDS_MAX };
 
 /** Adds the command to `program`. */
 export function addToken(program: Command, cli: Cli): void {
@@ -47,7 +54,7 @@ function addCreate(token: Command, cli: Cli): void {
     .option(
       "--life <time>",
       `how long it can be used: 90s, 30m, 24h, 7d (default: ${TOKEN_LIFE_SECONDS_DEFAULT / 3600}h)`,
-      parseLife,
+      timeSpan(LIFE, "from 60s to 365d, such as 24h"),
     )
     .option("--uses <number>", "how many nodes may join with it", wholeNumber(1, TOKEN_USES_MAX))
     .option("--install", "print the line that also installs overlay, from this node");
@@ -135,16 +142,4 @@ function addRevoke(token: Command, cli: Cli): void {
       );
     }),
   );
-}
-
-/** "2026-11-22T10:00:00.000Z" as "2026-11-22 10:00Z". */
-function shortTime(iso: string): string {
-  return iso.replace(/^(.{10})T(.{5}).*$/, "$1 $2Z");
-}
-
-function parseLife(text: string): number {
-  const match = /^([0-9]{1,9})([smhd])$/.exec(text);
-  const seconds = match === null ? 0 : Number(match[1]) * LIFE_UNIT_SECONDS[match[2]!]!;
-  if (seconds >= TOKEN_LIFE_SECONDS_MIN && seconds <= TOKEN_LIFE_SECONDS_MAX) return seconds;
-  throw new InvalidArgumentError("expected a time from 60s to 365d, such as 24h.");
 }

@@ -73,7 +73,7 @@ export class Credentials {
     return judgeChain(chainOf(socket), this.#authorities, this.#clock.wallMs());
   }
 
-  /** The same at the address of a member, which must be one: else the cluster went on without us. */
+  /** The same at the address of a member: who is foreign there says that we are behind. */
   identifyMember(socket: TLSSocket): Result<NodeId, CertificateProblem> {
     const identified = this.identify(socket);
     this.#isForeign = !identified.ok && identified.error.kind === "foreign";

@@ -1,5 +1,5 @@
 /**
- * Certificates and CAs over the life of a cluster: real TLS on loopback, time by a clock that jumps.
+ * Certificates and CAs over the life of a cluster: real TLS on loopback, a clock that jumps.
  */
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Clock } from "../../../host/ports.ts";
