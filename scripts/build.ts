@@ -2,7 +2,7 @@
  * Makes the one executable: `dist/overlay` for this machine, or with `--all` one for each platform
  * beside it (`dist/overlay-linux-arm64-musl`, …), and `dist/SHA256SUMS` over all it made.
  *
- *   scripts/build [--all] [--version TEXT] [--entry FILE]
+ *   scripts/build [--all] [--version TEXT] [--entry FILE] [--cluster-version N]
  *
  * Each file holds the Bun runtime, the program as bytecode and source, its source map, and the
  * packet loop's Worker as a second entry point. It reads no .env or bunfig.toml of the folder that
@@ -14,6 +14,8 @@
  *
  * ES modules, said outright: bytecode alone would make CommonJS of them, where `import.meta.url` is
  * the path of a source file on the machine that built it, and the Worker is looked for there.
+ *
+ * `--cluster-version` is for tests of upgrades only: a program that knows one cluster version more.
  *
  * The musl builds need musl's libstdc++ (Alpine: `apk add libstdc++`), as Bun itself does.
  *
@@ -48,6 +50,8 @@ interface BuildOptions {
   /** This machine's when undefined. */
   readonly platform: Platform | undefined;
   readonly entry: string;
+  /** Newest cluster version that the program is to know; its own when undefined. */
+  readonly clusterVersion: string | undefined;
 }
 
 /** Builds what the arguments ask for. Throws with the bundler's words when it fails. */
@@ -58,6 +62,7 @@ export async function build(args: readonly string[], progress: Progress): Promis
       all: { type: "boolean", default: false },
       version: { type: "string" },
       entry: { type: "string", default: ENTRY },
+      "cluster-version": { type: "string" },
     },
   });
   const version = values.version ?? (await describeVersion());
@@ -67,7 +72,8 @@ export async function build(args: readonly string[], progress: Progress): Promis
     const name = platform === undefined ? "overlay" : `overlay-${platform.name}`;
     await progress.step(`build dist/${name}`, async (notes) => {
       const outfile = join(DIST, name);
-      await compile({ outfile, version, platform, entry: values.entry });
+      const clusterVersion = values["cluster-version"];
+      await compile({ outfile, version, platform, entry: values.entry, clusterVersion });
       made.push(outfile);
       notes.result(`${version}, ${(statSync(outfile).size / 1e6).toFixed(0)} MB`);
     });
@@ -88,6 +94,7 @@ async function compile(options: BuildOptions): Promise<void> {
     "--sourcemap=inline",
     ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
     ...["--define", `OVERLAY_VERSION=${JSON.stringify(options.version)}`],
+    ...clusterVersionWords(options),
     ...runtime,
     ...["--outfile", fresh, options.entry],
     ...(existsSync(inRoot(WORKER_ENTRY)) ? [WORKER_ENTRY] : []),
@@ -101,6 +108,13 @@ async function compile(options: BuildOptions): Promise<void> {
   } finally {
     rmSync(folder, { recursive: true }); // With source maps, which are inside the program too.
   }
+}
+
+/** For tests of upgrades: the same tree as if it knew another version (cluster-version.ts). */
+function clusterVersionWords({ clusterVersion }: BuildOptions): readonly string[] {
+  return clusterVersion === undefined
+    ? []
+    : ["--define", `OVERLAY_CLUSTER_VERSION=${Number(clusterVersion)}`];
 }
 
 async function runtimeWords(platform: Platform): Promise<string[]> {
