@@ -8,6 +8,7 @@ import type { PeerView, Readiness, StatusView } from "../admin/service.ts";
 import { addressPlus, type Prefix, prefixAddress, prefixLength } from "../base/address.ts";
 import { formatNodeId, type NodeId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
+import { formatHostPort } from "../control/cluster/transport/host-port.ts";
 import type { Cluster } from "../control/cluster/types.ts";
 import { DEFAULT_BACKEND } from "../control/network/backend-config.ts";
 import { formatNetworkConfig } from "../control/network/config.ts";
@@ -115,6 +116,22 @@ function quorumLoss(cluster: Cluster): string {
   return `${since}, not heard from: ${missing.join(", ")}`;
 }
 
+/** What to do about that. */
+function quorumAdvice(cluster: Cluster): string {
+  const { supersededAt } = cluster.status().leaderless ?? {};
+  if (supersededAt !== undefined) {
+    const command = `overlay join ${formatHostPort(supersededAt)} --token … --reset`;
+    return (
+      "a new cluster was made out of it without this node, which keeps its subnet there; " +
+      `get a token with \`overlay token\` on a node of that, then run \`${command}\``
+    );
+  }
+  return (
+    "packets go on as last known, changes must wait; start the voters that are missing, " +
+    "or, if most are lost for good, run `overlay recover --force-new-cluster` on one that is left"
+  );
+}
+
 /** In seconds, or in minutes when it is long. */
 function formatDuration(durationMs: number): string {
   const seconds = Math.floor(durationMs / 1000);
@@ -201,10 +218,7 @@ function warnings(sources: StatusSources): readonly string[] {
     );
   } else if (!status.hasQuorum) {
     const loss = quorumLoss(cluster);
-    list.push(
-      `${loss[0]!.toUpperCase()}${loss.slice(1)}: packets go on as last known, changes must wait; ` +
-        "start the voters that are missing, or, if most are lost for good, run `overlay recover --force-new-cluster` on one that is left",
-    );
+    list.push(`${loss[0]!.toUpperCase()}${loss.slice(1)}: ${quorumAdvice(cluster)}`);
   }
   if (!status.removed) list.push(...trustWarnings(cluster, sources.clock.wallMs()));
   const { state } = network;

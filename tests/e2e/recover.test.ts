@@ -140,7 +140,15 @@ describe("docs/OPERATING.md", () => {
       expect(apart.cluster.id).not.toBe(recovered.cluster.id);
       expect((await statusOf(survivor)).cluster.members).toBe(1);
 
-      await lost[1]!.startHealthyAgent();
+      const late = lost[1]!;
+      await late.startHealthyAgent();
+      await waitFor(
+        async () => {
+          const said = (await statusOf(late)).warnings.join("\n");
+          return said.includes(`overlay join ${survivor.address}`) && said.includes("--reset");
+        },
+        { describe: `${late.name} to be told of the new cluster` },
+      );
       const place = { peer: survivor.address, token };
       for (const host of [other, ...lost]) await runBlock(blocks[2]!, host, place);
       await waitSettled(lab.hosts);

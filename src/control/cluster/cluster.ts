@@ -22,6 +22,7 @@ import { RoleKeeper, roleIn } from "./members/role-keeper.ts";
 import { listWishes, voterTargetOf } from "./members/role-wishes.ts";
 import { SelfKeeper } from "./members/self-keeper.ts";
 import type { Recovered } from "./recovery.ts";
+import { formerOf } from "./refound/former.ts";
 import { recoverNode } from "./startup.ts";
 import { type Listener, openListener } from "./transport/listener.ts";
 import { createPeerCounters, type PeerCounters } from "./transport/peer-counters.ts";
@@ -43,6 +44,7 @@ import type {
   CreateTokenOptions,
   ExecuteOptions,
   HostPort,
+  Leaderless,
   LeaveFailure,
   Member,
   MemberFailure,
@@ -126,6 +128,8 @@ class RunningCluster implements Cluster {
   readonly #self: SelfKeeper;
   /** As last logged. */
   #leader: NodeId | undefined;
+  /** Who has told that it goes on in another cluster, begun with the state of this one. */
+  #supersededBy: NodeId | undefined;
   #isClosing = false;
 
   constructor(
@@ -164,6 +168,10 @@ class RunningCluster implements Cluster {
       ...{ nodeId, cluster, credentials, clock, random, log, counters },
       addressOf: (node) => this.#directory.addressOf(node),
       standing: (node) => this.#directory.standing(node),
+      former: () => formerOf(machine.reader),
+      superseded: (by) => {
+        this.#supersededBy = by;
+      },
       keptOpen: () => otherVoters(confState, nodeId),
     });
     this.#driver = new Driver({
@@ -233,7 +241,7 @@ class RunningCluster implements Cluster {
       memberRole: roleIn(driver.confState, nodeId),
       revision: this.reader.revision,
       hasQuorum: driver.hasQuorum(),
-      leaderless: driver.leaderless(),
+      leaderless: this.#leaderless(),
       voterCount: driver.confState.voters.length,
       removed: driver.isRemoved,
       feed: driver.feed.status,
@@ -361,6 +369,13 @@ class RunningCluster implements Cluster {
     await Promise.race([this.#listener.close(), timeout]);
     cancel();
     await logStore.close();
+  }
+
+  #leaderless(): Leaderless | undefined {
+    const leaderless = this.#driver.leaderless();
+    const by = this.#supersededBy;
+    if (leaderless === undefined || by === undefined) return leaderless;
+    return { ...leaderless, supersededAt: this.#directory.addressOf(by) };
   }
 
   #isLive(id: NodeId): boolean | undefined {

@@ -105,6 +105,8 @@ export interface Leaderless {
   readonly forMs: number;
   /** Voters that were not heard lately; some of them may be in reach of each other. */
   readonly missing: readonly NodeId[];
+  /** Where a member can be reached that goes on in another cluster, begun with this one's state. */
+  readonly supersededAt?: HostPort | undefined;
 }
 
 /** Where this node stands, told whenever it changes. */

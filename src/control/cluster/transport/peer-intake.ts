@@ -39,6 +39,8 @@ export interface IntakeOptions {
   readonly log: Log;
   readonly counters: PeerCounters;
   readonly standing: (node: NodeId) => Standing;
+  /** Clusters that this one goes on from: their nodes are told. */
+  readonly former: () => readonly ClusterRef[];
   readonly receiver: () => PeerReceiver | undefined;
   /** Called for every good frame. */
   readonly heard: (node: NodeId) => void;
@@ -308,8 +310,20 @@ export class PeerIntake {
     else counters.refusedStrangers += 1;
     log.debug("connection refused", { peer: formatNodeId(node), removed: isRemoved });
     const kind = isRemoved ? "expelled" : "stranger";
+    if (!isRemoved) this.#tellFormer(connection);
     socket.write(connection.codec.encode({ k: kind }));
     this.#end(connection);
+  }
+
+  /**
+   * Says to a node of a cluster that this one goes on from that there is this one now: in a frame
+   * of that cluster, since the node listens to no other. Others do not listen to it.
+   */
+  #tellFormer({ node, socket }: Connection): void {
+    for (const cluster of this.#options.former()) {
+      const codec = new FrameCodec(cluster, { self: this.#options.nodeId, peer: node });
+      socket.write(codec.encode({ k: "superseded" }));
+    }
   }
 
   /** Ends a connection whose certificate is not good; a node of ours that is late is told why. */
@@ -338,6 +352,7 @@ export class PeerIntake {
     const { counters, log } = this.#options;
     counters.refusedFrames += 1;
     log.debug("frame refused", { peer: formatNodeId(connection.node), problem });
+    if (problem === "other_cluster") this.#tellFormer(connection);
     this.#end(connection);
   }
 

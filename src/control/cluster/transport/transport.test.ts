@@ -17,7 +17,7 @@ import { encodePeerFrame } from "../codec/frame.ts";
 import { SNAPSHOT_CHUNK_SIZE_BYTES } from "../codec/snapshot-codec.ts";
 import { SNAPSHOT_WINDOW_BYTES } from "../limits.ts";
 import { realClock, realRandom, until } from "../real-node.fake.ts";
-import { EMPTY_CONF_STATE } from "../recovery.ts";
+import { type ClusterRef, EMPTY_CONF_STATE } from "../recovery.ts";
 import { MemoryStage } from "../snapshots/memory-staging.fake.ts";
 import { parseCertificate } from "../trust/certificate.ts";
 import { type CredentialKeys, Credentials } from "../trust/credentials.ts";
@@ -86,6 +86,8 @@ class End implements PeerReceiver {
     [B, "member"],
   ]);
   isExpelled = false;
+  former: readonly ClusterRef[] = [];
+  readonly supersededBy: NodeId[] = [];
   readonly asks: { from: NodeId; record: PlainRecord }[] = [];
   readonly news: { from: NodeId; record: PlainRecord; sizeBytes: number }[] = [];
   keptOpen: readonly NodeId[] = [];
@@ -105,6 +107,8 @@ class End implements PeerReceiver {
       counters: this.counters,
       addressOf: (node) => this.addresses.get(node),
       standing: (node) => this.standings.get(node) ?? "unknown",
+      former: () => this.former,
+      superseded: (by) => this.supersededBy.push(by),
       keptOpen: () => this.keptOpen,
     });
     this.transport.attach(this);
@@ -587,6 +591,19 @@ describe("strangers", () => {
     const answer = await intrude(b.listener.port, keysOf.get(A)!);
     expect(Buffer.from(answer).toString("latin1")).toContain("stranger");
     expect(b.counters.refusedStrangers).toBe(1);
+  });
+
+  test("a node of the cluster that this one goes on from is told so", async () => {
+    const [a, b] = await startPair();
+    b.standings.delete(A);
+    b.former = [{ ...cluster, generation: 9 }, cluster];
+    await until(() => {
+      a.transport.send(heartbeat(A, B));
+      return a.supersededBy.length > 0;
+    });
+    expect(a.supersededBy[0]).toBe(B);
+    expect(a.isExpelled).toBeFalse();
+    expect(b.messages).toEqual([]);
   });
 
   test("a spare may not speak Raft: what it says is left out and counted", async () => {

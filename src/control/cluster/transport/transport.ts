@@ -37,6 +37,10 @@ export interface PeerTransportOptions {
   readonly counters: PeerCounters;
   readonly addressOf: (node: NodeId) => HostPort | undefined;
   readonly standing: (node: NodeId) => Standing;
+  /** Clusters that this one goes on from. */
+  readonly former: () => readonly ClusterRef[];
+  /** `by` goes on in another cluster, which began with the state of this one. */
+  readonly superseded: (by: NodeId) => void;
   /**
    * Whom connections are kept open to before there is anything to say: an election must not wait
    * for handshakes.
@@ -76,9 +80,9 @@ export class PeerTransport implements Transport {
 
   constructor(options: PeerTransportOptions) {
     this.#options = options;
-    const { nodeId, cluster, credentials, clock, log, counters, standing } = options;
+    const { nodeId, cluster, credentials, clock, log, counters, standing, former } = options;
     this.#intake = new PeerIntake({
-      ...{ nodeId, cluster, credentials, clock, log, counters, standing },
+      ...{ nodeId, cluster, credentials, clock, log, counters, standing, former },
       receiver: () => this.#receiver,
       heard: (node) => this.#heard(node),
       greeted: (node) => this.#peers.get(node)?.main.retryNow(),
@@ -242,6 +246,7 @@ export class PeerTransport implements Transport {
     const { record } = frame;
     if (record["k"] === "answer") this.#answered(peer, record);
     else if (record["k"] === "expelled") this.#receiver?.expelled();
+    else if (record["k"] === "superseded") this.#options.superseded(node);
     else if (record["k"] === "expired") this.#options.credentials.refused();
     else if (record["k"] === "feed" || record["k"] === "unfed") {
       this.#receiver?.told(node, record, bytes.length);
