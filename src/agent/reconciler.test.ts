@@ -95,6 +95,41 @@ describe("setDesired", () => {
     expect(kernel.state.addresses.map(({ address }) => String(address))).toEqual(["10.0.53.0"]);
   });
 
+  test("a route more or less needs no look first, and is looked at afterwards", async () => {
+    const { clock, kernel, operations, reconciler } = setUp();
+    reconciler.setDesired(DESIRED);
+    await settle(clock, reconciler);
+    operations();
+    const before = kernel.snapshotCount;
+    const more = { ...DESIRED.routes[0]!, destination: parsePrefix("172.16.0.0/16")! };
+    reconciler.setDesired({ ...DESIRED, routes: [...DESIRED.routes, more] });
+    await clock.advance(10);
+    expect(operations()).toEqual(["add_route"]);
+    expect(kernel.snapshotCount).toBe(before);
+    await clock.advance(100);
+    expect(kernel.snapshotCount).toBe(before + 1);
+    reconciler.setDesired(DESIRED);
+    await clock.advance(10);
+    expect(operations()).toEqual(["delete_route"]);
+    expect(kernel.snapshotCount).toBe(before + 1);
+  });
+
+  test("a route that cannot be made without a look is found out by one", async () => {
+    const { clock, kernel, operations, reconciler } = setUp();
+    reconciler.setDesired(DESIRED);
+    await settle(clock, reconciler);
+    operations();
+    const more = { ...DESIRED.routes[0]!, destination: parsePrefix("172.16.0.0/16")! };
+    kernel.fail = ({ kind }) => (kind === "add_route" ? "no room" : undefined);
+    reconciler.setDesired({ ...DESIRED, routes: [...DESIRED.routes, more] });
+    await settle(clock, reconciler);
+    expect(reconciler.unmet().length).toBe(1);
+    kernel.fail = () => undefined;
+    await clock.advance(MINUTE_MS);
+    expect(reconciler.unmet()).toEqual([]);
+    expect(kernel.state.routes.length).toBe(2);
+  });
+
   test("undefined: nothing is touched, whatever happens", async () => {
     const { clock, kernel, operations, reconciler } = setUp();
     reconciler.setDesired(undefined);

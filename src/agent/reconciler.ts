@@ -8,6 +8,9 @@
  *     again and again, ever more slowly, while something could not be done,
  *     and once a minute in any case.
  *
+ * A state that differs from the one in force in a few peers is brought about without a look, in
+ * milliseconds, and the look follows.
+ *
  * Our own changes come back as events and cause one more pass, which finds nothing to do: that
  * is the proof that they took. When each pass finds something anew, another program is undoing
  * our work; then passes slow down to a limit, so that the two do not burn a core against each
@@ -19,6 +22,7 @@ import { HostError } from "../base/host-error.ts";
 import type { Log } from "../base/log.ts";
 import { type DesiredState, EMPTY_STATE } from "../dataplane/backends/desired-state.ts";
 import { OURS } from "../dataplane/backends/ownership.ts";
+import { delta, type KnownLinks } from "../dataplane/reconcile/delta.ts";
 import { diff } from "../dataplane/reconcile/diff.ts";
 import { firewallQuery } from "../dataplane/reconcile/firewall.ts";
 import {
@@ -36,6 +40,8 @@ const DESIRED_DELAY_MS = 5;
 const EVENT_DELAY_MIN_MS = 20;
 /** How slowly we answer a program that keeps undoing our work. */
 const EVENT_DELAY_MAX_MS = 5_000;
+/** A look at ten thousand routes takes a tenth of a second: it waits for four times as long. */
+const LOOK_PAUSES = 4;
 const RETRY_DELAY_MIN_MS = 250;
 /** Whether anything happened or not: events may be missing, and some changes have none. */
 const FULL_PASS_INTERVAL_MS = 60_000;
@@ -107,6 +113,13 @@ class KernelReconciler implements Reconciler {
   #done = 0;
   #waiters: Waiter[] = [];
 
+  /** The state that the kernel agreed with when we last looked, or was told of since. */
+  #inForce: DesiredState | undefined;
+  #links: KnownLinks = new Map();
+  /** When to look because something has changed; undefined: nothing has. */
+  #lookDueAtMs: number | undefined;
+  #lookMs = 0;
+
   #running = false;
   #pass: { readonly dueAtMs: number; readonly cancel: () => void } | undefined;
   #eventDelayMs = EVENT_DELAY_MIN_MS;
@@ -166,7 +179,14 @@ class KernelReconciler implements Reconciler {
   #changed(change: KernelChange): void {
     if (this.#desired === undefined || !concerns(change, this.#interest)) return;
     if (this.#running) this.#changedWhileRunning = true;
-    else this.#schedule(this.#eventDelayMs);
+    else this.#scheduleLook();
+  }
+
+  #scheduleLook(): void {
+    const now = this.#clock.nowMs();
+    const pauseMs = Math.min(EVENT_DELAY_MAX_MS, this.#lookMs * LOOK_PAUSES);
+    this.#lookDueAtMs ??= now + Math.max(this.#eventDelayMs, pauseMs);
+    this.#schedule(Math.max(0, this.#lookDueAtMs - now));
   }
 
   /** Runs a pass after `delayMs`, unless an earlier one is due. */
@@ -205,7 +225,7 @@ class KernelReconciler implements Reconciler {
   #planNext({ applied, unmet }: PassResult): void {
     this.#eventDelayMs =
       applied === 0 ? EVENT_DELAY_MIN_MS : Math.min(this.#eventDelayMs * 2, EVENT_DELAY_MAX_MS);
-    if (this.#changedWhileRunning) this.#schedule(this.#eventDelayMs);
+    if (this.#changedWhileRunning || this.#lookDueAtMs !== undefined) this.#scheduleLook();
     if (unmet.length === 0) {
       this.#retryDelayMs = RETRY_DELAY_MIN_MS;
       return;
@@ -216,6 +236,18 @@ class KernelReconciler implements Reconciler {
 
   /** One pass; undefined when a newer desired state has come in the middle of it. */
   async #reconcile(desired: DesiredState, generation: number): Promise<PassResult | undefined> {
+    const operations = this.#delta(desired);
+    this.#inForce = undefined;
+    if (operations !== undefined) {
+      const result = await this.#applyAll(operations, generation);
+      if (result === undefined) return undefined;
+      if (result.unmet.length === 0) {
+        const { indexes, wayIndexes } = this.#interest;
+        this.#interest = { ...interestOf(desired, OURS), indexes, wayIndexes };
+        this.#inForce = desired;
+        return result;
+      }
+    }
     let applied = 0;
     for (let round = 1; ; round++) {
       const actual = this.#attempt(() => this.#look(desired));
@@ -226,8 +258,18 @@ class KernelReconciler implements Reconciler {
       applied += result.applied;
       // With the new link there, the second round says the rest.
       if (difference.isPartial && round < ROUNDS_MAX) continue;
-      return { applied, unmet: [...difference.obstacles, ...result.unmet] };
+      const unmet = [...difference.obstacles, ...result.unmet];
+      this.#inForce = unmet.length === 0 ? desired : undefined;
+      return { applied, unmet };
     }
+  }
+
+  /** What leads to `desired` from what is in force; undefined when somebody has to look. */
+  #delta(desired: DesiredState): readonly Operation[] | undefined {
+    const before = this.#inForce;
+    const isLookDue = this.#clock.nowMs() >= (this.#lookDueAtMs ?? Infinity);
+    if (before === undefined || before === desired || isLookDue) return undefined;
+    return delta(before, desired, { links: this.#links, routeProtocol: OURS.routeProtocol });
   }
 
   async #applyAll(
@@ -249,13 +291,18 @@ class KernelReconciler implements Reconciler {
   /** Reads what there is, and remembers which links to listen for. */
   #look(desired: DesiredState): ActualState {
     // Before looking, so that a change in between is heard of.
-    this.#interest = { ...interestOf(desired, OURS), indexes: this.#interest.indexes };
+    const { indexes, wayIndexes } = this.#interest;
+    this.#interest = { ...interestOf(desired, OURS), indexes, wayIndexes };
+    this.#lookDueAtMs = undefined;
+    const startMs = this.#clock.nowMs();
     const sysctls = desired.sysctls.map(({ path }) => path);
     const firewall = firewallQuery(desired.firewall, OURS);
     const neighbourLinks = desired.links.map(({ name }) => name);
     const query = { routeProtocol: OURS.routeProtocol, sysctls, neighbourLinks, firewall };
     const actual = this.#kernel.snapshot(query);
     this.#interest = withIndexes(this.#interest, actual.links);
+    this.#links = new Map(actual.links.map(({ index, name }) => [name, { index, name }]));
+    this.#lookMs = this.#clock.nowMs() - startMs;
     return actual;
   }
 

@@ -34,16 +34,19 @@ export function interestOf(desired: DesiredState, ownership: Ownership): Interes
     ...ownership.links.map(({ name }) => name),
     ...desired.links.map(({ name }) => name),
   ]);
-  const ways = [
-    ...desired.routes.map(({ link }) => link),
-    ...desired.links.flatMap((link) => (link.kind === "vxlan" ? link.underlay : [])),
-  ];
+  const wayNames = new Set<string>();
+  const destinations = new Set<Prefix>();
+  for (const { destination, link } of desired.routes) {
+    destinations.add(destination);
+    if (!names.has(link)) wayNames.add(link);
+  }
+  for (const link of desired.links) if (link.kind === "vxlan") wayNames.add(link.underlay);
   return {
     names,
-    wayNames: new Set(ways.filter((name) => !names.has(name))),
+    wayNames,
     indexes: new Set(),
     wayIndexes: new Set(),
-    destinations: new Set(desired.routes.map(({ destination }) => destination)),
+    destinations,
     ownership,
   };
 }
