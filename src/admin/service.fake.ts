@@ -40,6 +40,7 @@ export const FAKE_STATUS: StatusView = {
     members: 2,
     voters: 1,
     quorum: true,
+    feed: null,
   },
   network: { Network: "10.0.0.0/16", SubnetLen: 24, Backend: { Type: "udp" } },
   lease: { subnet: "10.0.53.0/24", gateway: "10.0.53.1", expiresInSeconds: 86_340 },

@@ -84,6 +84,11 @@ export interface StatusView {
     readonly members: number;
     readonly voters: number;
     readonly quorum: boolean;
+    /**
+     * Of a node that the leader does not look after, such as a spare: who feeds it, and how many
+     * entries it was behind when it last heard. Null of the others.
+     */
+    readonly feed: { readonly source: NodeRef | null; readonly behind: number } | null;
   };
   /** Null without a config. */
   readonly network: Readonly<Record<string, unknown>> | null;

@@ -75,6 +75,7 @@ export const StatusSchema: Schema<StatusView> = v.looseObject({
     members: v.number(),
     voters: v.number(),
     quorum: v.boolean(),
+    feed: v.nullable(v.looseObject({ source: v.nullable(NodeRefSchema), behind: v.number() })),
   }),
   network: v.nullable(object),
   lease: v.nullable(

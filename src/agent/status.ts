@@ -45,7 +45,9 @@ export function agentStatus(sources: StatusSources): StatusView {
   const names = new Map(members.map((member) => [member.id, member.name]));
   const view = network.view();
   const lease = view.byNode.get(identity.nodeId);
-  const leader = status.leader;
+  const { leader, feed } = status;
+  const refOf = (id: NodeId) => ({ id: formatNodeId(id), name: names.get(id) ?? formatNodeId(id) });
+  const source = feed?.source === undefined ? null : refOf(feed.source);
   return {
     node: {
       id: formatNodeId(identity.nodeId),
@@ -57,14 +59,12 @@ export function agentStatus(sources: StatusSources): StatusView {
     cluster: {
       id: identity.clusterId,
       generation: identity.generation,
-      leader:
-        leader === undefined
-          ? null
-          : { id: formatNodeId(leader), name: names.get(leader) ?? formatNodeId(leader) },
+      leader: leader === undefined ? null : refOf(leader),
       term: status.term,
       members: members.length,
       voters: status.voterCount,
       quorum: status.hasQuorum,
+      feed: feed === undefined ? null : { source, behind: feed.behindCount },
     },
     network: view.config === undefined ? null : formatNetworkConfig(view.config.config),
     lease:

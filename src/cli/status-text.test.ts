@@ -80,6 +80,18 @@ describe("formatStatus", () => {
     expect(text).not.toContain("PEER");
   });
 
+  test("a spare says whom it follows, and how far it is behind", () => {
+    const said = (feed: (typeof FAKE_STATUS)["cluster"]["feed"]) =>
+      formatStatus(
+        { ...FAKE_STATUS, cluster: { ...FAKE_STATUS.cluster, feed } },
+        LAYOUT,
+      ).replaceAll(/\s+/g, " ");
+    const source = { id: "0a1b2c3d4e5f61", name: "web2" };
+    expect(said({ source, behind: 0 })).toContain("quorum, following web2 id");
+    expect(said({ source, behind: 2 })).toContain("following web2, 2 changes behind");
+    expect(said({ source: null, behind: 0 })).toContain("looking for a member to follow");
+  });
+
   test("fifty peers are one screen: the worst, a count, no line over 80", () => {
     const text = formatStatus({ ...FAKE_STATUS, peers: manyPeers(50) }, LAYOUT);
     const lines = text.split("\n");

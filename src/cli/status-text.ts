@@ -107,7 +107,15 @@ function clusterLine({ cluster }: StatusView): string {
     leader,
     `term ${cluster.term}`,
     quorum,
+    ...feedWords(cluster),
   ].join(", ");
+}
+
+function feedWords({ feed }: StatusView["cluster"]): readonly string[] {
+  if (feed === null) return [];
+  if (feed.source === null) return ["looking for a member to follow"];
+  const behind = feed.behind === 0 ? [] : [`${formatPlural(feed.behind, "change")} behind`];
+  return [`following ${feed.source.name}`, ...behind];
 }
 
 function networkLine({ network }: StatusView): string {

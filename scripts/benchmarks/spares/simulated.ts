@@ -30,6 +30,15 @@ const FIRST_NODE_ID = 0x2000_0000_0000;
 /** Joins at a time: the leader signs each. */
 const CONCURRENCY = 16;
 
+/** Says and hears nothing beside its certificate. */
+const SILENT = {
+  hello: () => ({}),
+  objectionTo: () => undefined,
+  greeted: () => undefined,
+  doubled: () => undefined,
+  refused: () => undefined,
+};
+
 /** What the cluster gave to one of them. */
 export interface Admitted {
   readonly grant: JoinGrant;
@@ -79,13 +88,7 @@ export class SimulatedSpare {
       credentials: new Credentials({ ca, certificate, key }, clock),
       log: createSilentLog(),
       counters: createPeerCounters(),
-      greeting: {
-        hello: () => ({}),
-        objectionTo: () => undefined,
-        greeted: () => undefined,
-        doubled: () => undefined,
-        refused: () => undefined,
-      },
+      ...{ greeting: SILENT, former: () => [], superseded: () => undefined },
       addressOf: (node) => peers.find((peer) => peer.id === node)?.address,
       standing: () => "member",
       keptOpen: () => [],
