@@ -18,7 +18,7 @@ export const TX_QUEUE_LENGTH_PACKETS = 1000;
 /**
  * As large as the super-packets of containers, whose sockets do not know this link: what is larger
  * the kernel cuts into lone packets first. With the inner headers of each segment they pass the
- * 65,507 bytes of a UDP payload and take two sends, which costs less than that (docs/decisions/015).
+ * 65,507 bytes of a UDP payload and take two sends, which costs less (docs/decisions/015).
  */
 export const GSO_MAX_SIZE_BYTES = 65_536;
 
