@@ -85,6 +85,7 @@ export const FAKE_LEASE: LeaseView = {
   backend: { type: "udp", data: null },
   expiresInSeconds: 86_340,
   reserved: false,
+  draining: false,
 };
 
 /** Kept for whoever comes from an address. */

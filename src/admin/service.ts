@@ -186,6 +186,8 @@ export interface LeaseView {
   readonly backend: { readonly type: string; readonly data: unknown };
   readonly expiresInSeconds: number;
   readonly reserved: boolean;
+  /** Of a former network, and in use until its node has moved. */
+  readonly draining: boolean;
 }
 
 /** A subnet that is kept, for a node or for whoever first comes from an address. */

@@ -129,6 +129,7 @@ export const LeaseSchema: Schema<LeaseView> = v.looseObject({
   backend: v.looseObject({ type: v.string(), data: v.unknown() }),
   expiresInSeconds: v.number(),
   reserved: v.boolean(),
+  draining: v.optional(v.boolean(), false),
 });
 
 export const ReservationSchema: Schema<ReservationView> = v.looseObject({

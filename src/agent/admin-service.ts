@@ -49,6 +49,7 @@ import {
 import { formatNetworkConfig, parseNetworkConfig } from "../control/network/config.ts";
 import type { Lease, LeaseBackend } from "../control/network/lease.ts";
 import { type ConfigPlan, planConfig } from "../control/network/plan.ts";
+import { heldSubnets } from "../control/network/view.ts";
 import type { Clock } from "../host/ports.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { installLine } from "./hand-out.ts";
@@ -89,10 +90,10 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
     getConfig: () => getConfig(options),
     putConfig: (request) => changeConfig(options, request),
     status: () => agentStatus(options),
-    leases: () =>
-      [...options.session().network.view().leases.values()].map((lease) =>
-        leaseView(options, lease),
-      ),
+    leases: () => {
+      const { leases, draining } = options.session().network.view();
+      return [...leases.values(), ...draining.values()].map((lease) => leaseView(options, lease));
+    },
     releaseLease: (subnet) => releaseBySubnet(options, subnet),
     reservations: () => listReservations(options.session()),
     reserve: (subnet, owner) => reserve(options.session(), subnet, owner),
@@ -225,7 +226,9 @@ function configAnswer(options: AdminServiceOptions, outcome: PutConfigOutcome): 
     case "would_renumber": {
       const plan = planView(options, outcome.plan);
       const nodes = plan.renumbered.map(({ subnet, node }) => `${node} (${subnet})`).join(", ");
-      const detail = `Cannot change the config: ${nodes} would get another subnet; repeat with renumber=true if that is wanted`;
+      const detail =
+        `Cannot change the config: ${nodes} would get another subnet; repeat with renumber=true ` +
+        "if that is wanted: each node keeps the old one beside it until nothing uses it";
       return err({ kind: "would_renumber", detail, plan });
     }
     default:
@@ -277,6 +280,7 @@ function leaseView(options: AdminServiceOptions, lease: Lease): LeaseView {
         : { type: backend.type, data: backend.data },
     expiresInSeconds: Math.round(network.remainingSeconds(lease.subnet)),
     reserved: network.view().reservations.has(lease.subnet),
+    draining: network.view().draining.has(lease.subnet),
   };
 }
 
@@ -285,8 +289,8 @@ async function releaseBySubnet(
   text: string,
 ): Promise<Result<LeaseView, NotFound | ClusterFailure>> {
   const subnet = parsePrefix(text.replace("-", "/"));
-  const lease =
-    subnet === undefined ? undefined : options.session().network.view().leases.get(subnet);
+  const { leases, draining } = options.session().network.view();
+  const lease = subnet && (leases.get(subnet) ?? draining.get(subnet));
   const detail = `Cannot release lease "${text}": nobody holds it; see "overlay lease list"`;
   const missing = { kind: "not_found", detail } as const;
   if (lease === undefined) return err(missing);
@@ -319,14 +323,16 @@ async function removeMember(
   const removed = await orderMember(options, "remove", text);
   const id = parseNodeId(text);
   // Only now: a live member would take its lease again at once.
-  const lease = id === undefined ? undefined : network.view().byNode.get(id);
-  if (!removed.ok || id === undefined || lease === undefined) return removed;
-  const released = await cluster.execute(releaseLease({ subnet: lease.subnet, node: id }));
-  if (released.ok) return removed;
-  const { kind } = released.error;
-  const next = `run "overlay lease release ${lease.subnet}"`;
-  const detail = `Cannot release lease ${lease.subnet} of removed member ${text}: ${kind}; ${next}`;
-  return err({ kind, detail });
+  if (!removed.ok || id === undefined) return removed;
+  for (const subnet of heldSubnets(network.view(), id)) {
+    const released = await cluster.execute(releaseLease({ subnet, node: id }));
+    if (released.ok) continue;
+    const { kind } = released.error;
+    const next = `run "overlay lease release ${subnet}"`;
+    const detail = `Cannot release lease ${subnet} of removed member ${text}: ${kind}; ${next}`;
+    return err({ kind, detail });
+  }
+  return removed;
 }
 
 function votersView({ session }: AdminServiceOptions): VotersView {

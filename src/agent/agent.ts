@@ -33,6 +33,7 @@ import {
 import { type Identity, IdentityStore } from "../control/cluster/trust/identity.ts";
 import type { HostPort, JoinFailure, LeaveFailure, MemberInfo } from "../control/cluster/types.ts";
 import { releaseLease } from "../control/network/commands.ts";
+import { heldSubnets } from "../control/network/view.ts";
 import { openSystemClock } from "../host/clock/system-clock.ts";
 import { readFileIfAny, writeFileAtomic } from "../host/files/atomic-file.ts";
 import { type DirectoryLock, lockDirectory } from "../host/files/lock-file.ts";
@@ -56,11 +57,11 @@ import { openServiceNotice, type ServiceNotice } from "./service-notice.ts";
 import { serviceState } from "./service-state.ts";
 import { openSession, type Session } from "./session.ts";
 import {
-  describeConflict,
   findUnderlay,
+  firstConflict,
   followLinkMtu,
-  localConflicts,
   networkConflicts,
+  userOf,
 } from "./underlay.ts";
 
 /** When the work of starting is over. */
@@ -244,10 +245,8 @@ class Agent {
       dataPlane: this.#dataPlane!,
       keptSeal: this.#kept!.seal,
       wantedSubnet: this.#lastSubnet,
-      findConflict: (network, lease) => {
-        const first = localConflicts(kernel, network, lease)[0];
-        return first && `Cannot use the network: ${describeConflict(network, first)}`;
-      },
+      usedBy: (subnet) => userOf(kernel, subnet),
+      findConflict: (network, leases) => firstConflict(kernel, network, leases),
       clock,
       random,
       log,
@@ -266,7 +265,7 @@ class Agent {
       findConflicts: (network) =>
         networkConflicts(this.#kernel!, {
           network,
-          lease: this.#dataPlane!.assigned?.subnet ?? this.#lastSubnet,
+          leases: this.#dataPlane!.subnets(this.#lastSubnet),
           members: this.#session!.cluster.members(),
         }),
       join: (request) => this.#move(() => this.#join(request)),
@@ -353,10 +352,10 @@ class Agent {
       await cluster.readBarrier();
       if (!isListed()) return err(NOT_IN_YET);
     }
-    const lease = network.view().byNode.get(identity.nodeId);
+    const subnets = heldSubnets(network.view(), identity.nodeId);
     await network.close();
     if (others > 0 && !removed) {
-      const left = await this.#leaveCluster(lease?.subnet);
+      const left = await this.#leaveCluster(subnets);
       if (!left.ok) {
         // Still a member: take up the network again.
         await this.#replaceSession(identity);
@@ -394,9 +393,9 @@ class Agent {
     }
   }
 
-  async #leaveCluster(subnet: Prefix | undefined): Promise<Result<void, LeaveFailure>> {
+  async #leaveCluster(subnets: readonly Prefix[]): Promise<Result<void, LeaveFailure>> {
     const { identity, cluster } = this.#session!;
-    if (subnet !== undefined) {
+    for (const subnet of subnets) {
       const released = await cluster.execute(releaseLease({ subnet, node: identity.nodeId }));
       if (!released.ok) return released;
     }

@@ -32,6 +32,7 @@ import type { OffloadName } from "./offload-names.ts";
 import { openPacketEngine, type PacketCounters, type PacketEngine } from "./packet-engine.ts";
 import { PeerProber } from "./peer-prober.ts";
 import type { Reconciler } from "./reconciler.ts";
+import type { PlacedSubnet, RenumberingPlan } from "./renumbering.ts";
 import type { SealPlan } from "./seal-keeper.ts";
 
 const SUBNET_ENV_MODE = 0o644;
@@ -57,6 +58,8 @@ export interface Assignment {
   readonly self: NodeId;
   /** Absent: all packets are plain. */
   readonly seal?: SealPlan;
+  /** Absent: no subnet of an earlier network is in use. */
+  readonly renumbering?: RenumberingPlan;
 }
 
 export interface DataPlaneOptions {
@@ -91,6 +94,8 @@ interface Published {
   readonly self: NodeId;
   readonly mtu: number;
   readonly isSealed: boolean;
+  /** Own subnets. */
+  readonly local: string;
 }
 
 /** The data plane of one agent process. Calls of `assign` must not overlap. */
@@ -134,6 +139,13 @@ export class DataPlane {
 
   get assigned(): Assignment | undefined {
     return this.#assigned;
+  }
+
+  /** This node's own subnets, those that drain too; before there are any, the `last` one. */
+  subnets(last: Prefix | undefined): readonly Prefix[] {
+    if (this.#assigned === undefined) return last === undefined ? [] : [last];
+    const { subnet, renumbering } = this.#assigned;
+    return [subnet, ...(renumbering?.draining ?? [])];
   }
 
   /** Largest packet in bytes that containers of this node should send. */
@@ -188,7 +200,8 @@ export class DataPlane {
     this.#options.reconciler.setDesired(desired);
     this.#assigned = assignment;
     await this.#options.reconciler.settled();
-    if (assignment.announced) await this.#writeSubnetFiles(assignment);
+    const { announced = assignment } = assignment.renumbering ?? {};
+    if (assignment.announced) await this.#writeSubnetFiles(announced);
     else await this.#removeSubnetFiles();
   }
 
@@ -219,9 +232,17 @@ export class DataPlane {
     const [engine, mtu, before] = [this.#engine, this.#engineMtu, this.#published];
     if (engine === undefined) return;
     // What sealing says is too much to compare; the engine does.
+    const local = table.local.join(" ");
     const isKnown = before?.engine === engine && before.rows === rows && before.self === self;
-    if (isKnown && before.mtu === mtu && !before.isSealed && !mentionsKeys(seal)) return;
-    this.#published = { engine, rows, self, mtu, isSealed: mentionsKeys(seal) };
+    if (
+      isKnown &&
+      before.local === local &&
+      before.mtu === mtu &&
+      !before.isSealed &&
+      !mentionsKeys(seal)
+    )
+      return;
+    this.#published = { engine, rows, self, mtu, isSealed: mentionsKeys(seal), local };
     engine.setOverlayMtu(mtu);
     if (seal !== undefined) engine.setSeal(seal.setting);
     // The engine first: it must know whatever the kernel leaves to it.
@@ -268,18 +289,23 @@ export class DataPlane {
   }
 
   #plan(assignment: Assignment, keepsEngine: boolean): DesiredState {
-    const { self, network, subnet, backend: config, peers, rows } = assignment;
+    const { self, network, subnet, backend: config, peers, rows, renumbering } = assignment;
     return planNode({
-      ...{ self, network, subnets: [subnet], config, peers, rows, keepsEngine },
+      ...{ self, network, config, peers, rows, keepsEngine },
+      formerNetworks: renumbering?.formerNetworks ?? [],
+      subnets: [subnet, ...(renumbering?.draining ?? [])],
       host: this.#host,
       ipMasq: this.#options.ipMasq,
     });
   }
 
-  /** The engine is bound to one subnet and port; another one needs a new engine. */
+  /** The engine is bound to one port; another one needs a new engine. */
   async #openEngine({ subnet, port }: Assignment): Promise<void> {
     const current = this.#assigned;
-    if (this.#engine && current?.subnet === subnet && current.port === port) return;
+    if (this.#engine && current?.port === port) {
+      this.#engine.setTunAddress(prefixAddress(subnet));
+      return;
+    }
     if (this.#engine !== undefined) await this.#endEngine({ removeTun: false });
     const { kept } = this.#options;
     this.#engine = await openPacketEngine({
@@ -349,7 +375,7 @@ export class DataPlane {
     for (const path of this.#options.subnetFiles) await removeFile(path);
   }
 
-  async #writeSubnetFiles({ network, subnet }: Assignment): Promise<void> {
+  async #writeSubnetFiles({ network, subnet }: PlacedSubnet): Promise<void> {
     const text = formatSubnetEnv({ network, subnet, mtu: this.mtu, ipMasq: this.#options.ipMasq });
     for (const path of this.#options.subnetFiles) {
       const wrote = await writeFileAtomic(path, text, { mode: SUBNET_ENV_MODE });

@@ -21,10 +21,15 @@ import { formatNodeId, type NodeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Cluster } from "../control/cluster/types.ts";
 import type { KvEvent } from "../control/kv/types.ts";
-import { acquireLease, expireLeases, renewLeases } from "../control/network/commands.ts";
+import {
+  acquireLease,
+  expireLeases,
+  releaseLease,
+  renewLeases,
+} from "../control/network/commands.ts";
 import { LeaseClock } from "../control/network/expiry.ts";
-import type { Lease, LeaseAttributes, LeaseBackend } from "../control/network/lease.ts";
-import { type SealKey, sameSealKeys } from "../control/network/seal-key.ts";
+import type { Lease, LeaseAttributes } from "../control/network/lease.ts";
+import type { SealKey } from "../control/network/seal-key.ts";
 import { type NetworkView, readNetwork, type StoredConfig } from "../control/network/view.ts";
 import type { BackendPeer } from "../dataplane/backends/backend.ts";
 import { backendOf } from "../dataplane/backends/node-plan.ts";
@@ -35,6 +40,8 @@ import type { Assignment, DataPlane } from "./data-plane.ts";
 import { LeaseHold, type SentAt } from "./lease-hold.ts";
 import type { LeaseMemory } from "./lease-memory.ts";
 import { peerRows } from "./peer-rows.ts";
+import { drainingOf, Renumbering } from "./renumbering.ts";
+import { sameAttributes } from "./same-attributes.ts";
 import type { SealKeeper, SealPlan } from "./seal-keeper.ts";
 
 /** A failed pass is tried again after this, doubled up to the other, plus jitter. */
@@ -64,7 +71,9 @@ export interface NetworkAgentOptions {
   /** Subnet that an earlier life of this node left in its files. */
   readonly wantedSubnet: Prefix | undefined;
   /** Says why `network` cannot be laid over this machine; undefined when it can. */
-  readonly findConflict: (network: Prefix, lease: Prefix) => string | undefined;
+  readonly findConflict: (network: Prefix, leases: readonly Prefix[]) => string | undefined;
+  /** What on this machine has addresses in `subnet`; absent: nothing ever has. */
+  readonly usedBy?: (subnet: Prefix) => string | undefined;
   /** The last confirmation of a lease, over restarts; absent: none is kept. */
   readonly memory?: LeaseMemory;
   /** This node's keys; absent: it takes and sends plain packets only. */
@@ -88,6 +97,7 @@ export class NetworkAgent {
   readonly #options: NetworkAgentOptions;
   readonly #leaseClock = new LeaseClock();
   readonly #hold: LeaseHold;
+  readonly #renumbering: Renumbering;
   readonly #undo: (() => void)[] = [];
   #view: NetworkView;
   #told: Told | undefined;
@@ -112,6 +122,14 @@ export class NetworkAgent {
     this.#options = options;
     this.#view = readNetwork(options.cluster.reader);
     this.#hold = new LeaseHold(options.clock, options.memory?.recalled);
+    this.#renumbering = new Renumbering({
+      nodeId: options.nodeId,
+      knownSubnet: options.wantedSubnet,
+      usedBy: options.usedBy ?? (() => undefined),
+      release: (subnet) => this.#release(subnet),
+      onTurn: () => this.refresh(),
+      clock: options.clock,
+    });
   }
 
   /** Begins to follow the store. */
@@ -135,6 +153,11 @@ export class NetworkAgent {
     return this.#view;
   }
 
+  /** The link that keeps this node's draining `subnet` in use; undefined: none does. */
+  userOf(subnet: Prefix): string | undefined {
+    return this.#renumbering.userOf(subnet);
+  }
+
   /** Seconds that a held lease has left, as far as this node can know. */
   remainingSeconds(subnet: Prefix): number {
     return this.#leaseClock.remainingSeconds(subnet, this.#options.clock.nowMs()) ?? 0;
@@ -156,6 +179,7 @@ export class NetworkAgent {
     this.#cancelExpiry();
     this.#cancelSuspicion();
     this.#cancelSealing();
+    this.#renumbering.close();
     await this.#running;
     this.#options.seal?.close();
   }
@@ -270,9 +294,16 @@ export class NetworkAgent {
   }
 
   /** Checked only while it is new here: a later route does not tear a running one down. */
-  #conflict({ network, subnet }: Assignment): string | undefined {
+  #conflict({ network, subnet, renumbering }: Assignment): string | undefined {
     if (this.#options.dataPlane.assigned?.network === network) return undefined;
-    return this.#options.findConflict(network, subnet);
+    return this.#options.findConflict(network, [subnet, ...(renumbering?.draining ?? [])]);
+  }
+
+  /** Gives up a subnet that nothing on this machine uses any more; tried again when it fails. */
+  async #release(subnet: Prefix): Promise<void> {
+    const { cluster, nodeId, log } = this.#options;
+    const result = await cluster.execute(releaseLease({ subnet, node: nodeId }));
+    if (result.ok) log.info("old subnet released: nothing uses it", { subnet });
   }
 
   async #acquire(stored: StoredConfig): Promise<NetworkState> {
@@ -338,21 +369,26 @@ export class NetworkAgent {
     const seal = this.#options.seal?.plan;
     const { pool, backend } = stored.config;
     const { subnet, node: self } = mine;
-    const peers = backendPeers(this.#peers, view.leases, self);
+    const { draining } = view;
+    const leases = draining.size === 0 ? view.leases : new Map([...view.leases, ...draining]);
+    const renumbering = this.#renumbering.plan(view, { network: pool.network, subnet });
+    const peers = backendPeers(this.#peers, leases, self);
     this.#peers = peers;
     const port = enginePort(backend, peers);
     const seals = seal?.peers ?? NOBODY;
-    this.#rows = peerRows(this.#rows, { leases: view.leases, self, port, seals });
+    this.#rows = peerRows(this.#rows, { leases, self, port, seals });
     const sealed = seal === undefined ? {} : { seal };
-    const tables = { rows: this.#rows, peers };
+    const moving = renumbering === undefined ? {} : { renumbering };
+    const tables = { rows: this.#rows, peers, ...moving };
     return { network: pool.network, subnet, backend, port, ...tables, self, ...sealed };
   }
 
   /** One timer for the lease held; at once when what the store says about this node is not so. */
   #keepRenewing(lease: Lease): void {
     const stored = this.#view.config;
-    const stale =
-      stored !== undefined && !sameAttributes(lease.attributes, this.#attributes(stored));
+    const own = [lease, ...drainingOf(this.#view, lease.node)];
+    const attributes = stored && this.#attributes(stored);
+    const stale = attributes && own.some((one) => !sameAttributes(one.attributes, attributes));
     const known = this.#renewing;
     if (known?.subnet === lease.subnet && known.ttlSeconds === lease.ttlSeconds && !stale) return;
     const isFirst = known === undefined;
@@ -392,8 +428,12 @@ export class NetworkAgent {
     const stored = this.#view.config;
     if (stored === undefined) return { kind: "failed", reason: "no_config" };
     const sent = this.#hold.now();
-    const renewal = { subnet, node: nodeId, attributes: this.#attributes(stored) };
-    const result = await cluster.execute(renewLeases([renewal]));
+    const attributes = this.#attributes(stored);
+    const draining = drainingOf(this.#view, nodeId).map((lease) => lease.subnet);
+    const renewals = [subnet, ...draining].map((each) => ({
+      ...{ subnet: each, node: nodeId, attributes },
+    }));
+    const result = await cluster.execute(renewLeases(renewals));
     if (!result.ok) return { kind: "failed", reason: result.error.detail };
     if (result.value.kind !== "renewed") return { kind: "failed", reason: result.value.kind };
     const renewed = result.value.results[0];
@@ -452,19 +492,4 @@ function carrying({ subnet }: Lease, isSure: boolean): NetworkState {
 
 function reasonOf(state: NetworkState): string {
   return "reason" in state ? state.reason : "";
-}
-
-function sameAttributes(a: LeaseAttributes, b: LeaseAttributes): boolean {
-  return (
-    a.publicIp === b.publicIp && a.publicIpv6 === b.publicIpv6 && sameBackend(a.backend, b.backend)
-  );
-}
-
-function sameBackend(a: LeaseBackend, b: LeaseBackend): boolean {
-  if (a.kind === "other" || b.kind === "other") return Bun.deepEquals(a, b);
-  return (
-    a.port === b.port &&
-    a.partialChecksum === b.partialChecksum &&
-    sameSealKeys(a.sealKeys ?? [], b.sealKeys ?? [])
-  );
 }

@@ -48,7 +48,7 @@ const OFFLOAD_INTERVAL_MS = 1000;
 export interface PacketEngineOptions {
   /** Name of the TUN link. */
   readonly tunName: string;
-  /** This node's address in the overlay: the source of ICMP errors. */
+  /** This node's address in the overlay at first: the source of ICMP errors. */
   readonly tunAddress: IpAddress;
   /** Underlay address to bind. */
   readonly address: IpAddress;
@@ -102,6 +102,8 @@ export interface PacketEngine {
   publish(table: FibTable, self?: NodeId): void;
   /** The largest inner packet from the next `publish` on. */
   setOverlayMtu(mtu: number): void;
+  /** The source of ICMP errors from the next `publish` on. */
+  setTunAddress(address: IpAddress): void;
   /** Keys to seal and open with from the next `publish` on. */
   setSeal(seal: SealSetting): void;
   /** What seals: the name of the AEAD engine. */
@@ -174,6 +176,7 @@ class WorkerEngine implements PacketEngine {
   readonly #baselines = new Map<number, Float64Array>();
   #loopClockOffsetMs = 0;
   #overlayMtu: number;
+  #tunAddress: IpAddress;
   readonly #seal = new SealLink();
   aead = "";
 
@@ -183,6 +186,7 @@ class WorkerEngine implements PacketEngine {
     this.#socket = socket;
     this.#event = openEventDescriptor();
     this.#overlayMtu = options.overlayMtu;
+    this.#tunAddress = options.tunAddress;
     this.probes = new ProbeLink({
       family: socket.family,
       wake: () => signalEvent(this.#event.fd),
@@ -238,6 +242,10 @@ class WorkerEngine implements PacketEngine {
     this.#offloads.forgive();
   }
 
+  setTunAddress(address: IpAddress): void {
+    this.#tunAddress = address;
+  }
+
   setSeal(seal: SealSetting): void {
     this.#seal.set(seal);
   }
@@ -255,7 +263,7 @@ class WorkerEngine implements PacketEngine {
       table: encodeFib(table, {
         generation,
         overlayMtu: this.#overlayMtu,
-        own: [this.#options.tunAddress],
+        own: [this.#tunAddress],
         underlayFamily: this.#socket.family,
         slotOf: (peer) => this.#slots.slotOf(peer) ?? 0,
       }),

@@ -44,7 +44,8 @@ export interface SessionOptions {
   /** Where this node's keys outlive the process. */
   readonly keptSeal: KeptSeal;
   readonly wantedSubnet: Prefix | undefined;
-  readonly findConflict: (network: Prefix, lease: Prefix) => string | undefined;
+  readonly findConflict: (network: Prefix, leases: readonly Prefix[]) => string | undefined;
+  readonly usedBy: (subnet: Prefix) => string | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -92,6 +93,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     publicIp: options.publicIp,
     wantedSubnet: options.wantedSubnet,
     findConflict: options.findConflict,
+    usedBy: options.usedBy,
     memory,
     seal: new SealKeeper({
       nodeId: identity.nodeId,

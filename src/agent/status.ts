@@ -23,6 +23,7 @@ import type { Assignment, DataPlane } from "./data-plane.ts";
 import { FORBIDDEN_REASON } from "./offload-control.ts";
 import { pathView, silentPeerWarnings, type WatchedPeer } from "./path-status.ts";
 import type { Reconciler } from "./reconciler.ts";
+import { renumberWarnings } from "./renumber-status.ts";
 import { encryptionOf, sealWarnings } from "./seal-status.ts";
 import type { Session } from "./session.ts";
 import { trustWarnings } from "./trust-status.ts";
@@ -238,7 +239,11 @@ function warnings(sources: StatusSources): readonly string[] {
   const nameOf = (node: NodeId) => names.get(node) ?? formatNodeId(node);
   list.push(...sealWarnings(dataPlane.assigned, nameOf));
   list.push(...leaseWarnings(cluster, network.view()));
-  list.push(...bridgeWarnings(sources));
+  const userOf = (subnet: Prefix) => network.userOf(subnet);
+  list.push(
+    ...renumberWarnings({ self: identity.nodeId, view: network.view(), nameOf, userOf }),
+    ...bridgeWarnings(sources),
+  );
   const dead = cluster.members().filter((one) => one.live === false && one.id !== identity.nodeId);
   for (const member of dead) {
     list.push(`Member ${member.name} (${formatNodeId(member.id)}) does not answer`);
@@ -298,7 +303,8 @@ function leaseWarnings(cluster: Cluster, view: NetworkView): readonly string[] {
 
 /** A Docker that does not use the node's subnet, or cannot. */
 function bridgeWarnings({ dataPlane, kernelRoutes }: StatusSources): readonly string[] {
-  const subnet = dataPlane.assigned?.subnet;
+  const { assigned } = dataPlane;
+  const { subnet } = assigned?.renumbering?.announced ?? assigned ?? {};
   if (subnet === undefined || kernelRoutes === undefined) return [];
   const address = `${gatewayOf(subnet)}/${prefixLength(subnet)}`;
   const { blocked, warning } = findObstacles(address, parseKernelRoutes(kernelRoutes()));

@@ -4,7 +4,16 @@
  * @module
  */
 import type { FieldIssue } from "../admin/service.ts";
-import { type Prefix, parsePrefix, prefixesOverlap } from "../base/address.ts";
+import {
+  addressFamily,
+  familyBits,
+  type IpAddress,
+  type Prefix,
+  parsePrefix,
+  prefixCovers,
+  prefixesOverlap,
+  prefixOf,
+} from "../base/address.ts";
 import { HostError } from "../base/host-error.ts";
 import type { Member } from "../control/cluster/types.ts";
 import { type Conflict, planConflicts } from "../dataplane/backends/conflicts.ts";
@@ -62,24 +71,41 @@ export function followLinkMtu(
   });
 }
 
+/** The link that has addresses in `subnet` or leads to some, beside the overlay's own. */
+export function userOf(kernel: Kernel, subnet: Prefix): string | undefined {
+  const { links, addresses } = snapshot(kernel);
+  const family = addressFamily(subnet);
+  const routes = kernel
+    .mainRoutes(family)
+    .filter((route) => prefixCovers(subnet, route.destination));
+  const isInside = (address: IpAddress) =>
+    addressFamily(address) === family &&
+    prefixCovers(subnet, prefixOf(address, familyBits(family)));
+  const used = new Set([
+    ...addresses.filter(({ address }) => isInside(address)).map(({ link }) => link),
+    ...routes.map(({ link }) => link),
+  ]);
+  return links.find((link) => used.has(link.index) && !isOwnedLink(link, OURS))?.name;
+}
+
 /** What on this machine stands in the way of `network`. */
-export function localConflicts(
+function localConflicts(
   kernel: Kernel,
   network: Prefix,
-  lease: Prefix | undefined,
+  leases: readonly Prefix[],
 ): readonly Conflict[] {
   const { links, addresses } = snapshot(kernel);
   const routes = [...kernel.mainRoutes(4), ...kernel.mainRoutes(6)];
-  return planConflicts({ network, lease, links, addresses, routes, ownership: OURS });
+  return planConflicts({ network, leases, links, addresses, routes, ownership: OURS });
 }
 
 /** The same as sentences for the person who wrote the config, members' underlays included. */
 export function networkConflicts(
   kernel: Kernel,
-  request: { network: Prefix; lease: Prefix | undefined; members: readonly Member[] },
+  request: { network: Prefix; leases: readonly Prefix[]; members: readonly Member[] },
 ): readonly FieldIssue[] {
-  const { network, lease, members } = request;
-  const issues = localConflicts(kernel, network, lease).map((conflict) => ({
+  const { network, leases, members } = request;
+  const issues = localConflicts(kernel, network, leases).map((conflict) => ({
     path: "Network",
     message: describeConflict(network, conflict),
   }));
@@ -97,8 +123,18 @@ export function networkConflicts(
   return issues;
 }
 
+/** Why this node cannot take part in `network`; undefined when it can. */
+export function firstConflict(
+  kernel: Kernel,
+  network: Prefix,
+  leases: readonly Prefix[],
+): string | undefined {
+  const [first] = localConflicts(kernel, network, leases);
+  return first && `Cannot use the network: ${describeConflict(network, first)}`;
+}
+
 /** One conflict in words. */
-export function describeConflict(network: Prefix, { kind, prefix, link }: Conflict): string {
+function describeConflict(network: Prefix, { kind, prefix, link }: Conflict): string {
   const where = link === undefined ? "" : ` on ${link}`;
   return kind === "underlay"
     ? `${network} overlaps the underlay ${prefix} of this node${where}; choose another Network, or give that link another address`

@@ -21,6 +21,11 @@ interface SetOptions extends DataOptions {
 
 const CONFIG_ARGUMENT = 'the config in JSON, "-" for standard input, or "@file"';
 
+const RENUMBER_PLANNED =
+  "These need --renumber. Each node then has both subnets until nothing on it uses the old one";
+const RENUMBER_BEGUN =
+  "Packets flow in both networks. Restart containers node by node; overlay status shows who is left";
+
 /** Adds the command to `program`. */
 export function addConfig(program: Command, cli: Cli): void {
   const config = program.command("config").description("show or change the network config");
@@ -58,7 +63,7 @@ function addSet(config: Command, cli: Cli): void {
     .description("set the network config")
     .argument("<config>", CONFIG_ARGUMENT)
     .option("--dry-run", "show what would happen and change nothing, as plan does")
-    .option("--renumber", "let leases that become invalid get another subnet")
+    .option("--renumber", "let nodes move to other subnets, each beside its old one at first")
     .option(
       "--if-revision <number>",
       "only if the config is at this revision",
@@ -118,6 +123,7 @@ function planLines({ kept, renumbered }: ConfigPlanView, dryRun: boolean): strin
   if (renumbered.length > 0) {
     lines.push(`${formatPlural(renumbered.length, "lease")} ${done}renumbered:`);
     for (const { subnet, node } of renumbered) lines.push(`  ${safe(subnet)}  ${safe(node)}`);
+    lines.push(dryRun ? RENUMBER_PLANNED : RENUMBER_BEGUN);
   }
   return lines;
 }

@@ -66,7 +66,8 @@ function ownerOf({ node, publicIp }: ReservationView): string {
   return safe(node === null ? `the node at ${publicIp}` : node.name);
 }
 
-function expiry({ reserved, expiresInSeconds }: LeaseView): string {
+function expiry({ draining, reserved, expiresInSeconds }: LeaseView): string {
+  if (draining) return "draining";
   return reserved ? "reserved" : formatDuration(expiresInSeconds);
 }
 

@@ -34,6 +34,7 @@ export function planUdp({
   return planNode({
     self: decodeNodeId(99),
     network,
+    formerNetworks: [],
     subnets: [lease.subnet],
     config: { kind: "udp", port: 8285, encryption: "none" },
     peers: [],

@@ -10,7 +10,7 @@
  *
  * @module
  */
-import type { Prefix } from "../../base/address.ts";
+import { addressFamily, type Prefix } from "../../base/address.ts";
 import { clusterVersion } from "../kv/cluster-version.ts";
 import type { KvWriter } from "../kv/types.ts";
 import { assignLease } from "./allocate.ts";
@@ -69,7 +69,9 @@ function renumber(writer: KvWriter, next: NetworkConfig, { leases, before }: Rep
   const invalid = leases.filter((lease) => !poolHas(next.pool, lease.subnet));
   const held = invalid.filter((lease) => lease.state === "held");
   for (const lease of invalid) book.remove(lease);
-  if (before !== undefined) {
+  // A node has one family of overlay addresses at a time.
+  const drains = before !== undefined && addressFamily(before) === addressFamily(next.pool.network);
+  if (drains) {
     for (const lease of held) putDraining(writer, { ...lease, network: before });
   }
   return held.every(

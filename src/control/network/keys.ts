@@ -3,7 +3,7 @@
  *
  *     /overlay/network/config                       the user's config, JSON
  *     /overlay/network/subnets/10.0.53.0-24         a lease, JSON (lease.ts)
- *     /overlay/network/draining/10.0.53.0-24        a lease of an earlier network, still in use, JSON
+ *     /overlay/network/draining/10.0.53.0-24        a lease of an earlier network, in use, JSON
  *     /overlay/network/nodes/<node id>              its subnet: index of the leases by node
  *     /overlay/network/expired/<revision>-<subnet>  index of the expired leases, oldest first
  *     /overlay/network/usage                        how many leases are held, and expired, JSON

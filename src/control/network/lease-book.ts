@@ -2,7 +2,8 @@
  * The leases in the store, with their indexes, as one command reads and changes them.
  *
  * Invariants, asserted where they are relied on:
- * - a node has at most one lease beside draining ones (draining.ts), held or expired, and the index by node leads to it;
+ * - a node has at most one lease beside draining ones (draining.ts), held or expired, and the index
+ *   by node leads to it;
  * - a held lease is only ever replaced by its own holder;
  * - all leases are subnets of the config's pool, so two of them are the same or do not overlap.
  *

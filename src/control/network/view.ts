@@ -85,6 +85,13 @@ export function readNetwork(reader: KvReader, previous?: NetworkView): NetworkVi
   return { revision, config, leases, byNode, draining, expired, reservations };
 }
 
+/** Every subnet that `node` holds: its lease first, then those that drain. */
+export function heldSubnets(view: NetworkView, node: NodeId): readonly Prefix[] {
+  const lease = view.byNode.get(node);
+  const draining = [...view.draining.values()].filter((one) => one.node === node);
+  return [...(lease === undefined ? [] : [lease]), ...draining].map(({ subnet }) => subnet);
+}
+
 /** The lease as `previous` has it, found by name alone: parsing a subnet costs as much as all. */
 function knownLease(pair: KeyValue, previous: NetworkView | undefined): Lease | undefined {
   if (previous === undefined) return undefined;

@@ -40,6 +40,8 @@ export interface BackendHost {
 export interface NodePlanInput {
   readonly self: NodeId;
   readonly network: Prefix;
+  /** Earlier networks that some node still has a subnet of, none of them inside `network`. */
+  readonly formerNetworks: readonly Prefix[];
   /** Our own leases; the first is the current one. Never empty. */
   readonly subnets: readonly Prefix[];
   readonly config: BackendConfig;

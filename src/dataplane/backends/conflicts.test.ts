@@ -147,7 +147,7 @@ describe("planConflicts", () => {
     test(why, () => {
       const found = planConflicts({
         network: parsePrefix(network ?? "10.0.0.0/16")!,
-        lease: lease === undefined ? undefined : parsePrefix(lease)!,
+        leases: lease === undefined ? [] : [parsePrefix(lease)!],
         links,
         addresses,
         routes,

@@ -28,8 +28,8 @@ export interface Conflict {
 /** The network, and the machine that it would be laid over. */
 export interface ConflictInput {
   readonly network: Prefix;
-  /** Our lease in `network`, if there is one: what lies inside it is the containers' own. */
-  readonly lease: Prefix | undefined;
+  /** Our own leases: what lies inside them is the containers' own. */
+  readonly leases: readonly Prefix[];
   readonly links: readonly ActualLink[];
   readonly addresses: readonly ActualAddress[];
   /** The main table. */
@@ -48,7 +48,7 @@ export function planConflicts(input: ConflictInput): readonly Conflict[] {
     const { link, prefix } = conflict;
     if (link !== undefined && owned.has(link)) return;
     if (!prefixesOverlap(input.network, prefix)) return;
-    if (input.lease !== undefined && prefixCovers(input.lease, prefix)) return;
+    if (input.leases.some((lease) => prefixCovers(lease, prefix))) return;
     // The kernel makes a route for each address; the address says more.
     const key = `${prefix} ${link ?? ""}`;
     if (!conflicts.has(key)) conflicts.set(key, conflict);

@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { parsePrefix } from "../../base/address.ts";
 import { planFirewall } from "./firewall.ts";
 
-const V4 = { network: parsePrefix("10.0.0.0/16")!, subnet: parsePrefix("10.0.53.0/24")! };
-const V6 = { network: parsePrefix("fd00::/48")!, subnet: parsePrefix("fd00:0:0:35::/64")! };
+const V4 = { networks: [parsePrefix("10.0.0.0/16")!], subnets: [parsePrefix("10.0.53.0/24")!] };
+const V6 = { networks: [parsePrefix("fd00::/48")!], subnets: [parsePrefix("fd00:0:0:35::/64")!] };
 
 const words = (plan: ReturnType<typeof planFirewall>) => ({
   own: plan.table?.chains.flatMap(({ rules }) => rules.map(({ comment }) => comment)),
@@ -25,6 +25,34 @@ describe("planFirewall", () => {
       guests: [
         "ip FORWARD overlay: from 10.0.0.0/16: accept",
         "ip FORWARD overlay: to 10.0.0.0/16: accept",
+      ],
+    });
+  });
+
+  test("while leases drain, packets between the networks keep their addresses", () => {
+    const networks = [...V4.networks, parsePrefix("10.9.0.0/16")!];
+    const subnets = [...V4.subnets, parsePrefix("10.9.5.0/24")!];
+    expect(words(planFirewall({ networks, subnets, masquerade: true }))).toEqual({
+      own: [
+        "overlay: mark 0x4000: return",
+        "overlay: from 10.0.53.0/24 to 10.0.0.0/16: return",
+        "overlay: from 10.0.53.0/24 to 10.9.0.0/16: return",
+        "overlay: to 10.0.53.0/24: return",
+        "overlay: from 10.9.5.0/24 to 10.0.0.0/16: return",
+        "overlay: from 10.9.5.0/24 to 10.9.0.0/16: return",
+        "overlay: to 10.9.5.0/24: return",
+        "overlay: from 10.0.0.0/16 to 10.9.0.0/16: return",
+        "overlay: from 10.9.0.0/16 to 10.0.0.0/16: return",
+        "overlay: from 10.0.0.0/16 not to 224.0.0.0/4: masquerade",
+        "overlay: not from 10.0.0.0/16 to 10.0.0.0/16: masquerade",
+        "overlay: from 10.9.0.0/16 not to 224.0.0.0/4: masquerade",
+        "overlay: not from 10.9.0.0/16 to 10.9.0.0/16: masquerade",
+      ],
+      guests: [
+        "ip FORWARD overlay: from 10.0.0.0/16: accept",
+        "ip FORWARD overlay: to 10.0.0.0/16: accept",
+        "ip FORWARD overlay: from 10.9.0.0/16: accept",
+        "ip FORWARD overlay: to 10.9.0.0/16: accept",
       ],
     });
   });
@@ -54,7 +82,7 @@ describe("planFirewall", () => {
   test("the longest prefixes fit the comment that nft can show", () => {
     const text = "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128";
     const longest = parsePrefix(text)!;
-    const plan = planFirewall({ network: longest, subnet: longest, masquerade: true });
+    const plan = planFirewall({ networks: [longest], subnets: [longest], masquerade: true });
     for (const comment of words(plan).own ?? []) expect(comment.length).toBeLessThan(128);
   });
 });

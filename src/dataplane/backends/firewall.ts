@@ -9,6 +9,9 @@
  *     from the network to the outside, but not multicast               -> masquerade
  *     from the outside into the network                                -> masquerade
  *
+ * With more than one network (draining leases): the same for each, and packets from one to another
+ * are left alone.
+ *
  * The last one gives packets of the node itself an overlay address: peers drop any other, since
  * nobody may send from a prefix that is not its own.
  *
@@ -36,29 +39,36 @@ const MULTICAST: Readonly<Record<Family, string>> = { 4: "224.0.0.0/4", 6: "ff00
 
 /** What the rules of one node depend on. */
 export interface FirewallPlanInput {
-  readonly network: Prefix;
-  /** Our own lease. */
-  readonly subnet: Prefix;
+  /** The network, and those before it that are still in use; of one family, never empty. */
+  readonly networks: readonly Prefix[];
+  /** Our own leases. */
+  readonly subnets: readonly Prefix[];
   /** `--ip-masq`. */
   readonly masquerade: boolean;
 }
 
-/** The rules that a node with the lease `subnet` in `network` needs. */
-export function planFirewall({ masquerade, network, subnet }: FirewallPlanInput): DesiredFirewall {
+/** The rules that a node with the leases `subnets` in `networks` needs. */
+export function planFirewall(input: FirewallPlanInput): DesiredFirewall {
+  const { masquerade, networks } = input;
+  const [network] = networks;
+  assert(network !== undefined, "rules need a network");
   const family = addressFamily(network);
   return {
-    table: masquerade ? masqueradeTable(network, subnet) : undefined,
+    table: masquerade ? masqueradeTable(input, family) : undefined,
     guests: OURS.guestChains
       .filter(({ table }) => table.family === (family === 4 ? "ip" : "ip6"))
       .map((chain) => ({
         chain,
-        rules: [makeRule([from(network)], "accept"), makeRule([to(network)], "accept")],
+        rules: networks.flatMap((each) => [
+          makeRule([from(each)], "accept"),
+          makeRule([to(each)], "accept"),
+        ]),
       })),
   };
 }
 
-function masqueradeTable(network: Prefix, subnet: Prefix): FirewallTable {
-  const multicast = parsePrefix(MULTICAST[addressFamily(network)]);
+function masqueradeTable({ networks, subnets }: FirewallPlanInput, family: Family): FirewallTable {
+  const multicast = parsePrefix(MULTICAST[family]);
   assert(multicast !== undefined, "multicast prefixes must parse");
   return {
     ...OURS.firewallTable,
@@ -68,10 +78,18 @@ function masqueradeTable(network: Prefix, subnet: Prefix): FirewallTable {
         hook: { type: "nat", hook: "postrouting", priority: PRIORITY_SOURCE_NAT },
         rules: [
           makeRule([{ kind: "mark", bits: MARK_KUBERNETES_MASQUERADE }], "return"),
-          makeRule([from(subnet), to(network)], "return"),
-          makeRule([to(subnet)], "return"),
-          makeRule([from(network), not(to(multicast))], "masquerade"),
-          makeRule([not(from(network)), to(network)], "masquerade"),
+          ...subnets.flatMap((subnet) => [
+            ...networks.map((network) => makeRule([from(subnet), to(network)], "return")),
+            makeRule([to(subnet)], "return"),
+          ]),
+          ...networks.flatMap((network) => {
+            const others = networks.filter((other) => other !== network);
+            return others.map((other) => makeRule([from(network), to(other)], "return"));
+          }),
+          ...networks.flatMap((network) => [
+            makeRule([from(network), not(to(multicast))], "masquerade"),
+            makeRule([not(from(network)), to(network)], "masquerade"),
+          ]),
         ],
       },
     ],

@@ -43,6 +43,7 @@ function peer(number: number, backend: LeaseBackend, change: Partial<BackendPeer
 const INPUT: NodePlanInput = {
   self: decodeNodeId(0x0012_3456_789a),
   network: prefix("10.0.0.0/16"),
+  formerNetworks: [],
   subnets: [prefix("10.0.53.0/24")],
   config: VXLAN,
   peers: [],

@@ -54,9 +54,8 @@ export function needsEngine({
 
 /** All that should exist on the node that `input` describes. */
 export function planNode(input: NodePlanInput): DesiredState {
-  const { ipMasq, network, peers, rows, subnets } = input;
-  const [subnet] = subnets;
-  assert(subnet !== undefined, "a plan needs a lease");
+  const { formerNetworks, ipMasq, network, peers, rows, subnets } = input;
+  assert(subnets.length > 0, "a plan needs a lease");
   const family = addressFamily(network);
   assert(
     subnets.every((own) => addressFamily(own) === family),
@@ -75,7 +74,9 @@ export function planNode(input: NodePlanInput): DesiredState {
     neighbours: plans.flatMap(({ neighbours }) => neighbours),
     fdb: plans.flatMap(({ fdb }) => fdb),
     sysctls: [forwarding(family), ...plans.flatMap(({ sysctls }) => sysctls)],
-    firewall: planFirewall({ network, subnet, masquerade: ipMasq }),
+    firewall: planFirewall({
+      ...{ networks: [network, ...formerNetworks], subnets, masquerade: ipMasq },
+    }),
     fib: { local: subnets, rows },
   };
 }

@@ -35,7 +35,9 @@ test("planUdp: a node alone has its link, its address, the network's route and f
       { path: "net/ipv4/ip_forward", value: "1" },
       { path: "net/ipv4/conf/overlay0/accept_local", value: "1", link: "overlay0" },
     ],
-    firewall: planFirewall({ network: INPUT.network, subnet, masquerade: false }),
+    firewall: planFirewall({
+      ...{ networks: [INPUT.network], subnets: [subnet], masquerade: false },
+    }),
     fib: { local: [prefix("10.0.53.0/24")], rows: [] },
   });
 });

@@ -51,7 +51,7 @@ export const udp: Backend = {
 
 /** The peers are the packet engine's business: the kernel knows of none. */
 function planUdp(input: NodePlanInput): BackendPlan {
-  const { network, subnets } = input;
+  const { network, formerNetworks, subnets } = input;
   const family = addressFamily(network);
   return {
     ...EMPTY_PLAN,
@@ -69,16 +69,14 @@ function planUdp(input: NodePlanInput): BackendPlan {
       address: prefixAddress(subnet),
       prefixLength: familyBits(addressFamily(subnet)),
     })),
-    routes: [
-      {
-        destination: network,
-        link: OVERLAY_LINK,
-        gateway: undefined,
-        onlink: false,
-        table: MAIN_TABLE,
-        metric: DEFAULT_METRIC[family],
-      },
-    ],
+    routes: [network, ...formerNetworks].map((destination) => ({
+      destination,
+      link: OVERLAY_LINK,
+      gateway: undefined,
+      onlink: false,
+      table: MAIN_TABLE,
+      metric: DEFAULT_METRIC[family],
+    })),
     sysctls: family === 4 ? [OWN_SOURCE_SYSCTL] : [],
   };
 }

@@ -7,7 +7,7 @@ import { concernsFirewall, diffFirewall, firewallQuery } from "./firewall.ts";
 
 const network = parsePrefix("10.0.0.0/16")!;
 const subnet = parsePrefix("10.0.53.0/24")!;
-const desired = planFirewall({ network, subnet, masquerade: true });
+const desired = planFirewall({ networks: [network], subnets: [subnet], masquerade: true });
 const nothing = { table: undefined, guests: [] };
 const [forward, forward6] = OURS.guestChains;
 
