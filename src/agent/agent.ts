@@ -35,7 +35,7 @@ import type { HostPort, JoinFailure, LeaveFailure, MemberInfo } from "../control
 import { releaseLease } from "../control/network/commands.ts";
 import { heldSubnets } from "../control/network/view.ts";
 import { openSystemClock } from "../host/clock/system-clock.ts";
-import { readFileIfAny, writeFileAtomic } from "../host/files/atomic-file.ts";
+import { readFileIfAny } from "../host/files/atomic-file.ts";
 import { type DirectoryLock, lockDirectory } from "../host/files/lock-file.ts";
 import type { Kernel } from "../host/kernel-ports.ts";
 import { openKernel } from "../host/netlink/kernel.ts";
@@ -45,6 +45,7 @@ import { releaseFilePages } from "../host/sys/resident.ts";
 import type { UnderlayChoice } from "../host/underlay/choose.ts";
 import { parseSubnetEnv } from "../integrations/flannel/subnet-env.ts";
 import { createAdminService } from "./admin-service.ts";
+import { keepAdminToken } from "./admin-token.ts";
 import { type AgentConfig, type Environment, readEnvironment } from "./config.ts";
 import { DataPlane } from "./data-plane.ts";
 import { openIdentityFiles } from "./identity-files.ts";
@@ -69,8 +70,6 @@ const MEMORY_TRIM_FIRST_MS = 3_000;
 /** A pass costs some 20 ms: a full collection, and page faults later on. */
 const MEMORY_TRIM_INTERVAL_MS = 60_000;
 const RUN_DIRECTORY_MODE = 0o755;
-const ADMIN_TOKEN_SIZE = 32;
-const ADMIN_TOKEN_MODE = 0o600;
 
 /** Runs the agent until it is told to stop. Resolves to the exit code. */
 export async function startAgent(
@@ -277,7 +276,7 @@ class Agent {
       service,
       socketPath: config.socketPath,
       listen: config.adminListen,
-      adminToken: await this.#adminToken(),
+      adminToken: await keepAdminToken(this.#options.config.dataDir, this.#options.random),
       log,
     });
   }
@@ -293,12 +292,10 @@ class Agent {
     const { clock, log } = this.#options;
     const { cluster, network } = this.#session!;
     const own = { otherCount: this.#otherCount(), network: network.view(), store: cluster.reader };
-    const refusal = request.reset ? undefined : joinRefusal(own);
     // A member that the others do not know any more by its certificate asks for a new one.
     const isReturning = !request.reset && cluster.trust().isOver;
-    if (refusal !== undefined && !isReturning) {
-      return err({ kind: "already_member", detail: refusal });
-    }
+    const refusal = request.reset || isReturning ? undefined : joinRefusal(own);
+    if (refusal !== undefined) return err({ kind: "already_member", detail: refusal });
     const peer = parseHostPort(request.peer, CLUSTER_PORT);
     if (peer === undefined) {
       const detail = `Cannot join "${request.peer}": not a host or host:port`;
@@ -320,7 +317,6 @@ class Agent {
     // Its log, its id and its subnet stay: a voter must not forget what it has promised.
     if (grant.clusterId === clusterId) {
       await cluster.readmit(grant);
-      log.info("certificate renewed by a join", { cluster: clusterId, peer: request.peer });
       return ok({ clusterId, nodeId: formatNodeId(nodeId), peer: request.peer });
     }
     const identity = await this.#identityStore!.adopt(grant, { name, key });
@@ -462,16 +458,6 @@ class Agent {
       if (parsed) return parsed.subnet;
     }
     return undefined;
-  }
-
-  async #adminToken(): Promise<string> {
-    const path = join(this.#options.config.dataDir, "admin-token");
-    const known = await readFileIfAny(path);
-    const text = known && Buffer.from(known).toString("utf8").trim();
-    if (text) return text;
-    const token = Buffer.from(this.#options.random.bytes(ADMIN_TOKEN_SIZE)).toString("hex");
-    await writeFileAtomic(path, `${token}\n`, { mode: ADMIN_TOKEN_MODE });
-    return token;
   }
 }
 

@@ -2,9 +2,11 @@
  * Certificates and CAs over the life of a cluster: real TLS on loopback, a clock that jumps.
  */
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { createPrivateKey } from "node:crypto";
+import { createLog } from "../../../base/log.ts";
 import type { Clock } from "../../../host/ports.ts";
 import { RealNode, realClock, until } from "../real-node.fake.ts";
-import { parseBundle, parseCertificate } from "./certificate.ts";
+import { parseBundle, parseCertificate, splitPem } from "./certificate.ts";
 import { NODE_LIFE_MS } from "./pki.ts";
 import { parseToken } from "./token.ts";
 
@@ -262,6 +264,59 @@ describe("a new CA", () => {
     expect(node.cluster.trust().authorities.map(({ pin }) => pin)).toEqual([pins[2]!]);
   });
 });
+
+describe("private keys", () => {
+  test("are in no log line, no record, no entry of the log, no status and no counter", async () => {
+    const lines: string[] = [];
+    const write = (line: string) => void lines.push(line);
+    const log = createLog({ level: "debug", format: "json", write, wallMs: () => Date.now() });
+    const a = await RealNode.start("a", log);
+    const b = await RealNode.start("b", log);
+    await until(() => a.cluster.members().length === 1);
+    await b.join(a);
+    await until(() => fileOf(b, "ca.key").includes("PRIVATE KEY"));
+    const secrets = [a, b].flatMap((node) => secretsOf(node));
+    expect((await b.cluster.rotateCa(DAY_MS)).ok).toBeTrue();
+    await until(() => [a, b].every((node) => node.cluster.trust().authorities.length === 1));
+    await until(() => [a, b].every((node) => fileOf(node, "ca.key").includes("PRIVATE KEY")));
+    for (const node of [a, b]) secrets.push(...secretsOf(node));
+    expect(new Set(secrets).size).toBeGreaterThan(8);
+    const said = [lines.join("\n")];
+    for (const { cluster, disk } of [a, b]) {
+      said.push(JSON.stringify([cluster.status(), cluster.members(), cluster.counters()]));
+      said.push(JSON.stringify([cluster.trust(), cluster.tokens()]));
+      for (const { key, value } of cluster.reader.list("")) said.push(key, textOf(value));
+      await cluster.close();
+      const kept = disk.crash().recovered;
+      for (const { payload } of kept.entries) said.push(textOf(payload));
+    }
+    const all = said.join("\n");
+    expect(all).toContain("BEGIN CERTIFICATE"); // So much for what is looked through.
+    for (const secret of secrets) expect(all.includes(secret)).toBeFalse();
+  });
+});
+
+/** The keys of `node` in the forms in which they could get out: bytes, hexadecimal, base 64. */
+function secretsOf(node: RealNode): readonly string[] {
+  return ["node.key", "ca.key"].flatMap((name) =>
+    splitPem(fileOf(node, name)).flatMap((pem) => {
+      const { d } = createPrivateKey(pem).export({ format: "jwk" });
+      const scalar = Buffer.from(d!, "base64url");
+      const body = pem.split("\n").slice(1, -2);
+      return [
+        scalar.toString("latin1"),
+        scalar.toString("hex"),
+        d!,
+        scalar.toString("base64"),
+        ...body,
+      ];
+    }),
+  );
+}
+
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("latin1");
+}
 
 describe("revocation", () => {
   test("a removed member is shut out by every node within a second, and stays so", async () => {

@@ -187,7 +187,7 @@ export class TrustKeeper {
   }
 
   async #takeIn({ ca, certificate }: JoinGrant): Promise<void> {
-    const { identity, identityStore, credentials } = this.#options;
+    const { identity, identityStore, credentials, log } = this.#options;
     const { clusterId } = identity;
     // At every moment the CA of each certificate and each key is in the file, also in a crash.
     const both = ca + credentials.keys.ca;
@@ -195,6 +195,9 @@ export class TrustKeeper {
     const isClean = await this.caKeys.keepOnly(parseBundle(ca) ?? []);
     if (isClean) await identityStore.saveCertificates(clusterId, { ca });
     credentials.replace({ ca, certificate });
+    log.info("let in again, with a new certificate", {
+      until: credentials.certificate.validTo,
+    });
   }
 
   async #rotateFor(body: PlainRecord): Promise<Result<void, RotationFailure>> {
