@@ -276,8 +276,14 @@ describe("private keys", () => {
     await b.join(a);
     await until(() => fileOf(b, "ca.key").includes("PRIVATE KEY"));
     const secrets = [a, b].flatMap((node) => secretsOf(node));
-    expect((await b.cluster.rotateCa(DAY_MS)).ok).toBeTrue();
-    await until(() => [a, b].every((node) => node.cluster.trust().authorities.length === 1));
+    const { pin } = a.cluster.trust().authorities[0]!;
+    await until(() => b.cluster.status().leader !== undefined);
+    expect(await b.cluster.rotateCa(DAY_MS)).toEqual({ ok: true, value: undefined });
+    const isChanged = ({ cluster }: RealNode) => {
+      const { authorities } = cluster.trust();
+      return authorities.length === 1 && authorities[0]!.pin !== pin;
+    };
+    await until(() => [a, b].every(isChanged));
     await until(() => [a, b].every((node) => fileOf(node, "ca.key").includes("PRIVATE KEY")));
     for (const node of [a, b]) secrets.push(...secretsOf(node));
     expect(new Set(secrets).size).toBeGreaterThan(8);
