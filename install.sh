@@ -8,7 +8,7 @@
 #   --version V      this version only: from URL/V, and refused when the executable is another
 #   --prefix DIR     where bin/overlay and share/ go (default: /usr/local)
 #   --no-start       install the files and start nothing
-#   --uninstall      run "overlay uninstall"; what follows is passed on (--force)
+#   --uninstall      run "overlay uninstall"; what follows is passed on (--force), but for --prefix
 #
 # A node hands this script out with its own address, key and SHA-256 in it (curl -fsSk
 # --pinnedpubkey 'sha256//…' https://NODE:8286/install.sh | sh); then that node is the source.
@@ -184,6 +184,18 @@ say_next() {
 }
 
 uninstall() {
+  left=$#
+  while [ "$left" -gt 0 ]; do
+    if [ "$1" = --prefix ]; then
+      [ "$left" -ge 2 ] || usage '--prefix needs a value'
+      prefix=${2%/} left=$((left - 2))
+      shift 2
+    else
+      set -- "$@" "$1"
+      left=$((left - 1))
+      shift
+    fi
+  done
   [ -x "$prefix/bin/overlay" ] || die "uninstall overlay: no $prefix/bin/overlay; is it installed with another --prefix?"
   exec "$prefix/bin/overlay" uninstall "$@"
 }

@@ -116,6 +116,11 @@ describe("install.sh", () => {
       ],
       ["no executable", `printf x >/mnt/bad; sh ${script} --file /mnt/bad`, "Cannot run the new"],
       ["no such option", `sh ${script} --nope`, "unknown option"],
+      [
+        "another prefix",
+        `sh ${script} --uninstall --force --prefix /opt/x`,
+        "no /opt/x/bin/overlay",
+      ],
       ["a join without a start", `sh ${script} --no-start join a`, "join needs"],
     ] as const) {
       const { code, stderr } = await machine.shell(line);
