@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { VoterTarget } from "../control/cluster/members/roles.ts";
+
 /** Largest request body, in bytes: 1.5 MiB, so that a store value of 1 MiB fits with room. */
 export const REQUEST_SIZE_BYTES_MAX = 1_572_864;
 
@@ -34,7 +36,7 @@ export const CLOSE_GRACE_MS = 2_000;
 export const RETRY_AFTER_SECONDS = 1;
 
 /** How many members may be set to vote. */
-export { VOTER_TARGETS } from "../control/cluster/members/roles.ts";
+export const VOTER_TARGETS = [1, 3, 5, 7] as const satisfies readonly VoterTarget[];
 /** Reservations in one `POST /import`: what one command of the cluster takes. */
 export { IMPORT_RESERVATIONS_MAX } from "../control/network/limits.ts";
 

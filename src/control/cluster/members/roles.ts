@@ -27,6 +27,7 @@ import { choose } from "./zones.ts";
 export const VOTER_TARGET_DEFAULT = 3;
 /** What may be set. More than seven only make each write wait for more disks. */
 export const VOTER_TARGETS = [1, 3, 5, 7] as const;
+export type VoterTarget = (typeof VOTER_TARGETS)[number];
 /** Newcomers taken in by one change; more wait for the next. */
 const NEWCOMERS_MAX = 32;
 

@@ -24,16 +24,24 @@ describe("steady", () => {
     expect(watch.isSteady(A, 500)).toBeTrue();
   });
 
-  test("who was away has to stay for a while, each time anew", () => {
+  test("a newcomer that starts once more is not held to have been away", () => {
     const watch = new StandbyWatch();
     watch.saw(A, good, 0);
     watch.saw(A, dead, 1_000);
     watch.saw(A, good, 2_000);
-    expect(watch.isSteady(A, 2_000 + STEADY_AFTER_MS - 1)).toBeFalse();
-    expect(watch.isSteady(A, 2_000 + STEADY_AFTER_MS)).toBeTrue();
-    watch.saw(A, dead, 20_000);
-    watch.saw(A, good, 20_001);
-    expect(watch.isSteady(A, 20_002)).toBeFalse();
+    expect(watch.isSteady(A, 2_000)).toBeTrue();
+  });
+
+  test("who was away has to stay for a while, each time anew", () => {
+    const watch = new StandbyWatch();
+    watch.saw(A, good, 0);
+    watch.saw(A, dead, 11_000);
+    watch.saw(A, good, 12_000);
+    expect(watch.isSteady(A, 12_000 + STEADY_AFTER_MS - 1)).toBeFalse();
+    expect(watch.isSteady(A, 12_000 + STEADY_AFTER_MS)).toBeTrue();
+    watch.saw(A, dead, 30_000);
+    watch.saw(A, good, 30_001);
+    expect(watch.isSteady(A, 30_002)).toBeFalse();
   });
 });
 

@@ -2,8 +2,8 @@
  * What the leader remembers of its standbys: which one is steady enough for a vote, and which one
  * is not worth the leader's work any more.
  *
- *     steady    up since it came in, or without a break for ten seconds after one. A newcomer is
- *               not made to wait: only who went away once has to show that it stays.
+ *     steady    without a break for ten seconds after one. A newcomer is not made to wait, nor is
+ *               what comes and goes in its first ten seconds a break: it starts.
  *     stalled   silent, or there and without any progress, for five minutes (k3s evicts a learner
  *               after as long)
  *     resting   let go for that; tried again after as long, doubled each time up to an hour
@@ -31,6 +31,7 @@ export interface StandbySight {
 }
 
 interface Memory {
+  readonly firstMs: number;
   isLive: boolean;
   liveSinceMs: number;
   hadBreak: boolean;
@@ -48,11 +49,12 @@ export class StandbyWatch {
     const { isLive, match, isBehind } = sight;
     const memory = this.#standbys.get(id);
     if (memory === undefined) {
-      const first = { isLive, liveSinceMs: nowMs, hadBreak: false, match, progressMs: nowMs };
-      this.#standbys.set(id, first);
+      const begun = { firstMs: nowMs, liveSinceMs: nowMs, progressMs: nowMs };
+      this.#standbys.set(id, { ...begun, isLive, match, hadBreak: false });
       return;
     }
-    if (!isLive && memory.isLive) memory.hadBreak = true;
+    const isNew = nowMs - memory.firstMs < STEADY_AFTER_MS;
+    if (!isLive && memory.isLive && !isNew) memory.hadBreak = true;
     if (isLive && !memory.isLive) memory.liveSinceMs = nowMs;
     const isInProgress = isLive && (!isBehind || match === undefined || match !== memory.match);
     if (isInProgress) memory.progressMs = nowMs;
