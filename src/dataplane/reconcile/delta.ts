@@ -2,9 +2,9 @@
  * What must be done when the kernel agreed with one desired state and another is wanted: the
  * difference of the two, without a look at the kernel.
  *
- * For the change that comes all the time, a lease more or less among thousands: reading ten thousand
- * routes to add one would take longer than everything else. Whether it took is seen by the next
- * look. Pure.
+ * For the change that comes all the time, a lease more or less among thousands: reading ten
+ * thousand routes to add one would take longer than everything else. Whether it took is seen by the
+ * next look. Pure.
  *
  * @module
  */
