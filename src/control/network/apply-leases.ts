@@ -117,11 +117,10 @@ export function applyExpire(
   const book = new LeaseBook(writer);
   for (const { subnet, node, epoch } of command.leases) {
     const draining = drainingLease(writer, subnet, node);
-    const lease = book.get(subnet);
-    if (draining?.epoch === epoch) deleteDraining(writer, draining);
-    else if (lease !== undefined && isHeldBy(lease, node) && lease.epoch === epoch) {
-      book.expire(lease);
-    } else continue;
+    const lease = draining ?? book.get(subnet);
+    if (lease === undefined || !isHeldBy(lease, node) || lease.epoch !== epoch) continue;
+    if (draining !== undefined) deleteDraining(writer, draining);
+    else book.expire(lease);
     subnets.push(subnet);
   }
   return { kind: "expired", subnets };
