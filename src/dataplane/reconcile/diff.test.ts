@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { MemoryKernel, NOTHING } from "../../../tests/sim/memory-kernel.ts";
+import { planUdp } from "../../../tests/support/udp-plan.ts";
 import { parseAddress, parsePrefix } from "../../base/address.ts";
 import { decodeLinkIndex } from "../../base/ids.ts";
 import type {
@@ -13,7 +14,6 @@ import type {
 } from "../../host/kernel-ports.ts";
 import { type DesiredState, EMPTY_STATE } from "../backends/desired-state.ts";
 import { OURS } from "../backends/ownership.ts";
-import { planUdp } from "../../../tests/support/udp-plan.ts";
 import { diff } from "./diff.ts";
 
 const prefix = (text: string) => parsePrefix(text)!;

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
+import { planUdp } from "../../../tests/support/udp-plan.ts";
 import { parseAddress, parsePrefix } from "../../base/address.ts";
 import { decodeLinkIndex } from "../../base/ids.ts";
 import type { KernelChange } from "../../host/kernel-ports.ts";
 import { OURS } from "../backends/ownership.ts";
-import { planUdp } from "../../../tests/support/udp-plan.ts";
 import { concerns, interestOf, withIndexes } from "./relevance.ts";
 
 const NETWORK = parsePrefix("10.0.0.0/16")!;
