@@ -225,8 +225,8 @@ const READ_MUTANTS: readonly Mutant[] = [
   {
     name: "read-context-reused",
     breaks: "a node that restarts uses the contexts of its last run again (etcd #20418)",
-    file: `${CLUSTER}/driver.ts`,
-    find: "random.below(RUN_COUNT) * READ_CONTEXTS_PER_RUN",
+    file: `${CLUSTER}/requests/read-barrier.ts`,
+    find: "random.below(RUN_COUNT) * CONTEXTS_PER_RUN",
     replace: "0",
     profile: "schedules",
     seedsMax: 200,
@@ -349,8 +349,8 @@ const MEMBERSHIP_MUTANTS: readonly Mutant[] = [
     breaks:
       "a snapshot that waited for a transfer to resume is made only when something is applied",
     file: `${CLUSTER}/driver.ts`,
-    find: "this.#snapshots.tick();\n    this.#pump();",
-    replace: "this.#pump();",
+    find: "this.#snapshots.tick();\n",
+    replace: "",
     profile: "membership",
     seedsMax: 300,
     scenario: {
