@@ -72,7 +72,7 @@ function desiredWith(peers: readonly BackendPeer[]) {
       segments: [],
     },
     rows: [],
-    keepsEngine: false,
+    lingering: [],
     ipMasq: true,
   };
   return planNode(input);

@@ -28,6 +28,7 @@ import { formatSubnetEnv } from "../integrations/flannel/subnet-env.ts";
 import { FastPath, type FastPathState, removeFastPath } from "./fast-path.ts";
 import { addKernelCounters } from "./fast-path-counters.ts";
 import type { Kept } from "./kept.ts";
+import { LingeringBackends } from "./lingering-backends.ts";
 import type { OffloadName } from "./offload-names.ts";
 import { openPacketEngine, type PacketCounters, type PacketEngine } from "./packet-engine.ts";
 import { PeerProber } from "./peer-prober.ts";
@@ -36,9 +37,6 @@ import type { PlacedSubnet, RenumberingPlan } from "./renumbering.ts";
 import type { SealPlan } from "./seal-keeper.ts";
 
 const SUBNET_ENV_MODE = 0o644;
-/** How long the packet engine goes on when the last peer has said that it is reached otherwise:
- * others may not have heard yet that this node is. */
-const ENGINE_LINGER_MS = 5000;
 
 /** What the control plane says about this node and its peers. */
 export interface Assignment {
@@ -102,18 +100,22 @@ interface Published {
 export class DataPlane {
   readonly #options: DataPlaneOptions;
   #engine: PacketEngine | undefined;
+  /** Where the engine was opened last. */
+  #enginePort: number | undefined;
   #assigned: Assignment | undefined;
   #prober: PeerProber | undefined;
   #fastPath: FastPath | undefined;
   #underlayMtu: number;
   #sealOverhead = 0;
   #published: Published | undefined;
-  /** While nobody is reached by the engine any more, and it runs on for a while. */
-  #linger: { readonly cancel: () => void; isOver: boolean } | undefined;
+  readonly #lingering: LingeringBackends;
+  /** Whether nothing is left of the engine, nor of an earlier process's. */
+  #isEngineGone = false;
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
     this.#underlayMtu = options.underlay.mtu;
+    this.#lingering = new LingeringBackends(options.clock, options.onStale);
   }
 
   /** What watches the peers while the engine runs. */
@@ -185,11 +187,11 @@ export class DataPlane {
    * is missing is listed by the reconciler. Throws `HostError` when the engine cannot start.
    */
   async assign(assignment: Assignment): Promise<void> {
-    const { seal } = assignment;
+    const { backend: config, peers, seal } = assignment;
     this.#sealOverhead = seal?.overhead ?? 0;
-    const isCarrying = this.#keepsEngine(assignment);
-    const desired = this.#plan(assignment, isCarrying);
-    if (isCarrying) {
+    this.#lingering.follow(config);
+    const desired = this.#plan(assignment);
+    if (needsEngine({ config, peers, lingering: this.#lingering.configs })) {
       await this.#openEngine(assignment);
       this.#publish(assignment, desired.fib);
     } else {
@@ -203,28 +205,6 @@ export class DataPlane {
     const { announced = assignment } = assignment.renumbering ?? {};
     if (assignment.announced) await this.#writeSubnetFiles(announced);
     else await this.#removeSubnetFiles();
-  }
-
-  /** Whether the packet engine is to run, also for a while after the last need of it. */
-  #keepsEngine(assignment: Assignment): boolean {
-    if (needsEngine({ config: assignment.backend, peers: assignment.peers })) {
-      this.#endLinger();
-      return true;
-    }
-    if (this.#engine === undefined || this.#linger?.isOver === true) return false;
-    if (this.#linger === undefined) {
-      const cancel = this.#options.clock.after(ENGINE_LINGER_MS, () => {
-        if (this.#linger !== undefined) this.#linger.isOver = true;
-        this.#options.onStale();
-      });
-      this.#linger = { cancel, isOver: false };
-    }
-    return true;
-  }
-
-  #endLinger(): void {
-    this.#linger?.cancel();
-    this.#linger = undefined;
   }
 
   /** Tells everybody who carries packets, unless they know: most assignments change no table. */
@@ -257,18 +237,19 @@ export class DataPlane {
     // The engine first: it must not find its link gone, nor open it again.
     await this.#endEngine({ removeTun: true });
     this.#assigned = undefined;
+    this.#lingering.clear();
     await this.#options.reconciler.remove();
     await this.#removeSubnetFiles();
   }
 
   /** Stops the packet loop and leaves everything in place for the next start. */
   async close(): Promise<void> {
+    this.#lingering.clear();
     await this.#stopEngine({ removeTun: false });
   }
 
   async #stopEngine(options: { readonly removeTun: boolean }): Promise<void> {
     const engine = this.#engine;
-    this.#endLinger();
     if (options.removeTun) this.#removeFastPath();
     this.#closeHelpers();
     await engine?.stop(options);
@@ -277,7 +258,9 @@ export class DataPlane {
 
   /** The same for good: nobody goes on with what the engine had open. */
   async #endEngine(options: { readonly removeTun: boolean }): Promise<void> {
+    if (this.#isEngineGone) return;
     await this.#stopEngine(options);
+    this.#isEngineGone = options.removeTun;
     this.#options.kept?.drop();
   }
 
@@ -288,10 +271,10 @@ export class DataPlane {
     this.#fastPath = undefined;
   }
 
-  #plan(assignment: Assignment, keepsEngine: boolean): DesiredState {
+  #plan(assignment: Assignment): DesiredState {
     const { self, network, subnet, backend: config, peers, rows, renumbering } = assignment;
     return planNode({
-      ...{ self, network, config, peers, rows, keepsEngine },
+      ...{ self, network, config, peers, rows, lingering: this.#lingering.configs },
       formerNetworks: renumbering?.formerNetworks ?? [],
       subnets: [subnet, ...(renumbering?.draining ?? [])],
       host: this.#host,
@@ -300,14 +283,17 @@ export class DataPlane {
   }
 
   /** The engine is bound to one port; another one needs a new engine. */
-  async #openEngine({ subnet, port }: Assignment): Promise<void> {
-    const current = this.#assigned;
-    if (this.#engine && current?.port === port) {
+  async #openEngine({ subnet, port: wanted }: Assignment): Promise<void> {
+    // Who still sends the old way sends to the old port.
+    const former = this.#lingering.configs.find(({ kind }) => kind === udp.kind);
+    const port = former?.kind === "udp" ? former.port : wanted;
+    if (this.#engine !== undefined && this.#enginePort === port) {
       this.#engine.setTunAddress(prefixAddress(subnet));
       return;
     }
     if (this.#engine !== undefined) await this.#endEngine({ removeTun: false });
     const { kept } = this.#options;
+    this.#isEngineGone = false;
     this.#engine = await openPacketEngine({
       ...(kept === undefined ? {} : { kept }),
       tunName: OVERLAY_LINK,
@@ -320,6 +306,7 @@ export class DataPlane {
       onLost: (error) => this.#lose(error),
     });
     kept?.hold(this.#engine);
+    this.#enginePort = port;
     this.#fastPath = this.#openFastPath(this.#engine, port);
     const { clock, random } = this.#options;
     const link = this.#engine.probes;

@@ -95,7 +95,8 @@ export function agentReadiness(sources: StatusSources): Readiness {
   if (state.kind === "blocked" || state.kind === "suspect") reasons.push(state.reason);
   const { assigned, engine } = sources.dataPlane;
   const isAwaited =
-    assigned !== undefined && needsEngine({ ...assigned, config: assigned.backend });
+    assigned !== undefined &&
+    needsEngine({ config: assigned.backend, lingering: [], peers: assigned.peers });
   if (state.kind === "ready" && isAwaited && engine === undefined) {
     reasons.push("the packet engine does not run; it is being started again");
   }

@@ -40,7 +40,7 @@ export function planUdp({
     peers: [],
     host: { ...host, link: "eth0", segments: [] },
     rows,
-    keepsEngine: false,
+    lingering: [],
     ipMasq,
   });
 }

@@ -49,8 +49,8 @@ export interface NodePlanInput {
   readonly host: BackendHost;
   /** For the packet engine: every peer, however it is reached. */
   readonly rows: readonly FibRow[];
-  /** Whether the packet engine runs on, though no peer is reached by it. */
-  readonly keepsEngine: boolean;
+  /** How this node was reached until a moment ago: others may not have heard otherwise yet. */
+  readonly lingering: readonly BackendConfig[];
   /** `--ip-masq`. */
   readonly ipMasq: boolean;
 }

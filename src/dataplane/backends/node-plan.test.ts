@@ -54,7 +54,7 @@ const INPUT: NodePlanInput = {
     segments: [prefix("192.168.1.0/24")],
   },
   rows: [],
-  keepsEngine: false,
+  lingering: [],
   ipMasq: false,
 };
 
@@ -190,9 +190,18 @@ const TABLE: readonly Row[] = [
     },
   },
   {
-    why: "the packet engine goes on for a while",
-    change: { config: { kind: "host-gw" }, keepsEngine: true },
+    why: "what the packet engine needs stays for a while",
+    change: { config: { kind: "host-gw" }, lingering: [UDP] },
     is: { ...TUN, routes: ["10.0.0.0/16 overlay0"] },
+  },
+  {
+    why: "so does a VXLAN link, as it was: who has not heard yet sends to it",
+    change: {
+      config: { kind: "host-gw" },
+      lingering: [VXLAN],
+      peers: [peer(8, HOST_GW_LEASE)],
+    },
+    is: { ...OVERLAY_1, routes: ["10.0.8.0/24 via 192.168.1.8 eth0"] },
   },
 ];
 
@@ -265,8 +274,9 @@ test("the MTU of each backend: the underlay's less what is put around a packet",
 
 test("needsEngine: who is reached by udp, or reaches somebody by it", () => {
   const needs = (config: BackendConfig, ...leases: LeaseBackend[]) =>
-    needsEngine({ config, peers: leases.map((backend) => ({ backend })) });
+    needsEngine({ config, lingering: [], peers: leases.map((backend) => ({ backend })) });
   expect(needs(UDP)).toBe(true);
   expect(needs(VXLAN, HOST_GW_LEASE, vxlanLease())).toBe(false);
   expect(needs(VXLAN, vxlanLease(), UDP_LEASE)).toBe(true);
+  expect(needsEngine({ config: VXLAN, lingering: [UDP], peers: [] })).toBe(true);
 });

@@ -41,20 +41,24 @@ export function reachedBy(backend: LeaseBackend): string {
   return backend.kind === "other" ? backend.type : backend.kind;
 }
 
-/** Whether the packet engine is to run: somebody is reached by it, or we are. */
+/** Whether the packet engine is to run: somebody is reached by it, or we are, or were just now. */
 export function needsEngine({
   config,
+  lingering,
   peers,
-}: {
-  readonly config: BackendConfig;
+}: Pick<NodePlanInput, "config" | "lingering"> & {
   readonly peers: readonly Pick<BackendPeer, "backend">[];
 }): boolean {
-  return config.kind === udp.kind || peers.some(({ backend }) => reachedBy(backend) === udp.kind);
+  const own = [config, ...lingering];
+  return (
+    own.some(({ kind }) => kind === udp.kind) ||
+    peers.some(({ backend }) => reachedBy(backend) === udp.kind)
+  );
 }
 
 /** All that should exist on the node that `input` describes. */
 export function planNode(input: NodePlanInput): DesiredState {
-  const { formerNetworks, ipMasq, network, peers, rows, subnets } = input;
+  const { config, formerNetworks, ipMasq, lingering, network, peers, rows, subnets } = input;
   assert(subnets.length > 0, "a plan needs a lease");
   const family = addressFamily(network);
   assert(
@@ -63,9 +67,9 @@ export function planNode(input: NodePlanInput): DesiredState {
   );
   const plans = BACKENDS.flatMap((backend): BackendPlan[] => {
     const reached = peers.filter((peer) => reachedBy(peer.backend) === backend.kind);
-    const isOwn = backend.kind === input.config.kind;
-    const isKept = backend === udp && input.keepsEngine;
-    return isOwn || isKept || reached.length > 0 ? [backend.plan(input, reached)] : [];
+    const own = [config, ...lingering].find(({ kind }) => kind === backend.kind);
+    if (own === undefined && reached.length === 0) return [];
+    return [backend.plan({ ...input, config: own ?? config }, reached)];
   });
   return {
     links: plans.flatMap(({ links }) => links),
