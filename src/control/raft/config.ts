@@ -44,8 +44,9 @@ export interface RaftConfig {
   /** Whether a leader refuses membership changes that could not be applied (§4.1). */
   readonly validateConfChange: boolean;
   /**
-   * Whether a node that is no member takes a snapshot whose membership lacks it: as a copy of the
-   * state, which gives it no part in anything. Else it waits for one that knows it.
+   * Whether a node takes a snapshot whose membership lacks it: as a copy of the state, which gives
+   * it no part in anything. It may have been a member when it last heard. Else it waits for one
+   * that knows it.
    */
   readonly restoresAsOutsider: boolean;
   /** Last index that the state machine holds; entries up to it are not handed out again. */

@@ -76,8 +76,7 @@ export function answerStaleLeader(core: Core, to: NodeId): void {
 function maybeRestore(core: Core, snapshot: Snapshot): boolean {
   const { log } = core;
   if (snapshot.index <= log.committed) return false;
-  const isOutsider = core.config.restoresAsOutsider && !isMember(core.membership, core.id);
-  if (!isOutsider && !isMember(snapshot.confState, core.id)) {
+  if (!core.config.restoresAsOutsider && !isMember(snapshot.confState, core.id)) {
     core.trace?.({ kind: "snapshot_not_for_us", confState: snapshot.confState });
     return false;
   }

@@ -63,6 +63,20 @@ describe("§4 membership changes", () => {
     expect(follower.raft.status().role).toBe("candidate");
   });
 
+  test("§4.2.2 a member that was removed unheard takes a copy of the state, where that is asked", () => {
+    for (const restoresAsOutsider of [false, true]) {
+      const group = cluster(3, { restoresAsOutsider });
+      const removed = group.node(3);
+      group.passes = ({ from, to }) => from !== removed.id && to !== removed.id;
+      const { term, commit: index } = group.elect(1).raft.status();
+      const snapshot = { index, term, confState: configOf([1, 2]), data: new Uint8Array(0) };
+      removed.raft.step({ kind: "snapshot_request", to: N(3), from: N(1), term, snapshot });
+      group.settle();
+      expect(removed.raft.status().commit === index).toBe(restoresAsOutsider);
+      expect(removed.confState.voters.includes(N(3))).toBe(!restoresAsOutsider);
+    }
+  });
+
   test("§4.2.1 a new server gets the log without a vote, and is promoted later", () => {
     const group = cluster(1);
     const leader = group.elect(1);
