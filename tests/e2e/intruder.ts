@@ -1,34 +1,54 @@
 /**
- * Somebody on the port where a peer is expected: answers, and writes down all that it is told.
+ * Somebody on the port where a peer is expected, or on the way to it: answers or passes on, and
+ * writes down all that it is told.
  *
  * @module
  */
 import { join } from "node:path";
 import type { Namespace } from "../lab/namespace.ts";
 
-export interface Intruder {
-  /** What it was sent, decrypted if it spoke TLS. */
+/** Ends when it is disposed of. */
+export interface Intruder extends AsyncDisposable {
+  /** What it was sent, a character for each byte, decrypted if TLS ended here. */
   received(): string;
   /** How many connections were made to it. */
   connections(): number;
-  stop(): Promise<void>;
+}
+
+/**
+ * What it does. `plain`, `tls`: answers by itself, in TLS with a certificate of its own making.
+ * `pipe`: passes bytes on to a peer as they are. `proxy`: ends TLS with a certificate of its own
+ * that says what the peer's says, shows the peer's CA behind it, and passes on what is in it.
+ */
+export type IntruderMode = "plain" | "tls" | "pipe" | "proxy";
+
+export interface IntruderOptions {
+  readonly port: number;
+  readonly mode: IntruderMode;
+  /** The address of the real peer; its port is the same. */
+  readonly peer?: string;
 }
 
 /** What nodes ask for by ALPN on the cluster port: who wants to be taken for one offers them. */
-const PROTOCOLS = ["overlay-join/1", "overlay/1"];
+const PROTOCOLS = ["overlay-join/1", "overlay-peer/1", "http/1.1"];
 const PROGRAM = join(import.meta.dir, "intruder-program.ts");
 
-/** Starts one in a namespace: with TLS and a certificate of its own, or with plain words. */
+/** Starts one in a namespace. */
 export async function startIntruder(
   namespace: Namespace,
-  options: { readonly port: number; readonly tls: boolean },
+  { port, mode, peer = "" }: IntruderOptions,
 ): Promise<Intruder> {
-  const words = options.tls ? ["tls", ...PROTOCOLS] : ["plain"];
-  const child = namespace.start([process.execPath, PROGRAM, String(options.port), ...words]);
-  await child.waitListening(options.port);
+  const words = [String(port), mode, peer, ...PROTOCOLS];
+  const child = namespace.start([process.execPath, PROGRAM, ...words]);
+  await child.waitListening(port);
+  const lines = () => child.output().split("\n");
   return {
-    received: () => child.output(),
-    connections: () => child.output().split("connected\n").length - 1,
-    stop: async () => child.kill(),
+    received: () =>
+      lines()
+        .filter((line) => line.startsWith('"'))
+        .map((line) => String(JSON.parse(line)))
+        .join(""),
+    connections: () => lines().filter((line) => line === "connected").length,
+    [Symbol.asyncDispose]: async () => child.kill(),
   };
 }

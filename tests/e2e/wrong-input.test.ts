@@ -202,23 +202,21 @@ labGroup("a join that is refused", { hosts: 3, prepare: startTwo }, (test) => {
 
   test("something else on the port of the peer", async (lab) => {
     const { token } = await createToken(lab.host(0));
-    const intruder = await startIntruder(lab.switch, { port: 9999, tls: false });
+    await using intruder = await startIntruder(lab.switch, { port: 9999, mode: "plain" });
     const finished = await refusedJoin(lab, token, "192.168.77.1:9999");
     expectRefusal(finished, ["192.168.77.1:9999"]);
     expect(intruder.received()).not.toContain(token.slice(0, 20));
-    await intruder.stop();
   });
 
   test("somebody in between: told, and the secret is not sent", async (lab) => {
     const { token } = await createToken(lab.host(0));
-    const intruder = await startIntruder(lab.switch, { port: 8286, tls: true });
+    await using intruder = await startIntruder(lab.switch, { port: 8286, mode: "tls" });
     const finished = await refusedJoin(lab, token, "192.168.77.1");
     expectRefusal(finished, ["192.168.77.1", /token|certificate|pin|key/]);
     const secret = token.split(".")[2] ?? "";
     expect(secret.length).toBeGreaterThan(20);
     expect(intruder.received()).not.toContain(secret);
     expect(intruder.connections()).toBeGreaterThan(0);
-    await intruder.stop();
   });
 
   test("a token that was used up", async (lab) => {
