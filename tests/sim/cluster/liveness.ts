@@ -9,6 +9,7 @@
 
 import { ELECTION_TIMEOUT_MS } from "../../../src/control/cluster/limits.ts";
 import { isJoint, memberIds } from "../../../src/control/cluster/members/conf-state.ts";
+import { isRemoved } from "../../../src/control/cluster/members/member-table.ts";
 import { VOTER_TARGET_DEFAULT } from "../../../src/control/cluster/members/roles.ts";
 import type { ConfState } from "../../../src/control/raft/types.ts";
 import type { Admin } from "./admin.ts";
@@ -164,8 +165,12 @@ function membersOf(world: World): SimNode[] {
     .filter((node) => node.state !== "lost");
 }
 
+/** Who began as a spare, unless an operator took it out since: nobody feeds it then. */
 function sparesOf(world: World): SimNode[] {
-  return world.spares.filter(({ state }) => state !== "lost");
+  const reader = world.leader()?.machine?.reader;
+  return world.spares.filter(
+    ({ id, state }) => state !== "lost" && reader !== undefined && !isRemoved(reader, id),
+  );
 }
 
 /**
