@@ -248,6 +248,20 @@ describe("a new CA", () => {
     expect(new Set(pins.flat()).size).toBe(1);
   });
 
+  test("is known to the node that asked for it when that is answered", async () => {
+    const { nodes } = await startMany(2);
+    const leader = leaderOf(nodes)!;
+    const asker = nodes.find((node) => node !== leader)!;
+    for (const node of [asker, leader]) {
+      const signing = () => node.cluster.trust().authorities[0]!.pin;
+      const before = signing();
+      expect(await node.cluster.rotateCa(DAY_MS)).toEqual({ ok: true, value: undefined });
+      expect(signing()).not.toBe(before);
+      await until(() => nodes.every(({ cluster }) => cluster.trust().authorities.length === 1));
+      await until(() => nodes.every((each) => fileOf(each, "ca.key").includes("PRIVATE KEY")));
+    }
+  });
+
   test("can be made again, also by a node alone", async () => {
     const { nodes } = await startMany(1);
     const [node] = nodes as [RealNode];

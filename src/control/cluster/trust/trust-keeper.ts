@@ -139,8 +139,20 @@ export class TrustKeeper {
     }
   }
 
-  /** Begins with a new CA, wherever the leader is; the old one is trusted for `withinMs` more. */
+  /**
+   * Begins with a new CA, wherever the leader is; the old one is trusted for `withinMs` more. This
+   * node trusts the new one when it has succeeded, unless the leader was lost meanwhile.
+   */
   async rotate(withinMs: number): Promise<Result<void, RotationFailure>> {
+    const result = await this.#order(withinMs);
+    if (!result.ok) return result;
+    await this.#options.driver.readBarrier();
+    this.#adopt();
+    await this.#adopting;
+    return result;
+  }
+
+  async #order(withinMs: number): Promise<Result<void, RotationFailure>> {
     const { driver, transport } = this.#options;
     const { leader } = driver.role;
     if (leader === undefined) return err(NO_LEADER);
