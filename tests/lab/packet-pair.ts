@@ -109,6 +109,13 @@ export class PacketPair implements AsyncDisposable {
       await namespace.mustRun(["ip", "link", "set", "lo", "up"]);
     }
     await this.setWire(wire);
+    // Until the kernel has noticed the carrier, it drops what is sent, and on a busy machine that
+    // takes a while.
+    for (const { namespace } of [this.a, this.b]) {
+      const isUp = async () =>
+        (await namespace.mustRun(["ip", "-o", "link", "show", "dev", "eth0"])).includes("state UP");
+      await waitFor(isUp, { describe: `the wire of ${namespace.id} to be up` });
+    }
   }
 
   /** Makes the wire behave like a network card's, or lets super-packets cross it whole. */
