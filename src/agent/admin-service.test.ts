@@ -42,6 +42,8 @@ function setUp({ members = [SELF, OTHER], dead = [], removed = false }: Options 
     status: () => ({
       ...test.cluster.status(),
       ...{ hasQuorum: !removed, memberRole: "voter", leader: SELF, voterCount: 1, removed },
+      refusal: removed ? "this node was removed from its cluster" : undefined,
+      warnings: [],
     }),
     members: () => listed,
     async orderMember(_verb: string, id: NodeId) {

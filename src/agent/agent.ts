@@ -30,7 +30,12 @@ import {
   formatHostPort,
   parseHostPort,
 } from "../control/cluster/transport/host-port.ts";
-import { type Identity, IdentityStore } from "../control/cluster/trust/identity.ts";
+import {
+  type Applicant,
+  createApplicant,
+  type Identity,
+  IdentityStore,
+} from "../control/cluster/trust/identity.ts";
 import type { HostPort, JoinFailure, LeaveFailure, MemberInfo } from "../control/cluster/types.ts";
 import { releaseLease } from "../control/network/commands.ts";
 import { heldSubnets } from "../control/network/view.ts";
@@ -289,8 +294,8 @@ class Agent {
   }
 
   async #join(request: JoinRequest): Promise<Result<JoinView, JoinFailure>> {
-    const { clock, log } = this.#options;
-    const { cluster, network } = this.#session!;
+    const { clock, random, log } = this.#options;
+    const { cluster, network, identity: old } = this.#session!;
     const own = { otherCount: this.#otherCount(), network: network.view(), store: cluster.reader };
     // A member that the others do not know any more by its certificate asks for a new one.
     const isReturning = !request.reset && cluster.trust().isOver;
@@ -301,25 +306,23 @@ class Agent {
       const detail = `Cannot join "${request.peer}": not a host or host:port`;
       return err({ kind: "peer_unreachable", detail });
     }
-    const { nodeId, name, keys, clusterId } = this.#session!.identity;
-    const joined = await requestJoin({
-      peer,
-      token: request.token,
-      nodeId,
-      ...(isReturning && { only: clusterId }),
-      key: keys.key,
-      self: this.#self(),
-      clock,
-      signal: this.#stopping.signal,
-    });
+    const shared = { peer, token: request.token, self: this.#self(), clock };
+    const only = isReturning ? { only: old.clusterId } : {};
+    const { signal } = this.#stopping;
+    const ask = (applicant: Applicant) => requestJoin({ ...shared, ...applicant, ...only, signal });
+    let joined = await ask({ nodeId: old.nodeId, key: old.keys.key });
+    // Its id is used up there: it comes as a node that nobody has heard of.
+    const isUsedUp = request.reset && !joined.ok && joined.error.kind === "already_member";
+    if (isUsedUp) joined = await ask(await createApplicant(random));
     if (!joined.ok) return joined;
     const { grant, key } = joined.value;
     // Its log, its id and its subnet stay: a voter must not forget what it has promised.
-    if (grant.clusterId === clusterId) {
+    if (isReturning) {
       await cluster.readmit(grant);
-      return ok({ clusterId, nodeId: formatNodeId(nodeId), peer: request.peer });
+      const nodeId = formatNodeId(old.nodeId);
+      return ok({ clusterId: old.clusterId, nodeId, peer: request.peer });
     }
-    const identity = await this.#identityStore!.adopt(grant, { name, key });
+    const identity = await this.#identityStore!.adopt(grant, { name: old.name, key });
     // Only with --reset: the old cluster's network must not linger beside the new one's.
     await this.#replaceSession(identity, { keepNetwork: !this.#dataPlane!.assigned });
     log.info("joined", { cluster: identity.clusterId, peer: request.peer });
@@ -341,16 +344,16 @@ class Agent {
   async #leave(): Promise<Result<LeaveView, LeaveFailure>> {
     const { log } = this.#options;
     const { identity, cluster, network } = this.#session!;
-    const { removed } = cluster.status();
+    const isOut = cluster.status().refusal !== undefined;
     const others = this.#otherCount();
     const isListed = () => cluster.members().some((member) => member.self);
-    if (others > 0 && !removed && !isListed()) {
+    if (others > 0 && !isOut && !isListed()) {
       await cluster.readBarrier();
       if (!isListed()) return err(NOT_IN_YET);
     }
     const subnets = heldSubnets(network.view(), identity.nodeId);
     await network.close();
-    if (others > 0 && !removed) {
+    if (others > 0 && !isOut) {
       const left = await this.#leaveCluster(subnets);
       if (!left.ok) {
         // Still a member: take up the network again.

@@ -12,9 +12,10 @@ export function serviceState(session: {
   readonly cluster: Pick<Cluster, "status">;
   readonly network: Pick<NetworkAgent, "state" | "view">;
 }): ServiceState {
-  const { leader, removed } = session.cluster.status();
+  const { leader, removed, refusal } = session.cluster.status();
   const { state } = session.network;
   if (removed) return { ready: true, text: "Removed from its cluster; join one, or leave" };
+  if (refusal !== undefined) return { ready: true, text: `Refused by its cluster: ${refusal}` };
   if (state.kind === "ready") return { ready: true, text: `Lease ${state.subnet}` };
   const { config } = session.network.view();
   // What is known of the config is the cluster's word only once there is a leader.

@@ -9,7 +9,7 @@ import { addressPlus, type Prefix, prefixAddress, prefixLength } from "../base/a
 import { formatNodeId, type NodeId } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
 import { formatHostPort } from "../control/cluster/transport/host-port.ts";
-import type { Cluster } from "../control/cluster/types.ts";
+import type { Cluster, ClusterStatus, Member } from "../control/cluster/types.ts";
 import { DEFAULT_BACKEND } from "../control/network/backend-config.ts";
 import { formatNetworkConfig } from "../control/network/config.ts";
 import type { NetworkView } from "../control/network/view.ts";
@@ -55,7 +55,7 @@ export function agentStatus(sources: StatusSources): StatusView {
       name: names.get(identity.nodeId) ?? identity.name,
       version: VERSION,
       role: status.memberRole,
-      state: status.removed ? "removed" : network.state.kind,
+      state: stateOf(status, network.state.kind),
     },
     cluster: {
       id: identity.clusterId,
@@ -82,12 +82,18 @@ export function agentStatus(sources: StatusSources): StatusView {
   };
 }
 
+/** Where this node stands, in one word. */
+function stateOf({ removed, refusal }: ClusterStatus, network: string): string {
+  if (removed) return "removed";
+  return refusal === undefined ? network : "refused";
+}
+
 /** Whether containers on this node can be given addresses and reach others; if not, why. */
 export function agentReadiness(sources: StatusSources): Readiness {
   const { cluster, network } = sources.session();
-  const { removed, hasQuorum } = cluster.status();
+  const { refusal, hasQuorum } = cluster.status();
   const reasons: string[] = [];
-  if (removed) reasons.push("this node was removed from its cluster");
+  if (refusal !== undefined) reasons.push(refusal);
   else if (!hasQuorum) reasons.push(quorumLoss(cluster));
   const { state } = network;
   if (state.kind === "no_config") reasons.push("no network config yet");
@@ -214,15 +220,16 @@ function warnings(sources: StatusSources): readonly string[] {
   const { cluster, network, identity } = session();
   const status = cluster.status();
   const list: string[] = [];
-  if (status.removed) {
-    list.push(
-      "This node was removed from its cluster; run `overlay leave`, then join again with a new token",
-    );
+  if (status.refusal !== undefined) {
+    list.push(`This node takes no part in its cluster any more: ${status.refusal}`);
   } else if (!status.hasQuorum) {
     const loss = quorumLoss(cluster);
     list.push(`${loss[0]!.toUpperCase()}${loss.slice(1)}: ${quorumAdvice(cluster)}`);
   }
-  if (!status.removed) list.push(...trustWarnings(cluster, sources.clock.wallMs()));
+  if (status.refusal === undefined) {
+    list.push(...trustWarnings(cluster, sources.clock.wallMs()));
+  }
+  list.push(...status.warnings);
   const { state } = network;
   if (state.kind === "no_config") {
     list.push('No network config yet; run `overlay config set \'{"Network":"10.0.0.0/16"}\'`');
@@ -239,6 +246,7 @@ function warnings(sources: StatusSources): readonly string[] {
   const names = new Map(cluster.members().map((member) => [member.id, member.name]));
   const nameOf = (node: NodeId) => names.get(node) ?? formatNodeId(node);
   list.push(...sealWarnings(dataPlane.assigned, nameOf));
+  list.push(...addressWarnings(cluster.members()));
   list.push(...leaseWarnings(cluster, network.view()));
   const userOf = (subnet: Prefix) => network.userOf(subnet);
   list.push(
@@ -276,10 +284,35 @@ function watchedPeers(cluster: Cluster, dataPlane: DataPlane): WatchedPeer[] {
   return [...seen.values()];
 }
 
+/** Members that cannot both be where they say they are. */
+function addressWarnings(members: readonly Member[]): readonly string[] {
+  const list: string[] = [];
+  const byAddress = new Map<string, Member>();
+  for (const member of members) {
+    const address = formatHostPort(member.address);
+    const other = byAddress.get(address);
+    byAddress.set(address, member);
+    if (other === undefined) continue;
+    list.push(
+      `Members ${memberText(other)} and ${memberText(member)} both say that they are at ${address}; ` +
+        "start the one that moved, or take out the one that is gone with `overlay member remove`",
+    );
+  }
+  return list;
+}
+
+function memberText({ id, name }: Member): string {
+  return `${name} (${formatNodeId(id)})`;
+}
+
 /** Leases that cannot all be right: of nodes that are gone, or two at one address. */
 function leaseWarnings(cluster: Cluster, view: NetworkView): readonly string[] {
   const list: string[] = [];
-  const members = new Set(cluster.members().map((member) => member.id));
+  const members = new Map(cluster.members().map((member) => [member.id, member]));
+  const nameOf = (id: NodeId) => {
+    const member = members.get(id);
+    return member === undefined ? formatNodeId(id) : memberText(member);
+  };
   const byAddress = new Map<string, NodeId>();
   for (const { subnet, node, attributes } of view.leases.values()) {
     // A node that has just joined has no table of members yet.
@@ -292,7 +325,7 @@ function leaseWarnings(cluster: Cluster, view: NetworkView): readonly string[] {
     const { publicIp } = attributes;
     const other = byAddress.get(publicIp);
     if (other !== undefined) {
-      const nodes = `Nodes ${formatNodeId(other)} and ${formatNodeId(node)}`;
+      const nodes = `Nodes ${nameOf(other)} and ${nameOf(node)}`;
       list.push(
         `${nodes} both announce ${publicIp}; take out the one that is gone with \`overlay member remove\`, or set --public-ip on one of them`,
       );

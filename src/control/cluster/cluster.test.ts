@@ -148,7 +148,7 @@ describe("a cluster over TLS", () => {
       expect((await others[1]!.cluster.execute(put("/after", "1"))).ok).toBeTrue();
       // Its id is used up.
       const again = await leaver.request(await others[0]!.createToken(), others[0]!.cluster.port);
-      expect(again.ok ? undefined : again.error.kind).toBe("join_refused");
+      expect(again.ok ? undefined : again.error.kind).toBe("already_member");
       expect(again.ok ? "" : again.error.detail).toContain("was a member before");
     }
   });

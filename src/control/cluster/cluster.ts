@@ -14,8 +14,10 @@ import type { Command, KvReader, StateMachine } from "../kv/types.ts";
 import { Driver } from "./driver.ts";
 import { Doorkeeper } from "./join/doorkeeper.ts";
 import { type HandOut, HandOutServer } from "./join/hand-out.ts";
-import { isMember, otherVoters } from "./members/conf-state.ts";
+import { isMember, otherVoters, voterIds } from "./members/conf-state.ts";
 import { handOver, leaveCluster } from "./members/departure.ts";
+import { Greeting } from "./members/greeting.ts";
+import { formatKeptLife, type KeptLife } from "./members/life.ts";
 import { MemberOrders } from "./members/member-orders.ts";
 import { listMembers } from "./members/member-table.ts";
 import { RoleKeeper, roleIn } from "./members/role-keeper.ts";
@@ -23,7 +25,7 @@ import { listWishes, voterTargetOf } from "./members/role-wishes.ts";
 import { SelfKeeper } from "./members/self-keeper.ts";
 import type { Recovered } from "./recovery.ts";
 import { formerOf } from "./refound/former.ts";
-import { recoverNode } from "./startup.ts";
+import { beginLife, recoverNode } from "./startup.ts";
 import { type Listener, openListener } from "./transport/listener.ts";
 import { createPeerCounters, type PeerCounters } from "./transport/peer-counters.ts";
 import { PeerDirectory } from "./transport/peer-directory.ts";
@@ -92,6 +94,7 @@ export interface ClusterOptions {
 export async function openCluster(options: ClusterOptions): Promise<Cluster> {
   const { identity, listen, clock } = options;
   const recovered = await recoverNode(options);
+  const life = await beginLife(options);
   const counters = createPeerCounters();
   const credentials = new Credentials(identity.keys, clock);
   let cluster: RunningCluster | undefined;
@@ -105,7 +108,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
     onHttp: (socket) => handOuts.accept(socket),
   });
   cluster = new RunningCluster(options, {
-    ...{ recovered, counters, credentials, listener, handOuts },
+    ...{ recovered, life, counters, credentials, listener, handOuts },
   });
   return cluster;
 }
@@ -117,6 +120,7 @@ class RunningCluster implements Cluster {
   readonly #handOuts: HandOutServer;
   readonly #counters: PeerCounters;
   readonly #directory: PeerDirectory;
+  readonly #greeting: Greeting;
   readonly #transport: PeerTransport;
   readonly #driver: Driver;
   readonly #credentials: Credentials;
@@ -136,6 +140,7 @@ class RunningCluster implements Cluster {
     options: ClusterOptions,
     parts: {
       readonly recovered: Recovered;
+      readonly life: KeptLife;
       readonly counters: PeerCounters;
       readonly credentials: Credentials;
       readonly listener: Listener;
@@ -144,7 +149,7 @@ class RunningCluster implements Cluster {
   ) {
     const { identity, identityStore, machine, clock, random, log } = options;
     const { nodeId, clusterId, generation, keys } = identity;
-    const { recovered, counters, credentials } = parts;
+    const { recovered, life, counters, credentials } = parts;
     const cluster = { clusterId, generation };
     this.#options = options;
     this.#listener = parts.listener;
@@ -164,15 +169,22 @@ class RunningCluster implements Cluster {
       leader: () => this.#leader,
       save: (peers) => identityStore.savePeers(clusterId, peers),
     });
+    this.#greeting = new Greeting({
+      ...{ nodeId, life, reader: machine.reader, clock, random, log },
+      address: () => this.#self.info.address,
+      heardFrom: (node, address) => this.#directory.heardFrom(node, address),
+      shut: (reason) => this.#driver.group.shut(reason),
+    });
     this.#transport = new PeerTransport({
       ...{ nodeId, cluster, credentials, clock, random, log, counters },
+      greeting: this.#greeting,
       addressOf: (node) => this.#directory.addressOf(node),
       standing: (node) => this.#directory.standing(node),
       former: () => formerOf(machine.reader),
       superseded: (by) => {
         this.#supersededBy = by;
       },
-      keptOpen: () => otherVoters(confState, nodeId),
+      keptOpen: () => (this.#driver.group.refusal ? [] : otherVoters(confState, nodeId)),
     });
     this.#driver = new Driver({
       ...{ nodeId, cluster, recovered, machine, clock, random, log },
@@ -196,7 +208,10 @@ class RunningCluster implements Cluster {
     });
     this.#versions = new VersionKeeper({ driver, clock, log });
     const info = withPort(options.self, parts.listener.port);
-    this.#self = new SelfKeeper({ driver, clock, log, certificate: keys.certificate, info });
+    this.#self = new SelfKeeper({
+      ...{ driver, clock, log, certificate: keys.certificate, info, life },
+      recorded: () => void this.#lifeRecorded(life),
+    });
     driver.onMembership((state) => {
       confState = state;
       this.#membersChanged();
@@ -242,8 +257,10 @@ class RunningCluster implements Cluster {
       revision: this.reader.revision,
       hasQuorum: driver.hasQuorum(),
       leaderless: this.#leaderless(),
-      voterCount: driver.confState.voters.length,
-      removed: driver.isRemoved,
+      voterCount: voterIds(driver.confState).length,
+      removed: driver.group.isExpelled,
+      refusal: driver.group.refusal,
+      warnings: this.#greeting.warnings(),
       feed: driver.feed.status,
     };
   }
@@ -383,6 +400,19 @@ class RunningCluster implements Cluster {
     if (id === driver.nodeId || driver.feed.feeds(id)) return true;
     if (driver.isLeader() && isMember(driver.confState, id)) return driver.isLive(id);
     return id === driver.role.leader ? true : undefined;
+  }
+
+  async #lifeRecorded(life: KeptLife): Promise<void> {
+    const { identity, identityStore, log } = this.#options;
+    try {
+      await identityStore.saveLife(
+        identity.clusterId,
+        formatKeptLife({ ...life, isRecorded: true }),
+      );
+    } catch (cause) {
+      // The next start goes on in this life, which is as good to the cluster.
+      log.warn("the life of this node could not be saved", { reason: String(cause) });
+    }
   }
 
   #membersChanged(): void {

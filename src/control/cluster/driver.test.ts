@@ -424,7 +424,7 @@ describe("three voters", () => {
     await change(sim, { operation: "remove", node: D });
     const leader = sim.leader()!;
     expect(leader.confState.learners).toEqual([]);
-    expect(leader.isRemoved).toBeFalse();
+    expect(leader.group.isExpelled).toBeFalse();
   });
 });
 

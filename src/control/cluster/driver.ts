@@ -186,9 +186,9 @@ export class Driver implements PeerReceiver {
     return this.#view.role;
   }
 
-  /** Whether this node was a member and is none any more. */
-  get isRemoved(): boolean {
-    return this.#view.isExpelled;
+  /** What this node knows about its group. */
+  get group(): GroupView {
+    return this.#view;
   }
 
   status(): RaftStatus {
@@ -204,11 +204,6 @@ export class Driver implements PeerReceiver {
     return this.#view.isLive(node);
   }
 
-  /** How long nothing was heard from `node`, milliseconds; infinite when nothing ever was. */
-  silentMs(node: NodeId): number {
-    return this.#view.silentMs(node);
-  }
-
   /** On the leader: a majority was heard from lately. Else: there is a leader. */
   hasQuorum(): boolean {
     return this.#view.hasQuorum();
@@ -220,7 +215,8 @@ export class Driver implements PeerReceiver {
     options: ExecuteOptions = {},
   ): Promise<Result<Outcome, ClusterFailure>> {
     const { timeoutMs = EXECUTE_TIMEOUT_MS, requestId } = options;
-    const obstacle = options.raisesVersion ? undefined : tooNew(command, this.reader);
+    const isTooNew = options.raisesVersion ? undefined : tooNew(command, this.reader);
+    const obstacle = this.#view.obstacle("write") ?? isTooNew;
     if (obstacle !== undefined) return Promise.resolve(err(obstacle));
     const result = this.#proposals.execute(command, { timeoutMs, requestId });
     // The state machine's handler for this kind of command promises the type.
@@ -229,7 +225,8 @@ export class Driver implements PeerReceiver {
 
   /** Resolves when local reads are linearizable with respect to this call. */
   readBarrier(timeoutMs: number = EXECUTE_TIMEOUT_MS): Promise<Result<void, ClusterFailure>> {
-    return this.#reads.wait(timeoutMs);
+    const obstacle = this.#view.obstacle("read");
+    return obstacle ? Promise.resolve(err(obstacle)) : this.#reads.wait(timeoutMs);
   }
 
   /** Leader only: proposes a membership change. Taken in means neither committed nor valid. */
@@ -272,6 +269,7 @@ export class Driver implements PeerReceiver {
   // What comes in from other nodes. ------------------------------------------------------------
   receive(message: PeerMessage): void {
     if (this.#isStopped) return;
+    if (!this.#view.accepts(message, this.#options.recovered.memoryLog.lastIndex())) return;
     this.#view.heard(message.from);
     // Whoever leads now will find somebody whose disk works.
     if (message.kind === "timeout_now" && this.#disk.isStalled) return;
@@ -344,7 +342,7 @@ export class Driver implements PeerReceiver {
     this.#disk.tick(tickCount);
     this.#appends.tick();
     // A node whose disk has stalled asks for no election: it could not serve after it.
-    const isIdle = this.#disk.isStalled && !this.isLeader();
+    const isIdle = (this.#disk.isStalled || this.#view.refusal !== undefined) && !this.isLeader();
     for (let i = 0; i < tickCount && !isIdle; i++) this.#raft.tick();
     this.#maybeLeadAlone();
     this.#proposals.tick();

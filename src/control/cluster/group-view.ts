@@ -9,13 +9,18 @@
 import type { NodeId } from "../../base/ids.ts";
 import type { Log } from "../../base/log.ts";
 import type { RaftStatus, Ready } from "../raft/raft.ts";
-import type { ConfState } from "../raft/types.ts";
+import type { ConfState, PeerMessage } from "../raft/types.ts";
 import { explainFailure } from "./failure.ts";
 import { ELECTION_TIMEOUT_MS } from "./limits.ts";
 import { Listeners } from "./listeners.ts";
 import { isMember } from "./members/conf-state.ts";
 import { Liveness } from "./members/liveness.ts";
 import type { ClusterFailure, Leaderless, RoleChange } from "./types.ts";
+
+/** What a node does that its cluster wants no more. */
+const REJOIN =
+  'run "overlay join <member> --token <token> --reset" to join again as a new node, ' +
+  'or "overlay leave" to go on alone';
 
 export interface GroupViewOptions {
   readonly nodeId: NodeId;
@@ -42,6 +47,7 @@ export class GroupView {
   #leaderlessSinceMs: number;
   #isMember: boolean;
   #isExpelled = false;
+  #shutReason: string | undefined;
 
   constructor(options: GroupViewOptions) {
     const { nodeId, confState, status, isRemoved, nowMs, log } = options;
@@ -68,6 +74,11 @@ export class GroupView {
   /** Whether this node was taken out of the cluster. */
   get isExpelled(): boolean {
     return this.#isExpelled;
+  }
+
+  /** Why this node may take no part in its cluster any more, and what to do; undefined: it may. */
+  get refusal(): string | undefined {
+    return this.#shutReason;
   }
 
   isLeader(): boolean {
@@ -106,6 +117,12 @@ export class GroupView {
     const isMajority = (half: readonly NodeId[]) =>
       half.length === 0 || others(half).length > half.length / 2;
     return isMajority(voters) && isMajority(votersOutgoing) ? others(voters) : [];
+  }
+
+  /** Why nothing can ever be written or read here again; undefined: it can. */
+  obstacle(action: "write" | "read"): ClusterFailure | undefined {
+    if (this.#shutReason === undefined) return undefined;
+    return { kind: "no_leader", detail: `Cannot ${action}: ${this.#shutReason}` };
   }
 
   /** Why nothing can be written or read now, for a deadline that passed. */
@@ -160,8 +177,28 @@ export class GroupView {
 
   /** This node learned that it is no member any more. */
   expelled(): void {
-    if (!this.#isExpelled) this.#log.warn("this node was removed from the cluster");
     this.#isExpelled = true;
+    this.shut("this node was removed from its cluster");
+  }
+
+  /** This node must take no part any more, for that `reason`. */
+  shut(reason: string): void {
+    if (this.#shutReason !== undefined) return;
+    this.#shutReason = `${reason}; ${REJOIN}`;
+    this.#log.warn("this node takes no part in its cluster any more", { reason, next: REJOIN });
+  }
+
+  /**
+   * Whether `message` may be looked at. A leader's heartbeat names no index that this node has not
+   * confirmed to have on its disk; when it does, the disk is an older copy of what it was. It must
+   * not vote or confirm anything any more: the others count on what it forgot.
+   */
+  accepts(message: PeerMessage, lastIndex: number): boolean {
+    if (message.kind === "heartbeat_request" && message.commit > lastIndex) {
+      const gap = `its log ends at ${lastIndex}, and the leader counts on ${message.commit}`;
+      this.shut(`the disk of this node is an old copy: ${gap}`);
+    }
+    return this.#shutReason === undefined;
   }
 
   /** Calls `listener` at each change of role, term or leader. Returns the undo. */

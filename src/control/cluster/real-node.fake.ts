@@ -154,13 +154,27 @@ export class RealNode {
     await this.open(port);
   }
 
+  /** Its files and its disk as they are now, as another machine would have them. */
+  async copy(name: string): Promise<RealNode> {
+    const copy = new RealNode(name);
+    for (const [path, file] of this.files.files) copy.files.files.set(path, file);
+    copy.disk = this.disk.copy();
+    await copy.reload();
+    return copy;
+  }
+
+  /** Takes its identity from its files, as a start does. */
+  async reload(): Promise<void> {
+    const loaded = await this.store.load();
+    if (!loaded.ok || loaded.value === undefined) throw new Error("no identity");
+    this.identity = loaded.value;
+  }
+
   /** Stops and starts again with what is on the disk. */
   async restart(port = this.cluster.port): Promise<void> {
     await this.cluster.close();
     this.disk = this.disk.crash();
-    const loaded = await this.store.load();
-    if (!loaded.ok || loaded.value === undefined) throw new Error("no identity");
-    this.identity = loaded.value;
+    await this.reload();
     await this.open(port);
   }
 }

@@ -100,6 +100,12 @@ export class SimLogStore implements LogStore {
     for (const write of waiting) write();
   }
 
+  /** Another disk with what is durable now. */
+  copy(): SimLogStore {
+    const { hardState, snapshot, entries } = this.#durable;
+    return new SimLogStore(this.#clock, { hardState, snapshot, entries: [...entries] });
+  }
+
   /** The same disk after a crash: what was not yet durable never will be. */
   crash(): SimLogStore {
     this.#isDead = true;

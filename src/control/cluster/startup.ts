@@ -7,8 +7,9 @@
  * @module
  */
 import { HostError } from "../../base/host-error.ts";
-import type { LogStore } from "../../host/ports.ts";
+import type { LogStore, Random } from "../../host/ports.ts";
 import type { StateMachine } from "../kv/types.ts";
+import { formatKeptLife, type KeptLife, nextLife, parseKeptLife } from "./members/life.ts";
 import { bootstrapStore, isUnused, type Recovered, recoverStore } from "./recovery.ts";
 import { clusterPaths, type Identity, type IdentityStore } from "./trust/identity.ts";
 
@@ -41,4 +42,35 @@ export async function recoverNode(options: {
   }
   await identityStore.markStarted(clusterId);
   return recovered;
+}
+
+/**
+ * Begins the next life of this node; on its disk before anybody hears of it. Throws `HostError`
+ * when there is none to go on with.
+ */
+export async function beginLife(options: {
+  readonly identity: Identity;
+  readonly identityStore: IdentityStore;
+  readonly random: Random;
+}): Promise<KeptLife> {
+  const { identity, identityStore, random } = options;
+  const text = await identityStore.readLife(identity.clusterId);
+  const kept = parseKeptLife(text);
+  if (text !== "" && kept === undefined) {
+    throw new HostError({
+      operation: "start with",
+      object: "the count of this node's starts (life.json)",
+      reason: "it is not what this program wrote",
+      next: "restore it, or move the data directory away and join the cluster again as a new node",
+    });
+  }
+  const life = nextLife(kept, random);
+  try {
+    await identityStore.saveLife(identity.clusterId, formatKeptLife(life));
+    return life;
+  } catch (cause) {
+    // A full disk: the recorded life goes on, which nobody else has begun to follow.
+    if (kept !== undefined && cause instanceof HostError) return kept;
+    throw cause;
+  }
 }

@@ -88,6 +88,10 @@ export interface ClusterStatus {
   readonly voterCount: number;
   /** Whether the cluster has told this node that it was removed. */
   readonly removed: boolean;
+  /** Why this node may take no part any more (removed, an old copy), and what to do. */
+  readonly refusal: string | undefined;
+  /** What somebody should look at: two processes that run as one node. */
+  readonly warnings: readonly string[];
   /** Undefined where the leader looks after this node, or it leads itself. */
   readonly feed: FeedStatus | undefined;
 }

@@ -203,7 +203,9 @@ function statusOf(driver: Driver): ClusterStatus {
     hasQuorum: driver.hasQuorum(),
     leaderless: driver.leaderless(),
     voterCount: driver.confState.voters.length,
-    removed: driver.isRemoved,
+    removed: driver.group.isExpelled,
+    refusal: driver.group.refusal,
+    warnings: [],
     feed: driver.feed.status,
   };
 }

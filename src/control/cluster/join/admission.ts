@@ -16,6 +16,7 @@ import { err, ok, type Result } from "../../../base/result.ts";
 import type { Clock, Random } from "../../../host/ports.ts";
 import { systemTxn } from "../../kv/txn.ts";
 import type { Driver } from "../driver.ts";
+import { recordedLife } from "../members/life.ts";
 import {
   findMember,
   isRemoved,
@@ -86,7 +87,12 @@ export class Admission {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const token = checkSecret(driver.reader, request.secret, clock.wallMs());
       const known = findMember(driver.reader, request.nodeId);
-      if (known?.keyHash === keyHash) return ok(this.#grant(request.nodeId, certificate));
+      // Once it has run as a member, its disk holds promises that a second join would wipe out.
+      const hasRun = recordedLife(driver.reader, request.nodeId) !== undefined;
+      const mayRepeat = only !== undefined || !hasRun; // With `only` it keeps its disk.
+      if (known?.keyHash === keyHash && mayRepeat) {
+        return ok(this.#grant(request.nodeId, certificate));
+      }
       if (known !== undefined) return err(takenId(known));
       if (isRemoved(driver.reader, request.nodeId)) return err(REMOVED);
       if (!token.ok) return err({ kind: "join_refused", detail: token.error.detail });
@@ -159,10 +165,10 @@ const OTHER_CLUSTER: AdmissionFailure = {
     "give that up with --reset, or get a token of its own cluster",
 };
 const REMOVED: AdmissionFailure = {
-  kind: "join_refused",
+  kind: "already_member",
   detail:
     "Cannot join the cluster: this node was a member before and was removed; " +
-    'run "overlay leave" on it to make it a new node, then join again',
+    "join with --reset as a new node",
 };
 
 function takenId(known: StoredMember): AdmissionFailure {

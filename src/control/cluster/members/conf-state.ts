@@ -13,6 +13,11 @@ export function memberIds(state: ConfState): readonly NodeId[] {
   return [...all].sort((a, b) => a - b);
 }
 
+/** Everybody whose vote counts, in either half, each once. */
+export function voterIds(state: ConfState): readonly NodeId[] {
+  return [...new Set([...state.voters, ...state.votersOutgoing])];
+}
+
 /** Whether `id` has any part in `state`. */
 export function isMember(state: ConfState, id: NodeId): boolean {
   return memberIds(state).includes(id);

@@ -32,13 +32,13 @@ export async function leaveCluster(
     const own = findMember(driver.reader, driver.nodeId);
     if (own === undefined) break; // Never recorded: nothing to take out of the table.
     const result = await driver.execute(removeMember(own, clock.wallMs()));
+    if (driver.group.isExpelled) return ok(undefined);
     if (!result.ok) return result;
-    if (driver.isRemoved) return ok(undefined);
     // Otherwise the record moved under us, or is removed but not yet so here.
     const barrier = await driver.readBarrier();
-    if (!barrier.ok && !driver.isRemoved) return barrier;
+    if (!barrier.ok && !driver.group.isExpelled) return barrier;
   }
-  const isOut = () => driver.isRemoved || !isMember(driver.confState, driver.nodeId);
+  const isOut = () => driver.group.isExpelled || !isMember(driver.confState, driver.nodeId);
   if (await waitFor(isOut, clock, LEAVE_TIMEOUT_MS)) return ok(undefined);
   const detail =
     "Cannot leave the cluster: its other voters did not confirm it in time; " +
@@ -73,7 +73,7 @@ export async function handOver(driver: Driver, clock: Clock): Promise<void> {
 
 /** Why leaving would not do, before anything is written. */
 function obstacleTo(driver: Driver): LeaveFailure | undefined {
-  if (driver.isRemoved) return undefined;
+  if (driver.group.isExpelled) return undefined;
   const others = listMembers(driver.reader).filter((member) => member.id !== driver.nodeId);
   const known = memberIds(driver.confState).filter((id) => id !== driver.nodeId);
   if (others.length === 0 && known.length === 0) {

@@ -17,6 +17,7 @@ import { CLUSTER_PORT, formatHostPort, parseHostPort } from "../transport/host-p
 import type { MemberInfo, MemberRecord } from "../types.ts";
 import {
   encodeRecord,
+  lifeKey,
   MEMBERS_PREFIX,
   parseRecord,
   REMOVED_PREFIX,
@@ -96,6 +97,7 @@ export function removeMember(member: StoredMember, wallMs: number): SystemTxn {
     success: [
       { kind: "delete", key: memberKey(member.id) },
       { kind: "delete", key: wishKey(member.id) },
+      { kind: "delete", key: lifeKey(member.id) },
       { kind: "put", key: removedKey(member.id), value: removed },
     ],
   });

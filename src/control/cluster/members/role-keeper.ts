@@ -14,7 +14,7 @@ import type { KvEvent } from "../../kv/types.ts";
 import type { ConfState } from "../../raft/types.ts";
 import type { Driver } from "../driver.ts";
 import { TRANSFER_TIMEOUT_MS } from "../limits.ts";
-import { memberIds } from "./conf-state.ts";
+import { memberIds, voterIds } from "./conf-state.ts";
 import { isRemoved, listMembers, type StoredMember } from "./member-table.ts";
 import { listWishes, voterTargetOf } from "./role-wishes.ts";
 import { planRoles, type RolePlan, type RoleView, type RoleWish, voterCountFor } from "./roles.ts";
@@ -185,7 +185,7 @@ export class RoleKeeper {
       voterTarget: voterTargetOf(reader),
       standbyTarget,
       isLive: (id) => driver.isLive(id),
-      isLost: (id) => leaderForMs > LOST_AFTER_MS && driver.silentMs(id) > LOST_AFTER_MS,
+      isLost: (id) => leaderForMs > LOST_AFTER_MS && driver.group.silentMs(id) > LOST_AFTER_MS,
       isReady: (id) => {
         if (id === driver.nodeId) return true;
         const isSteady = confState.voters.includes(id) || this.#standbys.isSteady(id, nowMs);
@@ -226,6 +226,6 @@ function isAboutRoles(event: KvEvent): boolean {
 
 /** What a member is called by its place in `state`. */
 export function roleIn(state: ConfState, id: NodeId): "voter" | "standby" | "spare" {
-  if (state.voters.includes(id)) return "voter";
+  if (voterIds(state).includes(id)) return "voter";
   return memberIds(state).includes(id) ? "standby" : "spare";
 }

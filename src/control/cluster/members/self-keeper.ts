@@ -2,7 +2,8 @@
  * Keeps this node's record in the members table equal to what the node knows about itself.
  *
  * The founder writes its record when it first leads; a node whose address changed corrects it as
- * soon as there is a leader. Nothing is written when nothing differs, or by a removed node.
+ * soon as there is a leader, and each start is recorded (`life.ts`). Nothing is written when
+ * nothing differs, or by a removed node.
  *
  * @module
  */
@@ -17,6 +18,8 @@ import { keyHashOf } from "../trust/certificate.ts";
 import type { ClusterFailure, MemberInfo } from "../types.ts";
 import { isPublished, OWN_VERSIONS, putVersions, raiseTo } from "../upgrade/node-versions.ts";
 import { isOnlyVoter } from "./conf-state.ts";
+import { OUTDATED } from "./greeting.ts";
+import { isSameNode, type LifeClaim, lifeUnchanged, putLife, recordedLife } from "./life.ts";
 import {
   findMember,
   isRemoved,
@@ -38,6 +41,9 @@ export interface SelfKeeperOptions {
   /** PEM. */
   readonly certificate: string;
   readonly info: MemberInfo;
+  readonly life: LifeClaim;
+  /** Called when the cluster has recorded that life. */
+  readonly recorded: () => void;
 }
 
 /** The one writer of this node's record, beside its admission. */
@@ -48,6 +54,7 @@ export class SelfKeeper {
   #isStopped = false;
   #cancelRetry: () => void;
   readonly #startedMs: number;
+  #isRecorded = false;
 
   constructor(options: SelfKeeperOptions) {
     this.#options = options;
@@ -92,17 +99,34 @@ export class SelfKeeper {
   }
 
   #isDifferent(): boolean {
-    const { driver } = this.#options;
+    const { driver, life } = this.#options;
+    if (!this.#isOurs()) return false;
     const known = findMember(driver.reader, driver.nodeId);
     if (known !== undefined) {
-      return !isSameInfo(known, this.#info) || !isPublished(driver.reader, driver.nodeId);
+      return (
+        recordedLife(driver.reader, driver.nodeId)?.nonce !== life.life.nonce ||
+        !isSameInfo(known, this.#info) ||
+        !isPublished(driver.reader, driver.nodeId)
+      );
     }
     // Without a record: the founder's first time, or removed, or not yet caught up.
     return isOnlyVoter(driver.confState, driver.nodeId) && !isRemoved(driver.reader, driver.nodeId);
   }
 
+  /** Whether this process is the node that the cluster knows; if not, it must not say so. */
+  #isOurs(): boolean {
+    const { driver, life } = this.#options;
+    const recorded = recordedLife(driver.reader, driver.nodeId);
+    if (!isSameNode(life, recorded)) driver.group.shut(OUTDATED);
+    else if (recorded?.nonce === life.life.nonce && !this.#isRecorded) {
+      this.#isRecorded = true;
+      this.#options.recorded();
+    }
+    return driver.group.refusal === undefined;
+  }
+
   async #write(): Promise<Result<void, ClusterFailure>> {
-    const { driver, clock, log, certificate } = this.#options;
+    const { driver, clock, log, certificate, life } = this.#options;
     while (this.#isDifferent() && !this.#isStopped) {
       const known = findMember(driver.reader, driver.nodeId);
       const member = {
@@ -114,9 +138,14 @@ export class SelfKeeper {
       const compare = [
         memberUnchanged(driver.nodeId, known?.modRevision ?? 0),
         neverRemoved(driver.nodeId),
+        lifeUnchanged(driver.reader, driver.nodeId),
       ];
       const isFounding = known === undefined && isNew(driver.reader);
-      const success = [putMember(member), putVersions(driver.nodeId, OWN_VERSIONS)];
+      const success = [
+        putMember(member),
+        putVersions(driver.nodeId, OWN_VERSIONS),
+        putLife(driver.nodeId, life.life),
+      ];
       const command = isFounding
         ? {
             ...systemTxn({ compare, success: [...success, raiseTo(CLUSTER_VERSION_NEWEST)] }),

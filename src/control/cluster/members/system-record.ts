@@ -11,6 +11,8 @@ export const MEMBERS_PREFIX = "/overlay/members/";
 export const REMOVED_PREFIX = "/overlay/removed/";
 /** What people want of the roles of members, by node id (`role-wishes.ts`). */
 export const WISHES_PREFIX = "/overlay/wishes/";
+/** In which life each node is (`life.ts`), by node id. */
+const LIVES_PREFIX = "/overlay/lives/";
 /** How many voters there should be (`role-wishes.ts`). */
 export const VOTERS_KEY = "/overlay/settings/voters";
 /** Join tokens, by token id. */
@@ -19,6 +21,11 @@ export const TOKENS_PREFIX = "/overlay/tokens/";
 /** Where the wish about `id` is. */
 export function wishKey(id: NodeId): string {
   return `${WISHES_PREFIX}${formatNodeId(id)}`;
+}
+
+/** Where the life of `id` is recorded. */
+export function lifeKey(id: NodeId): string {
+  return `${LIVES_PREFIX}${formatNodeId(id)}`;
 }
 
 /** `value` as the bytes of a record. */

@@ -257,7 +257,7 @@ describe("a spare", () => {
     await catchUp(sim, S);
     await write(sim, S, "/again", "1");
     expect(seen.map(({ key }) => key)).toEqual(["/as-standby", "/as-spare", "/again"]);
-    expect(sim.driver(S).isRemoved).toBeFalse();
+    expect(sim.driver(S).group.isExpelled).toBeFalse();
   });
 
   test("a voter that lost its vote while it was away finds out and is fed", async () => {

@@ -20,6 +20,8 @@ export interface PeerCounters {
   refusedStrangers: number;
   /** Frames and calls that the sender's role does not allow: Raft from a spare, for one. */
   refusedRoles: number;
+  /** Connections of old copies of nodes, and of second processes of one. */
+  refusedCopies: number;
   /** Frames that were malformed, of another cluster, generation or node. */
   refusedFrames: number;
   /** Connections that could not be accepted: too many open files, for one. */
@@ -47,6 +49,7 @@ export function createPeerCounters(): PeerCounters {
     refusedRemoved: 0,
     refusedStrangers: 0,
     refusedRoles: 0,
+    refusedCopies: 0,
     refusedFrames: 0,
     acceptsFailed: 0,
     droppedMessages: 0,

@@ -4,13 +4,13 @@
  *
  * @module
  */
-import type { NodeId } from "../../../base/ids.ts";
+import { type NodeId, parseNodeId } from "../../../base/ids.ts";
 import type { Log } from "../../../base/log.ts";
 import type { Clock } from "../../../host/ports.ts";
 import type { KvEvent, KvReader } from "../../kv/types.ts";
 import type { ConfState } from "../../raft/types.ts";
 import { isMember, memberIds } from "../members/conf-state.ts";
-import { isRemoved, listMembers, type StoredMember } from "../members/member-table.ts";
+import { findMember, isRemoved, listMembers, type StoredMember } from "../members/member-table.ts";
 import { MEMBERS_PREFIX, REMOVED_PREFIX } from "../members/system-record.ts";
 import type { KnownPeer } from "../trust/identity.ts";
 import type { HostPort } from "../types.ts";
@@ -37,8 +37,10 @@ export interface PeerDirectoryOptions {
 /** Looks peers up. */
 export class PeerDirectory {
   readonly #options: PeerDirectoryOptions;
-  /** The table, decoded; undefined after a change. */
-  #members: ReadonlyMap<NodeId, StoredMember> | undefined;
+  /** The table, decoded; undefined until somebody asks. */
+  #members: Map<NodeId, StoredMember> | undefined;
+  /** Where nodes said that they are, since their record last changed. */
+  readonly #heard = new Map<NodeId, HostPort>();
   #cancelSave: (() => void) | undefined;
 
   constructor(options: PeerDirectoryOptions) {
@@ -47,8 +49,8 @@ export class PeerDirectory {
 
   /** Where `node` listens, as far as is known. */
   addressOf(node: NodeId): HostPort | undefined {
-    const listed = this.#table().get(node)?.address;
-    return listed ?? this.#options.known.find((peer) => peer.id === node)?.address;
+    const said = this.#heard.get(node) ?? this.#table().get(node)?.address;
+    return said ?? this.#options.known.find((peer) => peer.id === node)?.address;
   }
 
   /**
@@ -77,20 +79,41 @@ export class PeerDirectory {
     return known === undefined || known === node || !isMember(confState(), known);
   }
 
+  /**
+   * `node` said itself that it is at `address`. It may have moved, and must be answered there
+   * before anybody can correct its record.
+   */
+  heardFrom(node: NodeId, address: HostPort): void {
+    if (this.#table().has(node)) this.#heard.set(node, address);
+  }
+
   /** Whether `events` concern the directory; if so it looks anew, and saves what it sees. */
   changed(events: readonly KvEvent[]): boolean {
-    const isOurs = events.some((event) => {
+    let isOurs = false;
+    for (const event of events) {
       const key = event.kind === "put" ? event.current.key : event.key;
-      return key.startsWith(MEMBERS_PREFIX) || key.startsWith(REMOVED_PREFIX);
-    });
+      const id = key.startsWith(MEMBERS_PREFIX) && parseNodeId(key.slice(MEMBERS_PREFIX.length));
+      if (id) this.#recordChanged(id, event);
+      isOurs ||= key.startsWith(MEMBERS_PREFIX) || key.startsWith(REMOVED_PREFIX);
+    }
     if (!isOurs) return false;
-    this.#members = undefined;
     this.#cancelSave ??= this.#options.clock.after(SAVE_DELAY_MS, () => void this.#save());
     return true;
   }
 
   stop(): void {
     this.#cancelSave?.();
+  }
+
+  /** One of thousands: the others are not decoded again. */
+  #recordChanged(id: NodeId, event: KvEvent): void {
+    this.#heard.delete(id); // What the record says now is as new.
+    // Told as new although it is known: the whole state was replaced, and some may be gone.
+    const isRetold = event.kind === "put" && event.previous === undefined;
+    if (isRetold && this.#members?.has(id)) this.#members = undefined;
+    const member = findMember(this.#options.reader, id);
+    if (member === undefined) this.#members?.delete(id);
+    else this.#members?.set(id, member);
   }
 
   #table(): ReadonlyMap<NodeId, StoredMember> {

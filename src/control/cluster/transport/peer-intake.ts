@@ -22,6 +22,7 @@ import {
   INCOMING_PER_PEER_MAX,
   SEND_QUEUE_MAX_BYTES,
 } from "../limits.ts";
+import type { Greeter, Objection } from "../members/greeting.ts";
 import type { ClusterRef } from "../recovery.ts";
 import { SnapshotIntake } from "../snapshots/snapshot-intake.ts";
 import { soon } from "../soon.ts";
@@ -44,6 +45,7 @@ export interface IntakeOptions {
   readonly receiver: () => PeerReceiver | undefined;
   /** Called for every good frame. */
   readonly heard: (node: NodeId) => void;
+  readonly greeting: Greeter;
   /** Called when a node opened a connection: it is up, and so is the path. */
   readonly greeted: (node: NodeId) => void;
 }
@@ -65,6 +67,8 @@ interface Connection {
   isOurs: boolean;
 }
 
+/** A process that was heard so lately runs still; one that ended had its connections closed. */
+const RIVAL_HEARD_MS = 2_000;
 /** How long an ended connection may take to close. */
 const LINGER_MS = 1_000;
 
@@ -181,7 +185,7 @@ export class PeerIntake {
     if (!this.#isAllowed(connection, record["k"])) return true;
     switch (record["k"]) {
       case "hello":
-        return this.#greet(connection, record["u"]);
+        return this.#greet(connection, record);
       case "ping":
         this.#send(connection, { k: "pong" });
         return true;
@@ -221,9 +225,19 @@ export class PeerIntake {
     log.debug("not for its role", { peer: formatNodeId(node), standing, what: String(what) });
   }
 
-  #greet(connection: Connection, use: unknown): boolean {
+  #greet(connection: Connection, hello: PlainRecord): boolean {
+    const { greeting } = this.#options;
+    const use = hello["u"];
     if (connection.use !== "unknown" || (use !== "main" && use !== "bulk")) return false;
+    const objection =
+      this.#rivalOf(connection, hello) ?? greeting.objectionTo(connection.node, hello);
+    if (objection !== undefined) {
+      this.#object(connection, objection);
+      return true;
+    }
     connection.use = use;
+    connection.run = hello["r"];
+    greeting.greeted(connection.node, hello);
     if (use === "main") this.#mains.set(connection.node, connection);
     this.#options.greeted(connection.node);
     for (const other of [...this.#connections]) {
@@ -232,6 +246,30 @@ export class PeerIntake {
       if (isOld) this.#end(other);
     }
     return true;
+  }
+
+  /** Another process of the same node that was heard just now: one of the two is a copy. */
+  #rivalOf({ node, socket }: Connection, { r: run }: PlainRecord): Objection | undefined {
+    const { clock, greeting } = this.#options;
+    const sinceMs = clock.nowMs() - RIVAL_HEARD_MS;
+    const isRival = (each: Connection) =>
+      each.node === node && each.run !== undefined && each.run !== run && each.heardMs > sinceMs;
+    const rival = run === undefined ? undefined : [...this.#connections].find(isRival);
+    const seenAt = rival?.socket.remoteAddress;
+    if (seenAt === undefined) return undefined;
+    greeting.doubled(node, seenAt, socket.remoteAddress ?? "an unknown address");
+    return { kind: "doubled", seenAt };
+  }
+
+  #object(connection: Connection, objection: Objection): void {
+    const { counters, log } = this.#options;
+    const { node, socket, codec } = connection;
+    const { kind: reason } = objection;
+    counters.refusedCopies += 1;
+    log.debug("connection refused", { peer: formatNodeId(node), reason });
+    const at = objection.kind === "doubled" ? { a: objection.seenAt } : {};
+    socket.write(codec.encode({ k: "refused", r: reason, ...at }));
+    this.#end(connection);
   }
 
   #receive(connection: Connection, value: unknown): boolean {

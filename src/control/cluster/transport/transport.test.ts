@@ -16,6 +16,7 @@ import type { PlainRecord } from "../codec/codec.ts";
 import { encodePeerFrame } from "../codec/frame.ts";
 import { SNAPSHOT_CHUNK_SIZE_BYTES } from "../codec/snapshot-codec.ts";
 import { SNAPSHOT_WINDOW_BYTES } from "../limits.ts";
+import type { Greeter } from "../members/greeting.ts";
 import { realClock, realRandom, until } from "../real-node.fake.ts";
 import { type ClusterRef, EMPTY_CONF_STATE } from "../recovery.ts";
 import { MemoryStage } from "../snapshots/memory-staging.fake.ts";
@@ -66,6 +67,15 @@ async function createKeys(nodeId: NodeId, by: CertifiedKey): Promise<CredentialK
   return { ca: by.certificate, certificate: signed.ok ? signed.value : "", key };
 }
 
+/** As a version that says nothing of itself. */
+const SILENT: Greeter = {
+  hello: () => ({}),
+  objectionTo: () => undefined,
+  greeted: () => undefined,
+  doubled: () => undefined,
+  refused: () => undefined,
+};
+
 /** One end: a transport with its listener, and what it received. */
 class End implements PeerReceiver {
   readonly id: NodeId;
@@ -105,6 +115,7 @@ class End implements PeerReceiver {
       random: realRandom,
       log: createSilentLog(),
       counters: this.counters,
+      greeting: SILENT,
       addressOf: (node) => this.addresses.get(node),
       standing: (node) => this.standings.get(node) ?? "unknown",
       former: () => this.former,

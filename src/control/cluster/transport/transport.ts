@@ -17,6 +17,7 @@ import { isRecord, type PlainRecord } from "../codec/codec.ts";
 import { FrameCodec } from "../codec/frame.ts";
 import { messageToRecord } from "../codec/message-codec.ts";
 import { CALLS_PENDING_MAX, LINK_CHECK_MS } from "../limits.ts";
+import type { Greeter } from "../members/greeting.ts";
 import type { ClusterRef } from "../recovery.ts";
 import { SnapshotSender } from "../snapshots/snapshot-sender.ts";
 import type { Credentials } from "../trust/credentials.ts";
@@ -35,6 +36,8 @@ export interface PeerTransportOptions {
   readonly random: Random;
   readonly log: Log;
   readonly counters: PeerCounters;
+  /** What is said at the beginning of a connection. */
+  readonly greeting: Greeter;
   readonly addressOf: (node: NodeId) => HostPort | undefined;
   readonly standing: (node: NodeId) => Standing;
   /** Clusters that this one goes on from. */
@@ -85,6 +88,7 @@ export class PeerTransport implements Transport {
       ...{ nodeId, cluster, credentials, clock, log, counters, standing, former },
       receiver: () => this.#receiver,
       heard: (node) => this.#heard(node),
+      greeting: options.greeting,
       greeted: (node) => this.#peers.get(node)?.main.retryNow(),
     });
     this.#cancelChecks = clock.every(LINK_CHECK_MS, () => this.#check());
@@ -205,14 +209,14 @@ export class PeerTransport implements Transport {
   }
 
   #link(node: NodeId, use: "main" | "bulk"): PeerLink {
-    const { credentials, clock, random, addressOf, log } = this.#options;
+    const { credentials, clock, random, addressOf, greeting, log } = this.#options;
     return new PeerLink({
       peer: node,
       credentials,
       clock,
       random,
       address: () => addressOf(node),
-      hello: () => this.#codec(node).encode({ k: "hello", u: use }),
+      hello: () => this.#codec(node).encode({ k: "hello", u: use, ...greeting.hello() }),
       ping: () => this.#codec(node).encode({ k: "ping" }),
       onFrame: (bytes) => this.#received(node, bytes),
       onDown: (reason, wasOpen) => {
@@ -246,6 +250,7 @@ export class PeerTransport implements Transport {
     const { record } = frame;
     if (record["k"] === "answer") this.#answered(peer, record);
     else if (record["k"] === "expelled") this.#receiver?.expelled();
+    else if (record["k"] === "refused") this.#options.greeting.refused(node, record);
     else if (record["k"] === "superseded") this.#options.superseded(node);
     else if (record["k"] === "expired") this.#options.credentials.refused();
     else if (record["k"] === "feed" || record["k"] === "unfed") {

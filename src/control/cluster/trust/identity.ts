@@ -3,6 +3,7 @@
  *
  *     node.json                                 ids and peers
  *     pki/<cluster>/ca.crt ca.key node.crt node.key
+ *     pki/<cluster>/life.json                   which start of it this is
  *     wal/<cluster>/ snapshots/<cluster>/       the log store's; named here only
  *
  * Replacing `node.json` is the commit point: a join writes the new cluster's keys first, so a
@@ -116,10 +117,15 @@ export interface JoinGrant {
 /** Each has one entry for each cluster, named after it. */
 const CLUSTER_FOLDERS = ["pki", "wal", "snapshots", "lease"] as const;
 
-/** An id and a key (PEM) that no node has had. */
-export async function createApplicant(
-  random: Random,
-): Promise<{ readonly nodeId: NodeId; readonly key: string }> {
+/** As whom a node asks to be let in. */
+export interface Applicant {
+  readonly nodeId: NodeId;
+  /** PEM. */
+  readonly key: string;
+}
+
+/** An id and a key that no node has had. */
+export async function createApplicant(random: Random): Promise<Applicant> {
   const nodeId = decodeRandomNodeId(random.bytes(NODE_ID_RANDOM_BYTES));
   const { key } = await createRequest(nodeId);
   return { nodeId, key };
@@ -189,11 +195,22 @@ export class IdentityStore {
     return this.#replace({ ...identity, logState: "joining" });
   }
 
+  /** What was kept of this node's lives (`members/life.ts`); "" before the first. */
+  readLife(clusterId: ClusterId): Promise<string> {
+    return this.#readText(lifePath(clusterId));
+  }
+
   // The following are a cluster's, and do nothing when the node has moved to another meanwhile.
 
   /** Remembers that the log is no longer empty. */
   async markStarted(clusterId: ClusterId): Promise<void> {
     await this.#update(clusterId, { logState: "started" });
+  }
+
+  /** Keeps what `readLife` reads. */
+  async saveLife(clusterId: ClusterId, text: string): Promise<void> {
+    if (this.#current?.clusterId !== clusterId) return;
+    await this.#writeText(lifePath(clusterId), text, PUBLIC_MODE);
   }
 
   /** Remembers where other members are. */
@@ -327,6 +344,10 @@ export function clusterPaths(clusterId: ClusterId): ClusterPaths {
     snapshots: `snapshots/${clusterId}`,
     lease: `lease/${clusterId}`,
   };
+}
+
+function lifePath(clusterId: ClusterId): string {
+  return `${keyDirectory(clusterId)}/life.json`;
 }
 
 function keyDirectory(clusterId: ClusterId): string {
