@@ -5,6 +5,7 @@
  *
  *   scripts/history [--minutes M] [--nodes 3|5] [--clients N] [--rate PER_SECOND]
  *                   [--faults kill,pause,…] [--seed S] [--json FILE] [--keep FOLDER]
+ *   scripts/history --grow ROUNDS [--seed S]    1, 2, 3, 5, 7 and 3 nodes, so often
  *   scripts/history --check FOLDER              judges a history that was kept, once more
  *
  * Runs dist/overlay, or what OVERLAY_PROGRAM names. The seed decides what is done and when, not how
@@ -20,6 +21,7 @@ import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { checkHistory } from "../tests/history/check.ts";
 import { FAULT_KINDS, type FaultKind } from "../tests/history/faults.ts";
+import { GROWTH_HOSTS, runGrowth } from "../tests/history/growth.ts";
 import type { Call, FinalState, Finding, History, WatchSession } from "../tests/history/history.ts";
 import { type RunReport, runHistory } from "../tests/history/run.ts";
 import { clockObstacle } from "../tests/history/wall-clock.ts";
@@ -43,6 +45,7 @@ interface Options {
   readonly json: string | undefined;
   readonly keep: string | undefined;
   readonly check: string | undefined;
+  readonly grow: number | undefined;
 }
 
 function readOptions(): Options {
@@ -57,6 +60,7 @@ function readOptions(): Options {
       json: { type: "string" },
       keep: { type: "string" },
       check: { type: "string" },
+      grow: { type: "string" },
     },
   });
   return {
@@ -69,6 +73,7 @@ function readOptions(): Options {
     json: values.json,
     keep: values.keep,
     check: values.check,
+    grow: count(values.grow, "grow"),
   };
 }
 
@@ -90,6 +95,7 @@ async function main(): Promise<number> {
   if (options.check !== undefined) return checkAgain(options.check);
   const obstacle = labObstacle();
   if (obstacle !== undefined) throw new UsageError(`Cannot open a lab here: it ${obstacle}`);
+  if (options.grow !== undefined) return grow(options.grow, options.seed);
   const { nodes, seed, minutes, kinds } = options;
   console.log(`${nodes} nodes, ${minutes} minutes, seed ${seed}, faults ${kinds.join(", ")}`);
   await using lab = await openLab({ hosts: nodes, docker: false });
@@ -116,6 +122,16 @@ async function main(): Promise<number> {
   }
   if (!isGood) console.log(`repeat it with: ${repeat}`);
   return isGood ? 0 : 1;
+}
+
+/** The cluster that grows and shrinks (tests/history/growth.ts). */
+async function grow(rounds: number, seed: number): Promise<number> {
+  console.log(`${rounds} rounds of growing and shrinking, seed ${seed}`);
+  await using lab = await openLab({ hosts: GROWTH_HOSTS, docker: false });
+  const { findings, written } = await runGrowth(lab, { seed, rounds, say: console.log });
+  console.log(`${written} writes acknowledged`);
+  console.log(describeFindings(findings));
+  return findings.length === 0 ? 0 : 1;
 }
 
 function describe(report: RunReport): string {

@@ -183,7 +183,7 @@ async function finish(
       details: () => last.join(", "),
     },
   );
-  await waitExpired(lab);
+  await waitExpired(lab.host(0));
   const revision = await workload.mustPut(lab.host(0), `${PREFIX}end/x`);
   await waitFor(() => watchers.every(({ reached }) => reached >= revision), {
     timeoutMs: WHOLE_TIMEOUT_MS,
@@ -217,11 +217,11 @@ function metricOf(name: string): (host: Host) => Promise<number> {
 }
 
 /** Keys with a time to live go by themselves, a while after the last of them was put. */
-async function waitExpired(lab: Lab): Promise<void> {
+export async function waitExpired(host: Host): Promise<void> {
   let left = "";
   await waitFor(
     async () => {
-      const answer = await lab.host(0).api(`/kv?prefix=${PREFIX}ttl-&limit=3`);
+      const answer = await host.api(`/kv?prefix=${PREFIX}ttl-&limit=3`);
       left = answer.text;
       return answer.status === 200 && answer.json<{ items: unknown[] }>().items.length === 0;
     },
@@ -230,7 +230,7 @@ async function waitExpired(lab: Lab): Promise<void> {
 }
 
 /** Every key that a node has, by a linearizable read. */
-async function listAll(host: Host): Promise<FinalState> {
+export async function listAll(host: Host): Promise<FinalState> {
   interface Page {
     readonly revision: number;
     readonly items: readonly ItemView[];
