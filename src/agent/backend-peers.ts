@@ -35,7 +35,7 @@ export function backendPeers(
 
 /** The packet engine's port: the config's, or while that names another backend, the peers'. */
 export function enginePort(config: BackendConfig, peers: readonly BackendPeer[]): number {
-  if (config.kind === "udp") return config.port;
+  if (config.kind === "udp" || config.kind === "auto") return config.port;
   for (const { backend } of peers) if (backend.kind === "udp") return backend.port;
   return UDP_PORT_DEFAULT;
 }

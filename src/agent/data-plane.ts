@@ -14,6 +14,7 @@ import { HostError } from "../base/host-error.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { type BackendConfig, DEFAULT_BACKEND } from "../control/network/backend-config.ts";
+import { partsOf } from "../dataplane/backends/auto.ts";
 import type { BackendHost, BackendPeer } from "../dataplane/backends/backend.ts";
 import type { DesiredState } from "../dataplane/backends/desired-state.ts";
 import { backendOf, needsEngine, planNode } from "../dataplane/backends/node-plan.ts";
@@ -285,7 +286,7 @@ export class DataPlane {
   /** The engine is bound to one port; another one needs a new engine. */
   async #openEngine({ subnet, port: wanted }: Assignment): Promise<void> {
     // Who still sends the old way sends to the old port.
-    const former = this.#lingering.configs.find(({ kind }) => kind === udp.kind);
+    const former = this.#lingering.configs.flatMap(partsOf).find(({ kind }) => kind === udp.kind);
     const port = former?.kind === "udp" ? former.port : wanted;
     if (this.#engine !== undefined && this.#enginePort === port) {
       this.#engine.setTunAddress(prefixAddress(subnet));

@@ -18,6 +18,7 @@ function sameBackend(a: LeaseBackend, b: LeaseBackend): boolean {
   return (
     a.port === b.port &&
     a.partialChecksum === b.partialChecksum &&
-    sameSealKeys(a.sealKeys ?? [], b.sealKeys ?? [])
+    sameSealKeys(a.sealKeys ?? [], b.sealKeys ?? []) &&
+    Bun.deepEquals(a.ways, b.ways)
   );
 }

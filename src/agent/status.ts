@@ -183,7 +183,7 @@ function kernelView(dataPlane: DataPlane, assigned: Assignment): StatusView["dat
 /** The link that packets to peers leave by; empty where there is none of ours. */
 function linkOf(assigned: Assignment | undefined): string {
   const backend = assigned?.backend ?? DEFAULT_BACKEND;
-  if (backend.kind === "udp") return OVERLAY_LINK;
+  if (backend.kind === "udp" || backend.kind === "auto") return OVERLAY_LINK;
   return backend.kind === "vxlan" ? vxlanLinkName(backend.vni) : "";
 }
 

@@ -27,7 +27,7 @@ const DRIVER: ImportRow = {
 /** Drivers that other drivers stand on. */
 const LOW_DRIVER: ImportRow = { ...DRIVER, from: ["base", PORTS, "host/sys"] };
 const PURE_CONTROL = ["control/raft", "control/kv", "control/network"];
-const PURE_DATA = ["wire", "fib", "probe", "bpf", "backends", "reconcile"].map(
+const PURE_DATA = ["wire", "fib", "probe", "ways", "bpf", "backends", "reconcile"].map(
   (name) => `dataplane/${name}`,
 );
 
@@ -57,7 +57,11 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
     from: ["base", ...["wire", "fib", "seal", "probe"].map((name) => `dataplane/${name}`)],
     typesFrom: [PORTS],
   },
-  "dataplane/backends": { from: ["base", "dataplane/fib"], typesFrom: ["control/network", PORTS] },
+  "dataplane/ways": { from: ["base"] },
+  "dataplane/backends": {
+    from: ["base", "dataplane/fib", "dataplane/ways"],
+    typesFrom: ["control/network", PORTS],
+  },
   "dataplane/reconcile": {
     from: ["base", "dataplane/fib", "dataplane/backends"],
     typesFrom: ["control/network", PORTS],

@@ -17,6 +17,8 @@
  * 2. the cluster version itself; nodes publish which versions they read; leases that a new network
  *    makes invalid drain; a lease that was restored returns to its node also when it is kept for
  *    the address that the node had
+ * 3. the backend "auto": leases of the udp backend that say by which other ways their node is
+ *    reached
  *
  * @module
  */
@@ -33,7 +35,7 @@ export const CLUSTER_VERSION_OLDEST = 1;
  * what is else the same tree (`scripts/build --cluster-version`).
  */
 export const CLUSTER_VERSION_NEWEST: number =
-  typeof OVERLAY_CLUSTER_VERSION === "number" ? OVERLAY_CLUSTER_VERSION : 2;
+  typeof OVERLAY_CLUSTER_VERSION === "number" ? OVERLAY_CLUSTER_VERSION : 3;
 
 /** `{"version":2}`; absent: the first. */
 export const CLUSTER_VERSION_KEY = "/overlay/version";

@@ -59,10 +59,21 @@ export interface AllocBackendConfig {
   readonly kind: "alloc";
 }
 
+/** For each peer the best way that works: a plain route, the kernel's VXLAN, UDP by the agent. */
+export interface AutoBackendConfig {
+  readonly kind: "auto";
+  /** As in the udp backend. */
+  readonly port: number;
+  readonly vni: number;
+  /** UDP port of VXLAN. */
+  readonly vxlanPort: number;
+}
+
 export type BackendConfig =
   | UdpBackendConfig
   | VxlanBackendConfig
   | HostGwBackendConfig
+  | AutoBackendConfig
   | AllocBackendConfig;
 
 /** What `Backend` says when it is left out. */
@@ -82,11 +93,12 @@ const OPTIONS: { readonly [Kind in BackendConfig["kind"]]: BackendOptions } = {
   udp: { keys: ["Port", "Encryption"], read: readUdp },
   vxlan: { keys: ["VNI", "Port", "GBP", "Learning", "DirectRouting", "MTU"], read: readVxlan },
   "host-gw": { keys: [], read: () => ({ kind: "host-gw" }) },
+  auto: { keys: ["Port", "VNI", "VxlanPort", "Encryption"], read: readAuto },
   alloc: { keys: [], read: () => ({ kind: "alloc" }) },
 };
 
 /** Backends that flannel has or that are planned: known, not there yet. */
-const LATER_TYPES: readonly string[] = ["wireguard", "ipip", "ipsec", "extension", "auto"];
+const LATER_TYPES: readonly string[] = ["wireguard", "ipip", "ipsec", "extension"];
 
 interface ParsedBackend {
   readonly backend: BackendConfig | undefined;
@@ -169,5 +181,21 @@ function readVxlan(options: JsonObject, issues: FieldIssue[]): VxlanBackendConfi
     learning: isOn("Learning"),
     directRouting: isOn("DirectRouting"),
     underlayMtu: integer("MTU", MTU_MIN, MTU_MAX),
+  };
+}
+
+function readAuto(options: JsonObject, issues: FieldIssue[]): AutoBackendConfig {
+  const integer = (key: string, min: number, max: number) =>
+    readInteger(options, key, issues, { min, max, path: `Backend.${key}` });
+  if (readEncryption(options["Encryption"], issues) !== "none") {
+    const path = "Backend.Encryption";
+    const message = `${path} must be "none" with the Type "auto": the kernel's ways cannot seal packets; use {"Type":"udp","Encryption":"aes-256-gcm"}`;
+    issues.push({ path, message });
+  }
+  return {
+    kind: "auto",
+    port: integer("Port", 1, PORT_MAX) ?? UDP_PORT_DEFAULT,
+    vni: integer("VNI", 1, VNI_MAX) ?? VNI_DEFAULT,
+    vxlanPort: integer("VxlanPort", 1, PORT_MAX) ?? VXLAN_PORT_DEFAULT,
   };
 }

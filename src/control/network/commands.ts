@@ -9,6 +9,7 @@
 import type { IpAddress, Prefix } from "../../base/address.ts";
 import type { NodeId, Revision, Term } from "../../base/ids.ts";
 import type { Command, CommandRefusal } from "../kv/types.ts";
+import { configVersion } from "./config-version.ts";
 import type { FieldIssue } from "./field-issue.ts";
 import type { JsonObject } from "./json.ts";
 import type { Lease, LeaseAttributes } from "./lease.ts";
@@ -205,7 +206,7 @@ export function putConfig(request: {
   readonly renumber?: boolean;
 }): PutConfig {
   const { config, expectedRevision = null, renumber = false } = request;
-  return { kind: "put_config", config, expectedRevision, renumber };
+  return { kind: "put_config", config, expectedRevision, renumber, ...configVersion(config) };
 }
 
 /** Asks for the node's subnet. */
@@ -256,5 +257,6 @@ export function importNetwork(request: {
   readonly reservations: readonly ImportedReservation[];
 }): ImportNetwork {
   const { config, expectedRevision = null, reservations } = request;
-  return { kind: "import_network", config, expectedRevision, reservations };
+  const version = configVersion(config);
+  return { kind: "import_network", config, expectedRevision, reservations, ...version };
 }

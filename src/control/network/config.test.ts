@@ -301,6 +301,7 @@ describe("parseNetworkConfig: options of the kernel's backends", () => {
     directRouting: false,
     underlayMtu: undefined,
   };
+  const auto = { kind: "auto", port: 8285, vni: 1, vxlanPort: 8472 };
   const rows: { backend: object; is?: object; says?: string; why: string }[] = [
     { backend: { Type: "vxlan" }, is: vxlan, why: "flannel's defaults" },
     { backend: { Type: "VXLAN", Port: 0 }, is: vxlan, why: "port 0 is the kernel's" },
@@ -319,6 +320,17 @@ describe("parseNetworkConfig: options of the kernel's backends", () => {
     { backend: { Type: "host-gw" }, is: { kind: "host-gw" }, why: "no options" },
     { backend: { Type: "host-gw", Port: 1 }, says: "Backend.Port is not a known key", why: "none" },
     { backend: { Type: "alloc" }, is: { kind: "alloc" }, why: "no options" },
+    { backend: { Type: "Auto" }, is: auto, why: "the ports and VNI of its parts" },
+    {
+      backend: { Type: "auto", port: 9, vni: 7, vxlanport: 4789, encryption: "none" },
+      is: { kind: "auto", port: 9, vni: 7, vxlanPort: 4789 },
+      why: "all options",
+    },
+    {
+      backend: { Type: "auto", Encryption: "aes-256-gcm" },
+      says: 'Backend.Encryption must be "none" with the Type "auto"',
+      why: "the kernel's ways seal nothing",
+    },
   ];
   for (const { backend, is, says, why } of rows) {
     test(`${JSON.stringify(backend)}: ${why}`, () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { parseAddress, parsePrefix } from "../../base/address.ts";
+import { parseAddress, parseMac, parsePrefix } from "../../base/address.ts";
 import { decodeNodeId, decodeRevision } from "../../base/ids.ts";
 import type { KeyValue } from "../kv/types.ts";
 import { leaseKey } from "./keys.ts";
@@ -41,6 +41,11 @@ function lease(backend: LeaseBackend, publicIpv6: string | null = null): Lease {
 const KEY = { epoch: 2, publicKey: "0a".repeat(32) };
 const OLD_KEY = { epoch: 1, publicKey: "ff".repeat(32) };
 
+const WAYS = {
+  direct: true,
+  vxlan: { vni: 1, mac: parseMac("02:00:00:00:00:07")!, port: 8472 },
+};
+
 describe("encodeLease and decodeLease", () => {
   const rows: { some: Lease; why: string }[] = [
     { some: lease({ kind: "udp", port: 8285, partialChecksum: true }), why: "udp" },
@@ -49,6 +54,10 @@ describe("encodeLease and decodeLease", () => {
       some: lease({ kind: "udp", port: 1, partialChecksum: true, sealKeys: [KEY, OLD_KEY] }),
       why: "keys for sealed packets",
     },
+    ...[WAYS, { ...WAYS, vxlan: null }, { ...WAYS, direct: false }].map((ways) => ({
+      some: lease({ kind: "udp", port: 1, partialChecksum: true, ways }),
+      why: `ways to choose from, ${JSON.stringify(ways)}`,
+    })),
     {
       some: lease({ kind: "other", type: "vxlan", data: { VNI: 1, VtepMAC: "c6:d2:32:6f:8f:44" } }),
       why: "a backend of a newer version",
@@ -84,6 +93,31 @@ describe("encodeLease and decodeLease", () => {
         partialChecksum: false,
       });
     }
+  });
+
+  test("ways that are not to be understood are none", () => {
+    for (const ways of [
+      { Direct: "yes" },
+      { VNI: 1, VtepMAC: "02:00:00:00:00:07" },
+      { VNI: 0, VtepMAC: "02:00:00:00:00:07", VxlanPort: 8472 },
+      { VNI: 1, VtepMAC: "02:00:00:00:00:0A", VxlanPort: 8472 },
+    ]) {
+      const data = JSON.stringify({ Port: 1, ...ways });
+      const text = `{"PublicIP":"192.0.2.7","BackendType":"udp","BackendData":${data},${ours}}`;
+      const backend = { kind: "udp" as const, port: 1, partialChecksum: false };
+      expect(decodeLease(pair(text))?.attributes.backend).toEqual(backend);
+    }
+  });
+
+  test("with ways to choose from, a lease is still one of the udp backend", () => {
+    const made = lease({ kind: "udp", port: 1, partialChecksum: true, ways: WAYS });
+    expect(JSON.parse(new TextDecoder().decode(encodeLease(made)))).toMatchObject({
+      BackendType: "udp",
+      BackendData: {
+        ...{ Port: 1, PartialChecksum: true },
+        ...{ Direct: true, VNI: 1, VtepMAC: "02:00:00:00:00:07", VxlanPort: 8472 },
+      },
+    });
   });
 
   for (const [text, why] of [
@@ -153,6 +187,19 @@ describe("parseAttributes", () => {
       { sealKeys: "key", ok: false, why: "keys that are none" },
     ].map(({ sealKeys, ok, why }) => ({
       change: { backend: { kind: "udp", port: 8285, partialChecksum: true, sealKeys } },
+      ok,
+      why,
+    })),
+    ...[
+      { ways: WAYS, ok: true, why: "with ways" },
+      { ways: { direct: true, vxlan: null }, ok: true, why: "with one way" },
+      { ways: { direct: false, vxlan: null }, ok: false, why: "with none, said at length" },
+      { ways: { vxlan: WAYS.vxlan }, ok: false, why: "half of the ways" },
+      { ways: { direct: true, vxlan: { ...WAYS.vxlan, vni: 2 ** 24 } }, ok: false, why: "a VNI" },
+      { ways: { direct: true, vxlan: { ...WAYS.vxlan, mac: "x" } }, ok: false, why: "no MAC" },
+      { ways: "vxlan", ok: false, why: "ways that are none" },
+    ].map(({ ways, ok, why }) => ({
+      change: { backend: { kind: "udp", port: 8285, partialChecksum: true, ways } },
       ok,
       why,
     })),

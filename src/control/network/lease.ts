@@ -21,6 +21,7 @@ import type { KeyValue } from "../kv/types.ts";
 import { UDP_PORT_DEFAULT } from "./backend-config.ts";
 import { type JsonObject, type JsonValue, parseJsonValue } from "./json.ts";
 import { SUBNETS_PREFIX, subnetOfKey } from "./keys.ts";
+import { formatLeaseWays, type LeaseWays, parseLeaseWays, readLeaseWays } from "./lease-ways.ts";
 import { BACKEND_DATA_SIZE_MAX_BYTES, BACKEND_TYPE_LENGTH_MAX } from "./limits.ts";
 import { decodeJson, encodeJson } from "./record.ts";
 import { formatSealKeys, parseSealKeys, readSealKeys, type SealKey } from "./seal-key.ts";
@@ -34,6 +35,8 @@ export type LeaseBackend =
       readonly partialChecksum: boolean;
       /** Keys of the holder for sealed packets, newest first; absent or empty: plain ones only. */
       readonly sealKeys?: readonly SealKey[];
+      /** Other ways to the holder, for peers that choose; absent: none. */
+      readonly ways?: LeaseWays;
     }
   | { readonly kind: "other"; readonly type: string; readonly data: JsonValue };
 
@@ -121,7 +124,8 @@ export function formatBackend(backend: LeaseBackend): {
   if (backend.kind === "other") return { type: backend.type, data: backend.data };
   const { port, partialChecksum, sealKeys = [] } = backend;
   const keys = sealKeys.length === 0 ? {} : { SealKeys: formatSealKeys(sealKeys) };
-  return { type: "udp", data: { Port: port, PartialChecksum: partialChecksum, ...keys } };
+  const more = { ...keys, ...formatLeaseWays(backend.ways) };
+  return { type: "udp", data: { Port: port, PartialChecksum: partialChecksum, ...more } };
 }
 
 /** Attributes out of a command of another node; undefined when they are none. */
@@ -140,8 +144,9 @@ function parseLeaseBackend(value: Readonly<Record<string, unknown>>): LeaseBacke
   if (kind === "udp") {
     const sealKeys = parseSealKeys(value["sealKeys"]);
     if (!isPort(port) || typeof partialChecksum !== "boolean") return undefined;
-    if (sealKeys === undefined) return undefined;
-    return { kind, port, partialChecksum, ...(sealKeys.length === 0 ? {} : { sealKeys }) };
+    const ways = parseLeaseWays(value["ways"]);
+    if (sealKeys === undefined || ways === undefined) return undefined;
+    return { kind, port, partialChecksum, ...udpExtras(sealKeys, ways) };
   }
   // Written as another kind, udp would come back as udp: one form for each.
   return kind === "other" && type !== "udp" ? parseBackend(type, data) : undefined;
@@ -155,16 +160,22 @@ function parseBackend(type: unknown, data: unknown): LeaseBackend | undefined {
     const port = isRecord(data) ? data["Port"] : undefined;
     const partialChecksum = isRecord(data) && data["PartialChecksum"] === true;
     const sealKeys = isRecord(data) ? readSealKeys(data["SealKeys"]) : [];
+    const ways = isRecord(data) ? readLeaseWays(data) : null;
     return {
       kind: "udp",
       port: isPort(port) ? port : UDP_PORT_DEFAULT,
       partialChecksum,
-      ...(sealKeys.length === 0 ? {} : { sealKeys }),
+      ...udpExtras(sealKeys, ways),
     };
   }
   const json = parseJsonValue(data);
   if (json === undefined || plainSize(json) > BACKEND_DATA_SIZE_MAX_BYTES) return undefined;
   return { kind: "other", type, data: json };
+}
+
+/** What most leases of udp do not say. */
+function udpExtras(sealKeys: readonly SealKey[], ways: LeaseWays | null) {
+  return { ...(sealKeys.length === 0 ? {} : { sealKeys }), ...(ways === null ? {} : { ways }) };
 }
 
 function isPort(value: unknown): value is number {

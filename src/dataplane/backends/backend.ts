@@ -11,6 +11,7 @@ import type { NodeId } from "../../base/ids.ts";
 import type { BackendConfig } from "../../control/network/backend-config.ts";
 import type { LeaseBackend } from "../../control/network/lease.ts";
 import type { FibRow } from "../fib/row.ts";
+import type { Way } from "../ways/way.ts";
 import type { DesiredState } from "./desired-state.ts";
 
 /** One lease of another node. A node may have more than one. */
@@ -21,6 +22,8 @@ export interface BackendPeer {
   readonly address: IpAddress;
   /** How the peer is reached, by its own lease. */
   readonly backend: LeaseBackend;
+  /** Of several routes to the peer: packets take the lowest, 0. Absent: there is no other. */
+  readonly rank?: number;
 }
 
 /** This machine's place in the underlay. */
@@ -53,6 +56,8 @@ export interface NodePlanInput {
   readonly lingering: readonly BackendConfig[];
   /** `--ip-masq`. */
   readonly ipMasq: boolean;
+  /** With "auto": the way that is used to each peer, by subnet; who is not in it: udp. */
+  readonly choices?: ReadonlyMap<Prefix, Way>;
 }
 
 /** A backend's part of the desired state; firewall and FIB are the same for all. */

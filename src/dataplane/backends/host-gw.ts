@@ -24,7 +24,7 @@ export const hostGw: Backend = {
 /** The way to a peer that needs no encapsulation. */
 export function directRoute(
   { host }: Pick<NodePlanInput, "host">,
-  { address, subnet }: BackendPeer,
+  { address, rank = 0, subnet }: BackendPeer,
 ): DesiredRoute {
   return {
     destination: subnet,
@@ -32,6 +32,6 @@ export function directRoute(
     gateway: address,
     onlink: false,
     table: MAIN_TABLE,
-    metric: DEFAULT_METRIC[addressFamily(subnet)],
+    metric: DEFAULT_METRIC[addressFamily(subnet)] + rank,
   };
 }

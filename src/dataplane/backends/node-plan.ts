@@ -13,6 +13,7 @@ import { assert } from "../../base/assert.ts";
 import type { BackendConfig } from "../../control/network/backend-config.ts";
 import type { LeaseBackend } from "../../control/network/lease.ts";
 import { alloc } from "./alloc.ts";
+import { auto, byWays, partsOf } from "./auto.ts";
 import type { Backend, BackendPeer, BackendPlan, NodePlanInput } from "./backend.ts";
 import type { DesiredState, DesiredSysctl } from "./desired-state.ts";
 import { planFirewall } from "./firewall.ts";
@@ -21,7 +22,7 @@ import { udp } from "./udp.ts";
 import { vxlan } from "./vxlan.ts";
 
 /** Every backend there is. */
-const BACKENDS: readonly Backend[] = [udp, vxlan, hostGw, alloc];
+const BACKENDS: readonly Backend[] = [udp, vxlan, hostGw, auto, alloc];
 
 /** Without it the kernel drops what it should pass between containers and the overlay. */
 const FORWARDING_SYSCTL: Readonly<Record<Family, string>> = {
@@ -49,7 +50,7 @@ export function needsEngine({
 }: Pick<NodePlanInput, "config" | "lingering"> & {
   readonly peers: readonly Pick<BackendPeer, "backend">[];
 }): boolean {
-  const own = [config, ...lingering];
+  const own = [config, ...lingering].flatMap(partsOf);
   return (
     own.some(({ kind }) => kind === udp.kind) ||
     peers.some(({ backend }) => reachedBy(backend) === udp.kind)
@@ -58,16 +59,18 @@ export function needsEngine({
 
 /** All that should exist on the node that `input` describes. */
 export function planNode(input: NodePlanInput): DesiredState {
-  const { config, formerNetworks, ipMasq, lingering, network, peers, rows, subnets } = input;
+  const { config, formerNetworks, ipMasq, lingering, network, rows, subnets } = input;
   assert(subnets.length > 0, "a plan needs a lease");
   const family = addressFamily(network);
   assert(
     subnets.every((own) => addressFamily(own) === family),
     "lease and network must be of one family",
   );
+  const configs = [config, ...lingering].flatMap(partsOf);
+  const ways = byWays(input);
   const plans = BACKENDS.flatMap((backend): BackendPlan[] => {
-    const reached = peers.filter((peer) => reachedBy(peer.backend) === backend.kind);
-    const own = [config, ...lingering].find(({ kind }) => kind === backend.kind);
+    const reached = ways.filter((peer) => reachedBy(peer.backend) === backend.kind);
+    const own = configs.find(({ kind }) => kind === backend.kind);
     if (own === undefined && reached.length === 0) return [];
     return [backend.plan({ ...input, config: own ?? config }, reached)];
   });

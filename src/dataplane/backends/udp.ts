@@ -8,7 +8,13 @@
  */
 import { addressFamily, familyBits, prefixAddress } from "../../base/address.ts";
 import type { LeaseBackend } from "../../control/network/lease.ts";
-import { type Backend, type BackendPlan, EMPTY_PLAN, type NodePlanInput } from "./backend.ts";
+import {
+  type Backend,
+  type BackendPeer,
+  type BackendPlan,
+  EMPTY_PLAN,
+  type NodePlanInput,
+} from "./backend.ts";
 import { DEFAULT_METRIC, type DesiredSysctl, MAIN_TABLE } from "./desired-state.ts";
 import { overlayMtu } from "./overhead.ts";
 import { OVERLAY_LINK } from "./ownership.ts";
@@ -49,10 +55,14 @@ export const udp: Backend = {
   plan: planUdp,
 };
 
-/** The peers are the packet engine's business: the kernel knows of none. */
-function planUdp(input: NodePlanInput): BackendPlan {
+/**
+ * The peers are the packet engine's business: the kernel knows of none, but for those with routes
+ * by other ways, which would otherwise be more specific than the network's.
+ */
+function planUdp(input: NodePlanInput, peers: readonly BackendPeer[]): BackendPlan {
   const { network, formerNetworks, subnets } = input;
   const family = addressFamily(network);
+  const ranked = peers.filter(({ rank }) => rank !== undefined).map(({ subnet }) => subnet);
   return {
     ...EMPTY_PLAN,
     links: [
@@ -69,7 +79,7 @@ function planUdp(input: NodePlanInput): BackendPlan {
       address: prefixAddress(subnet),
       prefixLength: familyBits(addressFamily(subnet)),
     })),
-    routes: [network, ...formerNetworks].map((destination) => ({
+    routes: [network, ...formerNetworks, ...ranked].map((destination) => ({
       destination,
       link: OVERLAY_LINK,
       gateway: undefined,

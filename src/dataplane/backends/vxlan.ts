@@ -143,13 +143,13 @@ const tunnels = new WeakMap<BackendPeer, Tunnel>();
 function tunnelTo(peer: BackendPeer): Tunnel | undefined {
   const known = tunnels.get(peer);
   if (known !== undefined) return known;
-  const { address: endpoint, backend, subnet: destination } = peer;
+  const { address: endpoint, backend, rank = 0, subnet: destination } = peer;
   const vtep = parseVtep(backend);
   if (vtep === undefined) return undefined;
   const { mac, vni } = vtep;
   const link = vxlanLinkName(vni);
   const gateway = prefixAddress(destination);
-  const metric = DEFAULT_METRIC[addressFamily(destination)];
+  const metric = DEFAULT_METRIC[addressFamily(destination)] + rank;
   const tunnel: Tunnel = {
     vtep,
     route: { destination, link, gateway, onlink: true, table: MAIN_TABLE, metric },
