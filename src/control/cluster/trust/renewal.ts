@@ -17,6 +17,7 @@ import { err, ok } from "../../../base/result.ts";
 import type { Clock, Random } from "../../../host/ports.ts";
 import type { PlainRecord } from "../codec/codec.ts";
 import type { Driver } from "../driver.ts";
+import { Errand } from "../errand.ts";
 import { memberIds } from "../members/conf-state.ts";
 import { findMember, listMembers } from "../members/member-table.ts";
 import { MEMBERS_PREFIX } from "../members/system-record.ts";
@@ -37,8 +38,10 @@ import { BACKDATE_MS, signAgain } from "./pki.ts";
 
 const RENEW_AFTER_FRACTION = 0.5;
 const RENEW_SPREAD_FRACTION = 0.3;
-/** Members that are asked in one go; the next go is a minute later. */
+/** Members that are asked in one go. */
 const ASKED_MAX = 3;
+/** After a go that led to nothing. */
+const RETRY_MS = 30_000;
 const CALL_TIMEOUT_MS = 5_000;
 /** A new CA makes all nodes renew: so much for each of them, spread evenly (5 ms to sign). */
 const SPREAD_PER_MEMBER_MS = 20;
@@ -58,12 +61,14 @@ export interface RenewalOptions {
 /** The keeper of this node's certificate, and the one who renews those of others. */
 export class Renewal {
   readonly #options: RenewalOptions;
-  #isRunning = false;
+  readonly #work: Errand;
   #isStopped = false;
   #cancelSpread: (() => void) | undefined;
 
   constructor(options: RenewalOptions) {
     this.#options = options;
+    const { clock } = options;
+    this.#work = new Errand({ clock, retryMs: RETRY_MS, run: () => this.#step() });
   }
 
   /** When the certificate is to be renewed, wall time; earlier when the CA is another one. */
@@ -84,15 +89,12 @@ export class Renewal {
 
   /** Does what is due; to be called at intervals and when a leader was found. */
   look(): void {
-    if (this.#isRunning || this.#isStopped || this.#cancelSpread !== undefined) return;
-    this.#isRunning = true;
-    void this.#step().finally(() => {
-      this.#isRunning = false;
-    });
+    if (this.#cancelSpread === undefined) this.#work.ask();
   }
 
   stop(): void {
     this.#isStopped = true;
+    this.#work.stop();
     this.#cancelSpread?.();
   }
 
@@ -113,12 +115,15 @@ export class Renewal {
     return ok({ c: signed });
   }
 
-  async #step(): Promise<void> {
+  /** False: it is still due, or the others could not be told. */
+  async #step(): Promise<boolean> {
+    if (this.#isDue()) await this.#renew();
+    return (await this.#tell()) && !this.#isDue();
+  }
+
+  #isDue(): boolean {
     const { credentials, clock } = this.#options;
-    if (clock.wallMs() >= this.dueMs || !this.#isOfSigner(credentials.certificate)) {
-      await this.#renew();
-    }
-    await this.#tell();
+    return clock.wallMs() >= this.dueMs || !this.#isOfSigner(credentials.certificate);
   }
 
   async #renew(): Promise<void> {
@@ -179,20 +184,23 @@ export class Renewal {
     return judged.ok && judged.value === driver.nodeId && isKeyOf(keys.key, certificate);
   }
 
-  /** Tells the others which certificate this node shows: a CA is dropped when nobody needs it. */
-  async #tell(): Promise<void> {
+  /**
+   * Tells the others which certificate this node shows: a CA is dropped when nobody needs it.
+   * False: it could not be written now.
+   */
+  async #tell(): Promise<boolean> {
     const { driver, credentials } = this.#options;
     const { nodeId, reader } = driver;
     const { certificate, authorities } = credentials;
     const issuer = authorities.find((ca) => isIssuedBy(ca, certificate));
     const node = nodeOf(certificate);
-    if (issuer === undefined || node !== nodeId || this.#isStopped) return;
-    if (findMember(reader, nodeId) === undefined || driver.role.leader === undefined) return;
+    if (issuer === undefined || node !== nodeId || this.#isStopped) return true;
+    if (findMember(reader, nodeId) === undefined || driver.role.leader === undefined) return true;
     const shown = { issuer: pinOf(issuer), expiresAtMs: Date.parse(certificate.validTo) };
     const known = findCertificate(reader, nodeId);
-    if (known?.issuer === shown.issuer && known.expiresAtMs === shown.expiresAtMs) return;
+    if (known?.issuer === shown.issuer && known.expiresAtMs === shown.expiresAtMs) return true;
     const memberKey = `${MEMBERS_PREFIX}${formatNodeId(nodeId)}`;
-    await driver.execute(putCertificate(nodeId, shown, memberKey));
+    return (await driver.execute(putCertificate(nodeId, shown, memberKey))).ok;
   }
 }
 

@@ -16,6 +16,7 @@ import type { Log } from "../../../base/log.ts";
 import { err, ok, type Result } from "../../../base/result.ts";
 import type { Clock, Random } from "../../../host/ports.ts";
 import type { Driver } from "../driver.ts";
+import { Errand } from "../errand.ts";
 import { findMember, listMembers } from "../members/member-table.ts";
 import type { ClusterFailure } from "../types.ts";
 import {
@@ -31,6 +32,9 @@ import type { CaKeys } from "./ca-keys.ts";
 import { isSelfSigned, parseBundle, parseCertificate, pinOf } from "./certificate.ts";
 import type { Credentials } from "./credentials.ts";
 import { type CertifiedKey, createCa, vouchFor } from "./pki.ts";
+
+/** After a write that did not get through. */
+const RETRY_MS = 2_000;
 
 /** Why the CA is not changed now. */
 export type RotationFailure =
@@ -52,16 +56,24 @@ export interface RotationOptions {
 /** The leader's hand in the cluster's CAs. */
 export class Rotation {
   readonly #options: RotationOptions;
-  #isRunning = false;
+  readonly #tidying: Errand;
+  #isRotating = false;
 
   constructor(options: RotationOptions) {
     this.#options = options;
+    const { clock } = options;
+    this.#tidying = new Errand({ clock, retryMs: RETRY_MS, run: () => this.#tidy() });
   }
 
-  /** Members whose certificate is not of the CA that signs now, as far as they have said. */
+  /**
+   * Members whose certificate is not of the CA that signs now, as far as they have said. Which one
+   * that is says the record: this node itself may not have got so far as to trust it.
+   */
   waiting(): readonly NodeId[] {
     const { driver, credentials } = this.#options;
-    const pin = pinOf(credentials.authorities[0]!);
+    const record = readAuthorities(driver.reader);
+    const active = record === undefined ? undefined : parseCertificate(record.active);
+    const pin = pinOf(active ?? credentials.authorities[0]!);
     const shown = listCertificates(driver.reader);
     const members = listMembers(driver.reader).map(({ id }) => id);
     return members.filter((id) => shown.get(id)?.issuer !== pin);
@@ -69,23 +81,22 @@ export class Rotation {
 
   /** Begins with a new CA. The old one is trusted for at most `withinMs` more. Leader only. */
   async rotate(withinMs: number): Promise<Result<void, RotationFailure>> {
-    if (this.#isRunning) return err(refusal("another change is under way; try again"));
-    this.#isRunning = true;
+    if (this.#isRotating) return err(refusal("another change is under way; try again"));
+    this.#isRotating = true;
     try {
       return await this.#rotate(withinMs);
     } finally {
-      this.#isRunning = false;
+      this.#isRotating = false;
     }
   }
 
   /** Drops CAs that nobody needs, or whose time is up; to be called at intervals. */
   look(): void {
-    const { driver } = this.#options;
-    if (this.#isRunning || !driver.isLeader()) return;
-    this.#isRunning = true;
-    void this.#tidy().finally(() => {
-      this.#isRunning = false;
-    });
+    this.#tidying.ask();
+  }
+
+  stop(): void {
+    this.#tidying.stop();
   }
 
   async #rotate(withinMs: number): Promise<Result<void, RotationFailure>> {
@@ -137,27 +148,30 @@ export class Rotation {
     return { active: pemOf(active!), retiring: [], vouchers: [], sinceMs: 0, untilMs: 0 };
   }
 
-  async #tidy(): Promise<void> {
+  /** False: something is left to do, and only now it cannot be done. */
+  async #tidy(): Promise<boolean> {
     const { driver, clock, log } = this.#options;
     const { reader } = driver;
+    if (!driver.isLeader()) return true;
     const shown = listCertificates(reader);
     const strays = [...shown.keys()].filter((id) => findMember(reader, id) === undefined);
-    if (strays.length > 0) await driver.execute(deleteCertificates(strays));
+    if (strays.length > 0 && !(await driver.execute(deleteCertificates(strays))).ok) return false;
     const known = readAuthorities(reader);
-    if (known === undefined || known.retiring.length === 0) return;
+    if (known === undefined || known.retiring.length === 0) return true;
     const waiting = this.waiting();
-    if (waiting.length > 0 && clock.wallMs() < known.untilMs) return;
+    if (waiting.length > 0 && clock.wallMs() < known.untilMs) return true;
     const names = waiting.map((id) => findMember(reader, id)?.name ?? "");
     const revision = authoritiesRevision(reader);
     const dropped = { ...known, retiring: [], vouchers: [] };
     const result = await driver.execute(putAuthorities(dropped, revision));
-    if (!result.ok || result.value.kind !== "done" || !result.value.succeeded) return;
+    if (!result.ok || result.value.kind !== "done" || !result.value.succeeded) return false;
     if (names.length === 0) log.info("the old CA was dropped: all nodes have new certificates");
     else {
       log.warn("the old CA was dropped; these nodes must join again with a token", {
         nodes: names.join(", "),
       });
     }
+    return true;
   }
 }
 

@@ -196,6 +196,7 @@ export class TrustKeeper {
     this.#cancelLooks();
     this.caKeys.stop();
     this.#renewal.stop();
+    this.#rotation.stop();
   }
 
   async #takeIn({ ca, certificate }: JoinGrant): Promise<void> {
