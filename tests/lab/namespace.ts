@@ -7,7 +7,13 @@
  * @module
  */
 import { join } from "node:path";
-import { type PingOptions, type PingReport, parsePing, pingCommand } from "./ping.ts";
+import {
+  type PingOptions,
+  type PingReport,
+  parseEndlessPing,
+  parsePing,
+  pingCommand,
+} from "./ping.ts";
 import { LabProcess } from "./process.ts";
 import { type Finished, mustRun, type RunOptions, run } from "./run.ts";
 
@@ -79,18 +85,18 @@ export class Namespace {
   /** Pings `target` and reports; no answer is a report too, not an error. */
   async ping(target: string, options: PingOptions = {}): Promise<PingReport> {
     const { stdout, stderr } = await this.run(pingCommand(target, options));
-    return parsePing(stdout + stderr);
+    return parsePing(stdout + stderr, options);
   }
 
   /** Pings `target` until stopped, `intervalSeconds` (0.1) apart. */
   startPing(target: string, options: PingOptions = {}): RunningPing {
     const child = this.start(pingCommand(target, options, true));
     return {
-      received: () => parsePing(child.output()).received,
+      received: () => parseEndlessPing(child.output(), options).received,
       stop: async () => {
         child.signal("SIGINT");
         await child.waitExit();
-        return parsePing(child.output(), true);
+        return parseEndlessPing(child.output(), options);
       },
     };
   }

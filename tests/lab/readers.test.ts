@@ -7,7 +7,7 @@ import { describe, expect, test } from "bun:test";
 import { parseSubnetEnv } from "./host.ts";
 import { decodeIpv4, hexDump, packetOf } from "./packet.ts";
 import { decodePcap } from "./pcap.ts";
-import { describePing, parsePing, pingCommand } from "./ping.ts";
+import { describePing, parseEndlessPing, parsePing, pingCommand } from "./ping.ts";
 import { WaitError, waitFor } from "./wait.ts";
 
 const bytesOf = (hex: string) => Uint8Array.from(Buffer.from(hex.replaceAll(/\s/g, ""), "hex"));
@@ -82,15 +82,24 @@ describe("parsePing", () => {
       .join("\n");
 
   test("lost in the middle and at the end", () => {
-    const report = parsePing(`${answers(1, 2, 5)}\n7 packets transmitted, 3 received`);
+    const text = `${answers(1, 2, 5)}\n7 packets transmitted, 3 received`;
+    const report = parsePing(text, { count: 7 });
     expect(report).toMatchObject({ sent: 7, received: 3, lost: [3, 4, 6, 7], longestGap: 2 });
     expect(describePing(report)).toBe("3 of 7 answered, median 0.02 ms");
   });
 
-  test("interrupted: the last request may have been on its way", () => {
-    const text = `${answers(1, 2)}\n3 packets transmitted, 2 received`;
-    expect(parsePing(text, true)).toMatchObject({ sent: 2, lost: [] });
-    expect(parsePing(text, false)).toMatchObject({ sent: 3, lost: [3] });
+  test("of more requests than were asked for the first ones count", () => {
+    const text = `${answers(1, 3, 4)}\n5 packets transmitted, 3 received`;
+    expect(parsePing(text, { count: 3 })).toMatchObject({ sent: 3, received: 2, lost: [2] });
+  });
+
+  test("interrupted: the last requests may have been on their way", () => {
+    const text = `${answers(1, 2, 4)}\n9 packets transmitted, 3 received`;
+    expect(parseEndlessPing(text, { intervalSeconds: 0.02 })).toMatchObject({
+      ...{ sent: 4, received: 3, lost: [3] },
+    });
+    expect(parseEndlessPing(text)).toMatchObject({ sent: 8, lost: [3, 5, 6, 7, 8] });
+    expect(parseEndlessPing(answers(1, 2))).toMatchObject({ received: 2, lost: [] });
   });
 
   test("no answer at all", () => {
@@ -101,6 +110,12 @@ describe("parsePing", () => {
   test("pingCommand: endless has no count", () => {
     expect(pingCommand("10.0.1.2", {})).toContain("-c");
     expect(pingCommand("10.0.1.2", {}, true)).not.toContain("-c");
+  });
+
+  test("pingCommand: late answers are waited for, unless somebody is in a hurry", () => {
+    const words = pingCommand("10.0.1.2", { count: 10, intervalSeconds: 0.01 }).join(" ");
+    expect(words).toContain("-c 10 -w 2 ");
+    expect(pingCommand("10.0.1.2", { waitSeconds: 0.2 })).not.toContain("-w");
   });
 });
 

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { parsePing, pingCommand } from "../../../tests/lab/ping.ts";
 import { quantile } from "../store/figures.ts";
 import type { Metric, UdpSize } from "./figures.ts";
 import { type Ends, runTcp, runUdp } from "./iperf.ts";
@@ -99,8 +98,7 @@ function udpMeasure(size: UdpSize, inQuick: boolean): Measure {
 
 async function measurePing({ source, address }: Ends): Promise<Figures> {
   const options = { count: PING_COUNT, intervalSeconds: PING_INTERVAL_SECONDS };
-  const { stdout, stderr } = await source.run(pingCommand(address, options));
-  const { roundTripsMs } = parsePing(stdout + stderr);
+  const { roundTripsMs } = await source.ping(address, options);
   if (roundTripsMs.length === 0) throw new Error(`No answer from ${address}`);
   return { pingP50Ms: quantile(roundTripsMs, 0.5), pingP99Ms: quantile(roundTripsMs, 0.99) };
 }
