@@ -61,6 +61,7 @@ export const FAKE_STATUS: StatusView = {
       subnet: "10.0.91.0/24",
       endpoint: "192.0.2.2:8285",
       path: "udp",
+      pathReason: null,
       rttMs: 0.42,
       rttMinMs: 0.31,
       rttLastMs: 0.4,

@@ -127,6 +127,8 @@ export interface PeerView extends PeerPathView {
   readonly subnet: string;
   readonly endpoint: string;
   readonly path: string;
+  /** With "auto": why this path and no better one; else null. */
+  readonly pathReason: string | null;
   readonly rxBytes: number;
   readonly txBytes: number;
 }

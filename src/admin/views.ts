@@ -106,6 +106,7 @@ export const StatusSchema: Schema<StatusView> = v.looseObject({
       subnet: v.string(),
       endpoint: v.string(),
       path: v.string(),
+      pathReason: v.optional(v.nullable(v.string()), null),
       rttMs: v.nullable(v.number()),
       rttMinMs: measured,
       rttLastMs: measured,

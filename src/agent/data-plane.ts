@@ -36,6 +36,7 @@ import { PeerProber } from "./peer-prober.ts";
 import type { Reconciler } from "./reconciler.ts";
 import type { PlacedSubnet, RenumberingPlan } from "./renumbering.ts";
 import type { SealPlan } from "./seal-keeper.ts";
+import { WayKeeper } from "./way-keeper.ts";
 
 const SUBNET_ENV_MODE = 0o644;
 
@@ -110,6 +111,8 @@ export class DataPlane {
   #sealOverhead = 0;
   #published: Published | undefined;
   readonly #lingering: LingeringBackends;
+  /** Of the backend "auto". */
+  readonly ways: WayKeeper;
   /** Whether nothing is left of the engine, nor of an earlier process's. */
   #isEngineGone = false;
 
@@ -117,6 +120,12 @@ export class DataPlane {
     this.#options = options;
     this.#underlayMtu = options.underlay.mtu;
     this.#lingering = new LingeringBackends(options.clock, options.onStale);
+    const { clock, log, random } = options;
+    this.ways = new WayKeeper({
+      ...{ clock, log, random },
+      prober: () => this.#prober,
+      onMove: () => this.#replan(),
+    });
   }
 
   /** What watches the peers while the engine runs. */
@@ -191,7 +200,9 @@ export class DataPlane {
     const { backend: config, peers, seal } = assignment;
     this.#sealOverhead = seal?.overhead ?? 0;
     this.#lingering.follow(config);
-    const desired = this.#plan(assignment);
+    this.#followWays(assignment);
+    const { choices } = this.ways;
+    let desired = this.#plan(assignment);
     if (needsEngine({ config, peers, lingering: this.#lingering.configs })) {
       await this.#openEngine(assignment);
       this.#publish(assignment, desired.fib);
@@ -200,12 +211,30 @@ export class DataPlane {
       // process left for this one to go on with goes, too.
       await this.#endEngine({ removeTun: true });
     }
+    if (this.ways.choices !== choices) desired = this.#plan(assignment);
     this.#options.reconciler.setDesired(desired);
     this.#assigned = assignment;
     await this.#options.reconciler.settled();
     const { announced = assignment } = assignment.renumbering ?? {};
     if (assignment.announced) await this.#writeSubnetFiles(announced);
     else await this.#removeSubnetFiles();
+  }
+
+  /** Another way leads to some peer: only the kernel's routes depend on that. */
+  #replan(): void {
+    if (this.#assigned !== undefined) {
+      this.#options.reconciler.setDesired(this.#plan(this.#assigned));
+    }
+  }
+
+  #followWays({ backend: config, peers, renumbering, self, subnet }: Assignment): void {
+    if (config.kind !== "auto") {
+      this.ways.stop();
+      return;
+    }
+    const subnets = [subnet, ...(renumbering?.draining ?? [])];
+    const mtu = backendOf(config).mtu({ config, host: this.#host });
+    this.ways.follow({ self, subnets, config, peers, host: this.#host, mtu });
   }
 
   /** Tells everybody who carries packets, unless they know: most assignments change no table. */
@@ -239,6 +268,7 @@ export class DataPlane {
     await this.#endEngine({ removeTun: true });
     this.#assigned = undefined;
     this.#lingering.clear();
+    this.ways.stop();
     await this.#options.reconciler.remove();
     await this.#removeSubnetFiles();
   }
@@ -246,6 +276,7 @@ export class DataPlane {
   /** Stops the packet loop and leaves everything in place for the next start. */
   async close(): Promise<void> {
     this.#lingering.clear();
+    this.ways.stop();
     await this.#stopEngine({ removeTun: false });
   }
 
@@ -280,6 +311,7 @@ export class DataPlane {
       subnets: [subnet, ...(renumbering?.draining ?? [])],
       host: this.#host,
       ipMasq: this.#options.ipMasq,
+      choices: this.ways.choices,
     });
   }
 

@@ -7,6 +7,7 @@ import type { Metric, MetricSample } from "../admin/service.ts";
 import { formatNodeId } from "../base/ids.ts";
 import { pathMetrics } from "./path-status.ts";
 import { agentReadiness, type StatusSources } from "./status.ts";
+import { wayMetrics } from "./way-status.ts";
 
 /** Everything there is to measure, now. */
 export function agentMetrics(sources: StatusSources): readonly Metric[] {
@@ -84,7 +85,7 @@ function packetMetrics({ dataPlane }: StatusSources): Metric[] {
     const path = dataPlane.prober?.path(node);
     return path === undefined ? [] : [{ node, path, packetAgoMs: lastSeenAgoMs }];
   });
-  metrics.push(...pathMetrics(paths));
+  metrics.push(...pathMetrics(paths), ...wayMetrics(dataPlane.ways));
   return metrics;
 }
 

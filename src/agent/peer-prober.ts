@@ -149,17 +149,22 @@ export class PeerProber {
 
   /** Asks `peer` once; undefined when nobody watches it. */
   async ping(peer: NodeId, timeoutMs: number): Promise<PingOutcome | undefined> {
+    this.#pingCount++;
+    try {
+      return await this.ask(peer, timeoutMs);
+    } finally {
+      this.#pingCount--;
+    }
+  }
+
+  /** The same for who is in no hurry: the outcome may come some 50 ms late. */
+  async ask(peer: NodeId, timeoutMs: number): Promise<PingOutcome | undefined> {
     const { promise, resolve } = Promise.withResolvers<PingOutcome>();
     const request = { nowMs: this.#options.clock.nowMs(), timeoutMs };
     const slot = this.#options.link.slotOf(peer);
     if (slot === undefined || !this.#prober.ping(slot, request, resolve)) return undefined;
-    this.#pingCount++;
     this.#turn();
-    try {
-      return await promise;
-    } finally {
-      this.#pingCount--;
-    }
+    return await promise;
   }
 
   /** Looks at once whether the path to `peer` carries more than was found. */

@@ -27,6 +27,7 @@ import { renumberWarnings } from "./renumber-status.ts";
 import { encryptionOf, sealWarnings } from "./seal-status.ts";
 import type { Session } from "./session.ts";
 import { trustWarnings } from "./trust-status.ts";
+import { blockedWayWarnings, pathReason } from "./way-status.ts";
 
 export interface StatusSources {
   readonly session: () => Session;
@@ -195,7 +196,11 @@ function peerViews(
   if (assigned === undefined) return [];
   const counters = new Map((dataPlane.counters()?.peers ?? []).map((peer) => [peer.peer, peer]));
   const { leases } = session().network.view();
-  const ways = new Map(assigned.peers.map((peer) => [peer.subnet, reachedBy(peer.backend)]));
+  const ways = new Map(
+    assigned.peers.map(({ backend, subnet }) => {
+      return [subnet, dataPlane.ways.view(subnet)?.way ?? reachedBy(backend)];
+    }),
+  );
   return assigned.rows
     .filter((row) => leases.has(row.prefix))
     .map(({ peer, prefix, endpoint }) => ({
@@ -204,6 +209,7 @@ function peerViews(
       subnet: prefix,
       endpoint: endpointText(endpoint, ways.get(prefix)),
       path: ways.get(prefix) ?? "udp",
+      pathReason: pathReason(dataPlane, prefix),
       ...pathView(dataPlane.prober?.path(peer), counters.get(peer)?.lastSeenAgoMs),
       rxBytes: counters.get(peer)?.rxBytes ?? 0,
       txBytes: counters.get(peer)?.txBytes ?? 0,
@@ -246,6 +252,7 @@ function warnings(sources: StatusSources): readonly string[] {
   const names = new Map(cluster.members().map((member) => [member.id, member.name]));
   const nameOf = (node: NodeId) => names.get(node) ?? formatNodeId(node);
   list.push(...sealWarnings(dataPlane.assigned, nameOf));
+  list.push(...blockedWayWarnings(dataPlane, nameOf));
   list.push(...addressWarnings(cluster.members()));
   list.push(...leaseWarnings(cluster, network.view()));
   const userOf = (subnet: Prefix) => network.userOf(subnet);

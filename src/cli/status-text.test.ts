@@ -51,6 +51,26 @@ describe("formatStatus", () => {
     );
   });
 
+  test("where nodes choose, the reason of each path, peers of one reason together", () => {
+    const far = { path: "vxlan", pathReason: "not on a segment of this node" };
+    const odd = { path: "udp", pathReason: "vxlan (UDP 8472) has not answered for 12 s" };
+    const [one, two, three] = manyPeers(3);
+    const peers = [
+      { ...one!, ...far, name: "h2" },
+      { ...two!, ...odd, name: "h3" },
+      { ...three!, ...far, name: "h4" },
+    ];
+    const lines = formatStatus({ ...FAKE_STATUS, peers }, LAYOUT).split("\n");
+    expect(lines).toContain("Paths       h2, h4 by vxlan: not on a segment of this node");
+    expect(lines).toContain("            h3 by udp: vxlan (UDP 8472) has not answered for 12 s");
+    const many = manyPeers(9).map((peer, at) => ({ ...peer, pathReason: `reason ${at}` }));
+    const text = formatStatus({ ...FAKE_STATUS, peers: many }, { ...LAYOUT, rows: 60 });
+    expect(text).toMatch(/reason 2\n +and more; "overlay status --all" shows them\n/);
+    expect(formatStatus({ ...FAKE_STATUS, peers: many }, { ...LAYOUT, all: true })).toContain(
+      "reason 8",
+    );
+  });
+
   test("what is wrong comes first, in words, wrapped", () => {
     const warnings = ["No lease yet", `${"long ".repeat(20)}end`];
     const lines = formatStatus({ ...FAKE_STATUS, warnings }, LAYOUT).split("\n");

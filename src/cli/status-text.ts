@@ -30,6 +30,9 @@ export interface StatusLayout {
 const PEERS_SHOWN_MIN = 3;
 /** Lines of a table of peers beside the peers: the gap, the heads, the count of the others. */
 const PEER_LINES_BESIDE = 3;
+/** Reasons for paths, and peers that are named for each; all with --all. */
+const PATH_REASONS_MAX = 3;
+const PATH_NAMES_MAX = 5;
 const LABEL_WIDTH = 12;
 /** Where lines of sentences are broken when the width is not known. */
 const PROSE_WIDTH = 80;
@@ -46,6 +49,7 @@ export function formatStatus(status: StatusView, layout: StatusLayout): string {
     ["Data plane", dataplaneLine(status)],
     ...offloadRows(status),
     ...packetRows(status),
+    ...pathRows(status, layout),
   ];
   const details = rows.flatMap(([label, text]) => labelled(label, safe(text), layout));
   details.unshift("");
@@ -172,6 +176,27 @@ function packetRows({ dataplane }: StatusView): (readonly [string, string])[] {
     count === undefined ? [] : [`${formatCount(count)} ${verb}`],
   );
   return [["Packets", [...parts, `${formatCount(dropped)} dropped${why}`].join(", ")]];
+}
+
+/** Why peers are reached as they are, where nodes choose: peers of one reason together. */
+function pathRows({ peers }: StatusView, { all }: StatusLayout): (readonly [string, string])[] {
+  const groups = new Map<string, string[]>();
+  for (const { name, path, pathReason } of peers) {
+    if (pathReason === null) continue;
+    const what = `by ${path}: ${pathReason}`;
+    groups.set(what, [...(groups.get(what) ?? []), name]);
+  }
+  const [namesMax, reasonsMax] = all
+    ? [peers.length, peers.length]
+    : [PATH_NAMES_MAX, PATH_REASONS_MAX];
+  const lines = [...groups].map(([what, names]) => {
+    const more = names.length - namesMax;
+    const shown = names.slice(0, namesMax).join(", ");
+    return `${more > 0 ? `${shown} and ${more} more` : shown} ${what}`;
+  });
+  const hidden = lines.length - reasonsMax;
+  const shown = hidden > 0 ? [...lines.slice(0, reasonsMax), `and more; ${ALL_HINT}`] : lines;
+  return shown.map((line, at) => [at === 0 ? "Paths" : "", line]);
 }
 
 /** The peers in at most `linesMax` lines, but for the fewest that are always shown. */

@@ -113,12 +113,13 @@ describe("WayChoice", () => {
   test("says why a better way is not in use", () => {
     const { choice } = new Story(ALL);
     expect(choice.obstacle("udp", 0)).toBeUndefined();
-    expect(choice.obstacle("direct", 0)).toEqual({ kind: "unanswered" });
+    expect(choice.obstacle("direct", 0)).toEqual({ kind: "unproven" });
     choice.answered("vxlan", 0);
     expect(choice.obstacle("vxlan", 0)).toEqual({ kind: "unproven" });
     choice.lost("vxlan", 0, 1000);
-    expect(choice.obstacle("vxlan", 3000)).toEqual({ kind: "silent", forMs: 2000 });
+    const silent = { kind: "silent", forMs: 2000 } as const;
+    expect(choice.obstacle("vxlan", 3000)).toEqual({ ...silent, hasAnswered: true });
     choice.lost("direct", 0, 1000);
-    expect(choice.obstacle("direct", 3000)).toEqual({ kind: "unanswered" });
+    expect(choice.obstacle("direct", 3000)).toEqual({ ...silent, hasAnswered: false });
   });
 });

@@ -56,13 +56,11 @@ class WayState {
 
 /** Why a way is not in use. */
 export type WayObstacle =
-  /** Nothing ever came back. */
-  | { readonly kind: "unanswered" }
-  /** Something did, and now questions are lost. */
-  | { readonly kind: "silent"; readonly forMs: number }
+  /** Questions are lost. */
+  | { readonly kind: "silent"; readonly forMs: number; readonly hasAnswered: boolean }
   /** It answers again, but broke so lately that it has to wait. */
   | { readonly kind: "held"; readonly forMs: number }
-  /** It answers, not often enough yet. */
+  /** It is being tried. */
   | { readonly kind: "unproven" };
 
 /** The ways to one peer. */
@@ -127,8 +125,10 @@ export class WayChoice {
   obstacle(way: Way, nowMs: number): WayObstacle | undefined {
     if (!this.#isBetter(way)) return undefined;
     const state = this.#state(way);
-    if (!state.hasAnswered) return { kind: "unanswered" };
-    if (state.losses > 0) return { kind: "silent", forMs: nowMs - state.silentSinceMs };
+    if (state.losses > 0) {
+      const { hasAnswered, silentSinceMs } = state;
+      return { kind: "silent", forMs: nowMs - silentSinceMs, hasAnswered };
+    }
     if (nowMs < state.heldUntilMs) return { kind: "held", forMs: state.heldUntilMs - nowMs };
     return { kind: "unproven" };
   }

@@ -1,0 +1,89 @@
+/**
+ * What the choice of ways says to people: by which way each peer is reached and why by no better
+ * one, and what stands in the way.
+ *
+ * @module
+ */
+import type { Metric } from "../admin/service.ts";
+import type { Prefix } from "../base/address.ts";
+import { unreachable } from "../base/assert.ts";
+import type { NodeId } from "../base/ids.ts";
+import type { Way } from "../dataplane/ways/way.ts";
+import type { DataPlane } from "./data-plane.ts";
+import type { WayView } from "./way-keeper.ts";
+
+/** A way that is only slow to answer is no news. */
+const BLOCKED_WARNING_MS = 10_000;
+/** Peers that are named. */
+const BLOCKED_NAMES_MAX = 5;
+
+type Ways = Pick<DataPlane["ways"], "view" | "moves">;
+type Obstacle = WayView["obstacles"][number];
+
+/** Why the peer with `subnet` is reached as it is; null where nobody chooses. */
+export function pathReason(
+  { assigned, ways }: { readonly assigned: DataPlane["assigned"]; readonly ways: Ways },
+  subnet: Prefix,
+): string | null {
+  if (assigned?.backend.kind !== "auto") return null;
+  const view = ways.view(subnet);
+  if (view === undefined) return "its lease names no other way";
+  const { vxlanPort } = assigned.backend;
+  const [first, ...more] = view.obstacles.map((it) => obstacleText(it, vxlanPort)).toReversed();
+  return first === undefined ? "the best way" : [first, ...more].join("; ");
+}
+
+function obstacleText({ way, obstacle }: Obstacle, vxlanPort: number): string {
+  const name = way === "vxlan" ? `vxlan (UDP ${vxlanPort})` : "a plain route";
+  switch (obstacle.kind) {
+    case "absent":
+      return way === "vxlan" ? "it has no such VXLAN link" : "not on a segment of this node";
+    case "silent": {
+      const seconds = Math.round(obstacle.forMs / 1000);
+      return obstacle.hasAnswered
+        ? `${name} has not answered for ${seconds} s`
+        : `${name} has never answered`;
+    }
+    case "held":
+      return `${name} broke lately, tried again in ${Math.ceil(obstacle.forMs / 1000)} s`;
+    case "unproven":
+      return `${name} is being tried`;
+    default:
+      return unreachable(obstacle);
+  }
+}
+
+/** A sentence about the peers that VXLAN does not get through to, though udp does. */
+export function blockedWayWarnings(
+  { assigned, ways }: { readonly assigned: DataPlane["assigned"]; readonly ways: Ways },
+  nameOf: (node: NodeId) => string,
+): readonly string[] {
+  if (assigned?.backend.kind !== "auto") return [];
+  const blocked = assigned.peers.filter(({ subnet }) => {
+    const { way, obstacles = [] } = ways.view(subnet) ?? {};
+    return way === "udp" && obstacles.some(isBlockedTunnel);
+  });
+  if (blocked.length === 0) return [];
+  const names = [...new Set(blocked.map(({ node }) => nameOf(node)))];
+  const more = names.length - BLOCKED_NAMES_MAX;
+  const shown = names.slice(0, BLOCKED_NAMES_MAX).join(", ");
+  const who = more > 0 ? `${shown} and ${more} more` : shown;
+  const port = assigned.backend.vxlanPort;
+  return [
+    `Packets for ${who} go by udp, since vxlan does not get through: look for a firewall ` +
+      `or a hypervisor that drops UDP port ${port} on the way`,
+  ];
+}
+
+function isBlockedTunnel({ way, obstacle }: Obstacle): boolean {
+  return way === "vxlan" && obstacle.kind === "silent" && obstacle.forMs >= BLOCKED_WARNING_MS;
+}
+
+/** Moves between ways, by the way that was taken. */
+export function wayMetrics({ moves }: Ways): Metric[] {
+  const samples = (Object.entries(moves) as [Way, number][]).map(([way, value]) => {
+    return { labels: { way }, value };
+  });
+  const help = 'Times that another way to a peer was taken (backend "auto")';
+  return [{ name: "path_changes_total", kind: "counter", help, samples }];
+}
