@@ -292,9 +292,7 @@ export class Driver implements PeerReceiver {
       return;
     }
     this.#snapshots.offer(incoming);
-    const adopted = this.feed.adopt(message);
-    if (adopted === undefined) this.receive(message);
-    else this.#step(adopted);
+    this.receive(message);
     // At once, so that the core's decision is about this snapshot and no later one.
     this.#pump();
     this.#snapshots.withdraw();

@@ -92,4 +92,16 @@ describe("hostile and late messages", () => {
     raft.reportSnapshot(stranger, true);
     expect(raft.status().progress?.has(stranger)).toBe(false);
   });
+
+  test("a snapshot says nothing of who leads: another node may have passed it on", () => {
+    const { raft } = cluster(3).node(1);
+    const own = { to: N(1), from: N(2), term: T(4) };
+    const taken = { ...emptySnapshot, index: I(7), term: T(3), confState: configOf([1, 2, 3]) };
+    expect(raft.step({ kind: "snapshot_request", ...own, snapshot: taken }).ok).toBe(true);
+    expect(raft.status()).toMatchObject({ role: "follower", term: 4, commit: 7 });
+    expect(raft.status().leader).toBeUndefined();
+    const leaders = { ...own, from: N(3), commit: I(7), context: undefined };
+    expect(raft.step({ kind: "heartbeat_request", ...leaders }).ok).toBe(true);
+    expect(raft.status().leader).toBe(N(3));
+  });
 });

@@ -50,7 +50,8 @@ export type StepMessage = PeerMessage | StorageAppendResponse | StorageApplyResp
 /** Messages that belong to a term; the others are as if they had been made here. */
 type TermMessage = Exclude<PeerMessage, ProposeRequest | ReadIndexRequest>;
 
-type LeaderMessage = AppendRequest | HeartbeatRequest | SnapshotRequest;
+/** What only the leader of a term sends. */
+type LeaderMessage = AppendRequest | HeartbeatRequest;
 
 /** Takes in a message. On an error nothing has changed. */
 export function step(core: Core, message: StepMessage): Result<void, StepError> {
@@ -130,11 +131,7 @@ function maybeAdoptHigherTerm(core: Core, message: TermMessage): void {
 }
 
 function isFromLeader(message: TermMessage): message is LeaderMessage {
-  return (
-    message.kind === "append_request" ||
-    message.kind === "heartbeat_request" ||
-    message.kind === "snapshot_request"
-  );
+  return message.kind === "append_request" || message.kind === "heartbeat_request";
 }
 
 function handleLowerTerm(core: Core, message: TermMessage): void {
@@ -166,8 +163,10 @@ function dispatch(core: Core, message: TermMessage): void {
       return;
     case "append_request":
     case "heartbeat_request":
-    case "snapshot_request":
       handleLeaderMessage(core, message);
+      return;
+    case "snapshot_request":
+      handleSnapshot(core, message);
       return;
     case "append_response":
     case "heartbeat_response":
@@ -187,10 +186,9 @@ function dispatch(core: Core, message: TermMessage): void {
   }
 }
 
-/** A message that only the leader of our term sends. */
+/** Who sends it leads our term. */
 function handleLeaderMessage(core: Core, message: LeaderMessage): void {
-  // A snapshot may be passed on by another node; the others tell who leads.
-  if (message.kind !== "snapshot_request") noteLeader(core, message.from);
+  noteLeader(core, message.from);
   if (core.role.kind === "leader") return;
   if (core.role.kind === "follower") {
     core.electionElapsedTicks = 0;
@@ -199,8 +197,18 @@ function handleLeaderMessage(core: Core, message: LeaderMessage): void {
     becomeFollower(core, core.term, message.from);
   }
   if (message.kind === "append_request") handleAppendRequest(core, message);
-  else if (message.kind === "heartbeat_request") handleHeartbeatRequest(core, message);
-  else handleSnapshotRequest(core, message);
+  else handleHeartbeatRequest(core, message);
+}
+
+/**
+ * A state that may come from the leader or be passed on by another node. So it says nothing of who
+ * leads: the leader's next heartbeat does.
+ */
+function handleSnapshot(core: Core, message: SnapshotRequest): void {
+  if (core.role.kind === "leader") return;
+  if (core.role.kind === "follower") core.electionElapsedTicks = 0;
+  else becomeFollower(core, core.term, undefined);
+  handleSnapshotRequest(core, message);
 }
 
 /**

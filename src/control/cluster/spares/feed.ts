@@ -176,19 +176,9 @@ export class Feed {
 
   /** To be told every message of another node before the core is. */
   received(message: PeerMessage): void {
-    const isLeaders =
-      message.kind === "append_request" ||
-      message.kind === "heartbeat_request" ||
-      message.kind === "snapshot_request";
-    if (!isLeaders) return;
+    if (message.kind !== "append_request" && message.kind !== "heartbeat_request") return;
     this.#heardLeaderMs = this.#nowMs;
     this.#intake.stop();
-  }
-
-  /** A snapshot of the source as if the leader had sent it; undefined: it is not the source's. */
-  adopt(message: SnapshotRequest): SnapshotRequest | undefined {
-    if (message.from !== this.#intake.source) return undefined;
-    return { ...message, from: this.#host.view.role.leader ?? message.from };
   }
 
   /** Whether `message` of the core is not to leave, since it answers what the feed has brought. */
