@@ -96,6 +96,11 @@ export class WayChoice {
     return this.#isBetter(way) && state.answers > 0 && nowMs >= state.heldUntilMs;
   }
 
+  /** When the last hold of `way` ends or ended. */
+  heldUntilMs(way: Way): number {
+    return this.#state(way).heldUntilMs;
+  }
+
   /** A question by `way` was answered. Whether another way is to be used now. */
   answered(way: Way, nowMs: number): boolean {
     const state = this.#state(way);

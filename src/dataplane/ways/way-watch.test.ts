@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { type Prefix, parsePrefix } from "../../base/address.ts";
 import type { Way } from "./way.ts";
-import { HOLD_MAX_MS } from "./way-choice.ts";
+import { HOLD_FIRST_MS, HOLD_MAX_MS } from "./way-choice.ts";
 import {
   IN_USE_INTERVAL_MS,
   STANDBY_INTERVAL_MS,
@@ -86,6 +86,19 @@ describe("WayWatch", () => {
     for (let phase = 0; phase < IN_USE_INTERVAL_MS; phase += TICK_MS) {
       const network = new Network().run(20_000 + phase).run(3000, ["vxlan", "udp"]);
       expect(network.current).toBe("vxlan");
+    }
+  });
+
+  test("returns to a way that works again when its hold ends, within a second", () => {
+    for (let phase = 0; phase < STANDBY_INTERVAL_MS; phase += 7 * TICK_MS) {
+      const network = new Network([target(1, { ways: ["vxlan", "udp"] })]).run(20_000 + phase);
+      network.run(1000, ["udp"]);
+      while (network.current === "vxlan") network.run(TICK_MS, ["udp"]);
+      const leftMs = network.nowMs;
+      network.run(HOLD_FIRST_MS - 1000);
+      expect(network.current).toBe("udp");
+      while (network.current === "udp") network.run(TICK_MS);
+      expect(network.nowMs - leftMs).toBeWithin(HOLD_FIRST_MS, HOLD_FIRST_MS + 1000);
     }
   });
 

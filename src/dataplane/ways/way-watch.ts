@@ -231,6 +231,8 @@ export class WayWatch {
     const intervalMs = isUrgent ? DOUBT_INTERVAL_MS : usualMs * crowd;
     const jitterMs = this.#options.below(Math.ceil(intervalMs * JITTER_FRACTION));
     line.dueMs = Math.max(nowMs, line.askedMs + intervalMs - jitterMs);
+    const heldUntilMs = choice.heldUntilMs(way);
+    if (heldUntilMs > nowMs) line.dueMs = Math.min(line.dueMs, heldUntilMs);
   }
 }
 
