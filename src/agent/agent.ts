@@ -247,6 +247,7 @@ class Agent {
       self: this.#self(),
       publicIp: this.#underlay!.publicAddress,
       dataPlane: this.#dataPlane!,
+      ways: config.ways,
       keptSeal: this.#kept!.seal,
       wantedSubnet: this.#lastSubnet,
       usedBy: (subnet) => userOf(kernel, subnet),

@@ -35,6 +35,7 @@ test("parseAgentConfig: nothing given is the table of defaults", () => {
     ipMasq: true,
     offloadsOff: [],
     engine: "auto",
+    ways: ["direct", "vxlan", "udp"],
     logLevel: "info",
     logFormat: "text",
   });
@@ -130,6 +131,7 @@ const VALUES: readonly {
   },
   { flags: { "subnet-file": "none" }, want: { subnetFile: undefined }, why: "none turns it off" },
   { flags: { engine: "user" }, want: { engine: "user" }, why: "no packets in the kernel" },
+  { flags: { ways: "udp,vxlan" }, want: { ways: ["vxlan", "udp"] }, why: "a node of two ways" },
   { flags: { "ip-masq": "false" }, want: { ipMasq: false }, why: "false is false" },
   {
     env: { OVERLAY_LOG_LEVEL: "debug", OVERLAY_LOG_FORMAT: "json" },
@@ -180,6 +182,7 @@ const FAULTS: readonly { flags?: AgentFlags; env?: Environment; host?: string; s
   { flags: { "data-dir": "/x", "run-dir": "/x/" }, says: '--data-dir and --run-dir are both "/x"' },
   { flags: { "run-dir": `/${"x".repeat(100)}` }, says: "choose a shorter --run-dir" },
   { flags: { engine: "kernel" }, says: '--engine "kernel" is not one of auto, user' },
+  { flags: { ways: "host-gw" }, says: '--ways "host-gw" is not a list of direct,vxlan,udp' },
   { flags: { "ip-masq": "yes" }, says: '--ip-masq "yes" is not true or false' },
   {
     env: { OVERLAY_LOG_LEVEL: "loud" },

@@ -21,6 +21,7 @@ import {
 import type { LogFormat, LogLevel } from "../base/log.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { parseZone } from "../control/cluster/members/zones.ts";
+import { parseWays, WAYS, type Way } from "../dataplane/ways/way.ts";
 import { AGENT_FLAGS, type AgentFlagName, environmentName } from "./flags.ts";
 import { type OffloadName, parseOffloadNames } from "./offload-names.ts";
 
@@ -72,6 +73,8 @@ export interface AgentConfig {
   readonly offloadsOff: readonly OffloadName[];
   /** Whether the kernel may carry packets (eBPF) where it can. */
   readonly engine: "auto" | "user";
+  /** With the backend "auto": what this node takes part in. */
+  readonly ways: readonly Way[];
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
@@ -144,6 +147,7 @@ function readConfig(from: Sources, hostName: string): AgentConfig {
     ipMasq: readOne(from, "ip-masq", oneOf(["true", "false"]), "true or false") === "true",
     offloadsOff: readOne(from, "offloads-off", parseOffloadNames, OFFLOAD_LIST),
     engine: readOne(from, "engine", oneOf(ENGINES), `one of ${ENGINES.join(", ")}`),
+    ways: readOne(from, "ways", parseWays, `a list of ${WAYS.join(",")}`),
     logLevel: readOne(from, "log-level", oneOf(LOG_LEVELS), `one of ${LOG_LEVELS.join(", ")}`),
     logFormat: readOne(from, "log-format", oneOf(LOG_FORMATS), `one of ${LOG_FORMATS.join(", ")}`),
   };

@@ -22,6 +22,7 @@ export type AgentFlagName =
   | "ip-masq"
   | "offloads-off"
   | "engine"
+  | "ways"
   | "log-level"
   | "log-format";
 
@@ -120,6 +121,11 @@ export const AGENT_FLAGS: Readonly<Record<AgentFlagName, AgentFlag>> = {
     placeholder: "auto|user",
     help: "auto: the kernel carries lone packets where it can (eBPF); user: it never does",
     fallback: "auto",
+  },
+  ways: {
+    placeholder: "list",
+    help: 'with the backend "auto": ways to take part in; udp is always one',
+    fallback: "direct,vxlan,udp",
   },
   "log-level": {
     placeholder: "level",

@@ -31,9 +31,11 @@ import { LeaseClock } from "../control/network/expiry.ts";
 import type { Lease, LeaseAttributes } from "../control/network/lease.ts";
 import type { SealKey } from "../control/network/seal-key.ts";
 import { type NetworkView, readNetwork, type StoredConfig } from "../control/network/view.ts";
+import { ownBackend } from "../dataplane/backends/auto.ts";
 import type { BackendPeer } from "../dataplane/backends/backend.ts";
 import { backendOf } from "../dataplane/backends/node-plan.ts";
 import type { FibRow } from "../dataplane/fib/row.ts";
+import type { Way } from "../dataplane/ways/way.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import { backendPeers, enginePort } from "./backend-peers.ts";
 import type { Assignment, DataPlane } from "./data-plane.ts";
@@ -68,6 +70,8 @@ export interface NetworkAgentOptions {
   readonly cluster: Pick<Cluster, "reader" | "execute" | "status" | "onApplied" | "onRole">;
   readonly dataPlane: Pick<DataPlane, "assigned" | "assign">;
   readonly publicIp: IpAddress;
+  /** With the backend "auto": what this node takes part in; absent: all ways. */
+  readonly ways?: readonly Way[];
   /** Subnet that an earlier life of this node left in its files. */
   readonly wantedSubnet: Prefix | undefined;
   /** Says why `network` cannot be laid over this machine; undefined when it can. */
@@ -337,9 +341,8 @@ export class NetworkAgent {
 
   #attributes(stored: StoredConfig): LeaseAttributes {
     const { nodeId, publicIp, dataPlane } = this.#options;
-    const { backend: wanted } = stored.config;
     // Peers are told of another way to reach this node once that way is there.
-    const config = dataPlane.assigned?.backend ?? wanted;
+    const config = dataPlane.assigned?.backend ?? ownBackend(stored.config, this.#options.ways);
     const backend = backendOf(config).publish(nodeId, config);
     const keys = backend.kind === "udp" ? this.#sealKeys() : {};
     return { publicIp, publicIpv6: null, backend: { ...backend, ...keys } };
@@ -367,7 +370,8 @@ export class NetworkAgent {
 
   #assignment(view: NetworkView, stored: StoredConfig, mine: Lease): Omit<Assignment, "announced"> {
     const seal = this.#options.seal?.plan;
-    const { pool, backend } = stored.config;
+    const { pool } = stored.config;
+    const backend = ownBackend(stored.config, this.#options.ways);
     const { subnet, node: self } = mine;
     const { draining } = view;
     const leases = draining.size === 0 ? view.leases : new Map([...view.leases, ...draining]);

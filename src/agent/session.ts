@@ -21,6 +21,7 @@ import {
 import type { Cluster, HostPort, MemberInfo } from "../control/cluster/types.ts";
 import { clusterVersion } from "../control/kv/cluster-version.ts";
 import type { StateMachine } from "../control/kv/types.ts";
+import type { Way } from "../dataplane/ways/way.ts";
 import { openDisk } from "../host/files/disk.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import { openSnapshotStaging } from "../host/wal/snapshot-staging.ts";
@@ -41,6 +42,8 @@ export interface SessionOptions {
   readonly self: MemberInfo;
   readonly publicIp: IpAddress;
   readonly dataPlane: DataPlane;
+  /** With the backend "auto": what this node takes part in. */
+  readonly ways: readonly Way[];
   /** Where this node's keys outlive the process. */
   readonly keptSeal: KeptSeal;
   readonly wantedSubnet: Prefix | undefined;
@@ -91,6 +94,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     cluster,
     dataPlane: options.dataPlane,
     publicIp: options.publicIp,
+    ways: options.ways,
     wantedSubnet: options.wantedSubnet,
     findConflict: options.findConflict,
     usedBy: options.usedBy,

@@ -196,6 +196,7 @@ function peerViews(
   if (assigned === undefined) return [];
   const counters = new Map((dataPlane.counters()?.peers ?? []).map((peer) => [peer.peer, peer]));
   const { leases } = session().network.view();
+  const peers = new Map(assigned.peers.map((peer) => [peer.subnet, peer]));
   const ways = new Map(
     assigned.peers.map(({ backend, subnet }) => {
       return [subnet, dataPlane.ways.view(subnet)?.way ?? reachedBy(backend)];
@@ -209,7 +210,7 @@ function peerViews(
       subnet: prefix,
       endpoint: endpointText(endpoint, ways.get(prefix)),
       path: ways.get(prefix) ?? "udp",
-      pathReason: pathReason(dataPlane, prefix),
+      pathReason: pathReason(dataPlane, peers.get(prefix)),
       ...pathView(dataPlane.prober?.path(peer), counters.get(peer)?.lastSeenAgoMs),
       rxBytes: counters.get(peer)?.rxBytes ?? 0,
       txBytes: counters.get(peer)?.txBytes ?? 0,

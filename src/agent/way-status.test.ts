@@ -30,6 +30,8 @@ const FAR = { way: "direct", obstacle: { kind: "absent" } } as const;
 const silent = (forMs: number, hasAnswered = true) =>
   ({ way: "vxlan", obstacle: { kind: "silent", forMs, hasAnswered } }) as const;
 
+const reasonOf = (given: ReturnType<typeof data>) => pathReason(given, given.assigned.peers[0]);
+
 describe("pathReason", () => {
   const rows: { view: WayView | undefined; is: string }[] = [
     { view: { way: "direct", obstacles: [] }, is: "the best way" },
@@ -59,12 +61,25 @@ describe("pathReason", () => {
     },
   ];
   for (const { view, is } of rows) {
-    test(is, () => expect(pathReason(data(view), SUBNET)).toBe(is));
+    test(is, () => expect(reasonOf(data(view))).toBe(is));
   }
 
+  test("a peer that names other ways, which this node does not take part in", () => {
+    const given = data(undefined, { ...AUTO, ways: [] });
+    const ways = { direct: true, vxlan: null };
+    const peers = given.assigned.peers.map((peer) => ({
+      ...peer,
+      backend: { kind: "udp", port: 8285, partialChecksum: true, ways } as const,
+    }));
+    const reason = (backend: BackendConfig) =>
+      reasonOf({ ...given, assigned: { ...given.assigned, backend, peers } });
+    expect(reason({ ...AUTO, ways: [] })).toBe("this node takes part in no other way");
+    expect(reason(AUTO)).toBe("no other way leads there");
+  });
+
   test("nothing is said where nobody chooses", () => {
-    expect(pathReason(data(undefined, { kind: "alloc" }), SUBNET)).toBeNull();
-    expect(pathReason({ ...data(undefined), assigned: undefined }, SUBNET)).toBeNull();
+    expect(reasonOf(data(undefined, { kind: "alloc" }))).toBeNull();
+    expect(pathReason({ ...data(undefined), assigned: undefined }, undefined)).toBeNull();
   });
 });
 

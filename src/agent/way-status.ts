@@ -5,9 +5,9 @@
  * @module
  */
 import type { Metric } from "../admin/service.ts";
-import type { Prefix } from "../base/address.ts";
 import { unreachable } from "../base/assert.ts";
 import type { NodeId } from "../base/ids.ts";
+import type { BackendPeer } from "../dataplane/backends/backend.ts";
 import type { Way } from "../dataplane/ways/way.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { WayView } from "./way-keeper.ts";
@@ -20,15 +20,22 @@ const BLOCKED_NAMES_MAX = 5;
 type Ways = Pick<DataPlane["ways"], "view" | "moves">;
 type Obstacle = WayView["obstacles"][number];
 
-/** Why the peer with `subnet` is reached as it is; null where nobody chooses. */
+/** Why `peer` is reached as it is; null where nobody chooses. */
 export function pathReason(
   { assigned, ways }: { readonly assigned: DataPlane["assigned"]; readonly ways: Ways },
-  subnet: Prefix,
+  peer: BackendPeer | undefined,
 ): string | null {
-  if (assigned?.backend.kind !== "auto") return null;
-  const view = ways.view(subnet);
-  if (view === undefined) return "its lease names no other way";
+  if (assigned?.backend.kind !== "auto" || peer === undefined) return null;
+  const view = ways.view(peer.subnet);
   const { vxlanPort } = assigned.backend;
+  if (view === undefined) {
+    const { backend: lease } = peer;
+    const hasOthers = lease.kind === "udp" && lease.ways !== undefined;
+    if (!hasOthers) return "its lease names no other way";
+    return assigned.backend.ways?.length === 0
+      ? "this node takes part in no other way"
+      : "no other way leads there";
+  }
   const [first, ...more] = view.obstacles.map((it) => obstacleText(it, vxlanPort)).toReversed();
   return first === undefined ? "the best way" : [first, ...more].join("; ");
 }

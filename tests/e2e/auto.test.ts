@@ -5,7 +5,15 @@
  * @module
  */
 import { describe, expect } from "bun:test";
-import { addContainers, formCluster, mustPutConfig, statusOf } from "../lab/cluster.ts";
+import {
+  addContainers,
+  formCluster,
+  join,
+  mustPutConfig,
+  statusOf,
+  waitReaches,
+  waitSettled,
+} from "../lab/cluster.ts";
 import type { Container, Host } from "../lab/host.ts";
 import type { Lab } from "../lab/lab.ts";
 import { labTest } from "../lab/requirements.ts";
@@ -16,6 +24,8 @@ const MTU = 1450;
 const OFTEN = { intervalSeconds: 0.01 };
 /** A second until the next probe, and some more to be sure, at a hundred pings a second. */
 const MOVE_LOST_MAX = 500;
+/** For each change of the backend, and of the way that follows. */
+const SWITCH_LOST_MAX = 3;
 /** The first hold, and probes at both ends. */
 const RETURN_TIMEOUT_MS = 30_000;
 const FAR = "192.168.78";
@@ -108,5 +118,38 @@ describe("auto", () => {
     await waitPath([first, far], "vxlan", RETURN_TIMEOUT_MS);
     const metrics = (await first.api("/metrics")).text;
     expect(metrics).toContain('overlay_path_changes_total{way="udp"} 1');
+  });
+
+  const LIVE = { hosts: 3, timeoutMs: 120_000 } as const;
+  labTest("a live network goes there and back; a node of one way is reached", LIVE, async (lab) => {
+    const [first, second, plain] = lab.hosts as [Host, Host, Host];
+    for (const host of [first, second]) await host.startHealthyAgent();
+    await plain.startHealthyAgent({ args: ["--ways", "udp"] });
+    for (const host of [second, plain]) await join(host, first);
+    await waitSettled(lab.hosts);
+    await mustPutConfig(first, { Network: CONFIG.Network });
+    const [a, b, c] = (await addContainers(lab)) as [Container, Container, Container];
+    for (const target of [b, c]) await waitReaches(a, target);
+    for (const [Type, path, reason] of [
+      ["auto", "direct", "the best way"],
+      ["vxlan", "vxlan", null],
+      ["auto", "direct", "the best way"],
+    ] as const) {
+      const pings = [a.startPing(b.address, OFTEN), c.startPing(a.address, OFTEN)];
+      await waitFor(() => pings.every((it) => it.received() > 20), { describe: "answers" });
+      await mustPutConfig(first, { ...CONFIG, Backend: { Type } });
+      await waitPath([first, second], path);
+      await waitPath([first, plain], Type === "auto" ? "udp" : path);
+      expect((await pathTo(second, first)).pathReason).toBe(reason);
+      const before = pings.map((it) => it.received());
+      const goOn = () => pings.every((it, at) => it.received() > before[at]! + 50);
+      await waitFor(goOn, { describe: `answers with ${Type}` });
+      const lost = (await Promise.all(pings.map((it) => it.stop()))).map((it) => it.lost.length);
+      const isFew = lost.every((count) => count <= SWITCH_LOST_MAX);
+      expect({ Type, isFew, lost }).toMatchObject({ isFew: true });
+    }
+    expect((await pathTo(plain, first)).pathReason).toBe("this node takes part in no other way");
+    expect((await pathTo(first, plain)).pathReason).toBe("its lease names no other way");
+    expect(await shown(plain, "ip -o link")).not.toContain("overlay.1");
   });
 });

@@ -67,6 +67,8 @@ export interface AutoBackendConfig {
   readonly vni: number;
   /** UDP port of VXLAN. */
   readonly vxlanPort: number;
+  /** Beside udp, those that one node takes part in, which is no part of the config; absent: all. */
+  readonly ways?: readonly ("direct" | "vxlan")[];
 }
 
 export type BackendConfig =

@@ -3,8 +3,8 @@ import { parseAddress, parseMac, parsePrefix } from "../../base/address.ts";
 import { decodeNodeId } from "../../base/ids.ts";
 import type { AutoBackendConfig } from "../../control/network/backend-config.ts";
 import type { LeaseBackend } from "../../control/network/lease.ts";
-import { WAYS, type Way } from "../ways/way.ts";
-import { kernelWays } from "./auto.ts";
+import { parseWays, WAYS, type Way } from "../ways/way.ts";
+import { kernelWays, ownBackend } from "./auto.ts";
 import type { BackendPeer, NodePlanInput } from "./backend.ts";
 import { backendOf, needsEngine, planNode } from "./node-plan.ts";
 
@@ -158,6 +158,22 @@ describe("the auto backend", () => {
     expect(kernelWays(peer(backend, {}), INPUT)).toEqual(["direct"]);
   });
 
+  test("takes part in no more ways than a node is told to", () => {
+    const config = ownBackend({ backend: AUTO }, ["direct", "udp"]);
+    expect(ownBackend({ backend: { kind: "alloc" } }, ["udp"])).toEqual({ kind: "alloc" });
+    const { links, sysctls } = plan({ config });
+    expect(links.map(({ name }) => name)).toEqual(["overlay0"]);
+    expect(sysctls.some(({ path }) => path.includes("overlay.1"))).toBe(false);
+    expect(kernelWays(NEAR, { ...INPUT, config })).toEqual(["direct"]);
+    expect(backendOf(config).mtu({ config, host: INPUT.host })).toBe(1472);
+    const lease = backendOf(config).publish(INPUT.self, config);
+    expect(lease).toMatchObject({ ways: { direct: true, vxlan: null } });
+    expect(kernelWays(peer(lease, {}), INPUT)).toEqual(["direct"]);
+    const none = ownBackend({ backend: AUTO }, ["udp"]);
+    expect(backendOf(none).publish(INPUT.self, none)).toEqual(PLAIN);
+    expect(kernelWays(NEAR, { ...INPUT, config: none })).toEqual([]);
+  });
+
   test("lingers with all its parts", () => {
     const { links } = plan({ config: { kind: "host-gw" }, lingering: [AUTO] });
     expect(links.map(({ name }) => name)).toEqual(["overlay0", "overlay.1"]);
@@ -165,5 +181,8 @@ describe("the auto backend", () => {
 
   test("ways are in the order in which they are preferred", () => {
     expect(WAYS).toEqual(["direct", "vxlan", "udp"]);
+    expect(parseWays("udp, direct")).toEqual(["direct", "udp"]);
+    expect(parseWays("")).toBeUndefined();
+    expect(parseWays("udp,tunnel")).toBeUndefined();
   });
 });

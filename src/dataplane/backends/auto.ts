@@ -40,8 +40,12 @@ export const auto: Backend = {
   publish: (self, config): LeaseBackend => {
     const plain = udp.publish(self, config);
     if (config.kind !== "auto" || plain.kind !== "udp") return plain;
-    const vtep = { vni: config.vni, mac: vtepMac(self), port: config.vxlanPort };
-    return { ...plain, port: config.port, ways: { direct: true, vxlan: vtep } };
+    const { port, vni, vxlanPort } = config;
+    const vtep = { vni, mac: vtepMac(self), port: vxlanPort };
+    const direct = takesPart(config, "direct");
+    const vxlan = takesPart(config, "vxlan") ? vtep : null;
+    const ways = direct || vxlan !== null ? { ways: { direct, vxlan } } : {};
+    return { ...plain, port, ...ways };
   },
   plan: ({ config }) => ({
     ...EMPTY_PLAN,
@@ -49,10 +53,24 @@ export const auto: Backend = {
   }),
 };
 
+/** How a node that takes part in `ways` (absent: all) takes part in a network. */
+export function ownBackend(
+  { backend }: { readonly backend: BackendConfig },
+  ways: readonly Way[] = WAYS,
+): BackendConfig {
+  if (backend.kind !== "auto") return backend;
+  return { ...backend, ways: ways.filter((way) => way !== "udp") };
+}
+
 /** The backends that a config makes a node reached by: all but "auto" are their own only part. */
 export function partsOf(config: BackendConfig): readonly BackendConfig[] {
   if (config.kind !== "auto") return [config];
-  return [config, udpPart(config), vxlanPart(config)];
+  const tunnel = takesPart(config, "vxlan") ? [vxlanPart(config)] : [];
+  return [config, udpPart(config), ...tunnel];
+}
+
+function takesPart({ ways }: AutoBackendConfig, way: KernelWay): boolean {
+  return ways === undefined || ways.includes(way);
 }
 
 function udpPart({ port }: AutoBackendConfig): UdpBackendConfig {
@@ -69,8 +87,9 @@ function vxlanPart({ vni, vxlanPort: port }: AutoBackendConfig): VxlanBackendCon
  * (2: the source is reached by some link; the stricter of this and the setting for all links
  * counts, but 2 goes before 1: Documentation/networking/ip-sysctl.rst, rp_filter).
  */
-function looseSources({ vni }: AutoBackendConfig): DesiredSysctl[] {
-  return [OVERLAY_LINK, vxlanLinkName(vni)].map((link) => ({
+function looseSources(config: AutoBackendConfig): DesiredSysctl[] {
+  const tunnels = takesPart(config, "vxlan") ? [vxlanLinkName(config.vni)] : [];
+  return [OVERLAY_LINK, ...tunnels].map((link) => ({
     path: `net/ipv4/conf/${link}/rp_filter`,
     value: "2",
     link,
@@ -87,10 +106,12 @@ export function kernelWays(
   const family = addressFamily(address);
   const ways: KernelWay[] = [];
   const isNear = host.segments.some((it) => prefixHas(it, address));
-  if (direct && isNear && family === addressFamily(subnet)) ways.push("direct");
+  const isPlain = direct && isNear && family === addressFamily(subnet);
+  if (isPlain && takesPart(config, "direct")) ways.push("direct");
   // One end of another tunnel, while the config changes.
   const isOurs = vtep?.vni === config.vni && vtep.port === config.vxlanPort;
-  if (isOurs && family === addressFamily(host.underlayAddress)) ways.push("vxlan");
+  const isTunnel = isOurs && family === addressFamily(host.underlayAddress);
+  if (isTunnel && takesPart(config, "vxlan")) ways.push("vxlan");
   return ways;
 }
 
