@@ -29,9 +29,14 @@ async function startMany(count: number): Promise<RealNode[]> {
   const voterCount = count >= 3 ? 3 : 1;
   await until(() =>
     all.every((node) => {
-      const members = node.cluster.members();
-      const voters = members.filter((member) => member.role === "voter");
-      return members.length === count && voters.length === voterCount;
+      const roles = node.cluster.members().map((member) => member.role);
+      const isVoter = (role: string) => role === "voter";
+      // A node that was just let in is a spare for a moment: it could not take over anything yet.
+      return (
+        roles.length === count &&
+        roles.filter(isVoter).length === voterCount &&
+        !roles.includes("spare")
+      );
     }),
   );
   return all;

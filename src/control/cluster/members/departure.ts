@@ -85,8 +85,9 @@ function obstacleTo(driver: Driver): LeaveFailure | undefined {
     return undefined;
   }
   const detail =
-    "Cannot leave the cluster: this node is its only voter and no other member answers; " +
-    "start another member first, or remove the others";
+    "Cannot leave the cluster: this node is its only voter and no standby answers; " +
+    'start another member and leave when "overlay status" shows it as standby, ' +
+    "or remove the others";
   return { kind: "no_quorum", detail };
 }
 

@@ -3,6 +3,8 @@ import { decodeIndex, decodeNodeId, decodeTerm, formatNodeId } from "../../../ba
 import { kvHandlers } from "../../kv/handlers.ts";
 import { createStateMachine } from "../../kv/state-machine.ts";
 import { type SystemTxn, systemTxn, type TxnOutcome } from "../../kv/txn.ts";
+import { OWN_VERSIONS, putVersions } from "../upgrade/node-versions.ts";
+import { putLife } from "./life.ts";
 import {
   findMember,
   infoFromRecord,
@@ -15,7 +17,8 @@ import {
   putMember,
   removeMember,
 } from "./member-table.ts";
-import { MEMBERS_PREFIX } from "./system-record.ts";
+import { putWish } from "./role-wishes.ts";
+import { MEMBERS_PREFIX, REMOVED_PREFIX } from "./system-record.ts";
 
 const id = decodeNodeId(0xabc);
 const info = {
@@ -66,6 +69,24 @@ describe("the members table", () => {
     expect(isRemoved(reader, id)).toBeTrue();
     expect(apply(join)).toBeFalse();
     expect(apply(removeMember(stored, 9))).toBeFalse();
+  });
+
+  test("a removal leaves nothing of the node but that it was removed", () => {
+    const { reader, apply } = createTable();
+    apply(
+      systemTxn({
+        success: [
+          putMember(member),
+          putVersions(id, OWN_VERSIONS),
+          putLife(id, { number: 1, nonce: "0a" }),
+        ],
+      }),
+    );
+    apply(putWish(findMember(reader, id)!, "standby"));
+    const keys = () => [...reader.list("/overlay/")].map(({ key }) => key);
+    expect(keys()).toHaveLength(4);
+    expect(apply(removeMember(findMember(reader, id)!, 9))).toBeTrue();
+    expect(keys()).toEqual([`${REMOVED_PREFIX}${formatNodeId(id)}`]);
   });
 
   test("a removal that has not seen the newest record does nothing", () => {

@@ -21,6 +21,7 @@ import {
   MEMBERS_PREFIX,
   parseRecord,
   REMOVED_PREFIX,
+  versionsKey,
   wishKey,
 } from "./system-record.ts";
 import { parseZone } from "./zones.ts";
@@ -98,6 +99,7 @@ export function removeMember(member: StoredMember, wallMs: number): SystemTxn {
       { kind: "delete", key: memberKey(member.id) },
       { kind: "delete", key: wishKey(member.id) },
       { kind: "delete", key: lifeKey(member.id) },
+      { kind: "delete", key: versionsKey(member.id) },
       { kind: "put", key: removedKey(member.id), value: removed },
     ],
   });

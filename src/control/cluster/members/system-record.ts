@@ -12,7 +12,9 @@ export const REMOVED_PREFIX = "/overlay/removed/";
 /** What people want of the roles of members, by node id (`role-wishes.ts`). */
 export const WISHES_PREFIX = "/overlay/wishes/";
 /** In which life each node is (`life.ts`), by node id. */
-const LIVES_PREFIX = "/overlay/lives/";
+export const LIVES_PREFIX = "/overlay/lives/";
+/** Which cluster versions each node reads (`node-versions.ts`), by node id. */
+export const VERSIONS_PREFIX = "/overlay/versions/";
 /** How many voters there should be (`role-wishes.ts`). */
 export const VOTERS_KEY = "/overlay/settings/voters";
 /** Join tokens, by token id. */
@@ -26,6 +28,11 @@ export function wishKey(id: NodeId): string {
 /** Where the life of `id` is recorded. */
 export function lifeKey(id: NodeId): string {
   return `${LIVES_PREFIX}${formatNodeId(id)}`;
+}
+
+/** Where the versions that `id` reads are. */
+export function versionsKey(id: NodeId): string {
+  return `${VERSIONS_PREFIX}${formatNodeId(id)}`;
 }
 
 /** `value` as the bytes of a record. */

@@ -28,9 +28,13 @@ import { clusterVersion } from "../../kv/cluster-version.ts";
 import { type Operation, systemTxn } from "../../kv/txn.ts";
 import type { Command, KvMachine, KvReader } from "../../kv/types.ts";
 import { encodeSnapshotBody, encodeSnapshotHeader } from "../codec/snapshot-codec.ts";
-import { MEMBERS_PREFIX, TOKENS_PREFIX } from "../members/system-record.ts";
+import {
+  LIVES_PREFIX,
+  MEMBERS_PREFIX,
+  TOKENS_PREFIX,
+  VERSIONS_PREFIX,
+} from "../members/system-record.ts";
 import { type ClusterRef, EMPTY_CONF_STATE } from "../recovery.ts";
-import { VERSIONS_PREFIX } from "../upgrade/node-versions.ts";
 import { type Former, formerOf, putFormer } from "./former.ts";
 
 /** More writes than a cluster makes between a backup and its end (etcd's advice). */
@@ -39,7 +43,7 @@ export const REVISION_STEP = 1_000_000_000;
 /** Clusters that are remembered, so that their nodes can be told. */
 const FORMER_MAX = 8;
 /** What a new cluster does not know of its nodes until they join it. */
-const NODE_PREFIXES = [MEMBERS_PREFIX, VERSIONS_PREFIX, "/overlay/lives/"];
+const NODE_PREFIXES = [MEMBERS_PREFIX, VERSIONS_PREFIX, LIVES_PREFIX];
 /** What hangs on the CA. */
 const TRUST_PREFIXES = [TOKENS_PREFIX, "/overlay/trust/"];
 

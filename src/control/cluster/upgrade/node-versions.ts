@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { formatNodeId, type NodeId } from "../../../base/ids.ts";
+import type { NodeId } from "../../../base/ids.ts";
 import { VERSION } from "../../../base/version.ts";
 import {
   CLUSTER_VERSION_FIRST,
@@ -20,10 +20,7 @@ import type { KvReader } from "../../kv/types.ts";
 import { isRecord } from "../codec/codec.ts";
 import { FieldReader } from "../codec/fields.ts";
 import { listMembers } from "../members/member-table.ts";
-import { encodeRecord, parseRecord } from "../members/system-record.ts";
-
-/** Of nodes, by node id. */
-export const VERSIONS_PREFIX = "/overlay/versions/";
+import { encodeRecord, parseRecord, versionsKey } from "../members/system-record.ts";
 
 const PROGRAM_LENGTH_MAX = 64;
 const PROGRAM_PATTERN = /^[\x21-\x7e]*$/;
@@ -67,11 +64,6 @@ export function isPublished(reader: Pick<KvReader, "get">, id: NodeId): boolean 
 /** Writes the record of `id`. */
 export function putVersions(id: NodeId, versions: NodeVersions): Operation {
   return { kind: "put", key: versionsKey(id), value: encodeRecord({ ...versions }) };
-}
-
-/** Key of the record of `id`. */
-export function versionsKey(id: NodeId): string {
-  return `${VERSIONS_PREFIX}${formatNodeId(id)}`;
 }
 
 /** What `value`, from a record or a join, says; the first version only when it says nothing. */

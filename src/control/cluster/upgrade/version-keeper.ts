@@ -12,8 +12,8 @@ import { CLUSTER_VERSION_NEWEST, clusterVersion } from "../../kv/cluster-version
 import { systemTxn } from "../../kv/txn.ts";
 import type { KvEvent } from "../../kv/types.ts";
 import type { Driver } from "../driver.ts";
-import { MEMBERS_PREFIX } from "../members/system-record.ts";
-import { newestForAll, raiseTo, VERSIONS_PREFIX } from "./node-versions.ts";
+import { MEMBERS_PREFIX, VERSIONS_PREFIX } from "../members/system-record.ts";
+import { newestForAll, raiseTo } from "./node-versions.ts";
 
 /** After a write that failed. */
 const RETRY_MS = 1_000;
