@@ -37,8 +37,6 @@ import type { Host } from "../lab/host.ts";
 import type { Lab } from "../lab/lab.ts";
 import { labGroup } from "../lab/requirements.ts";
 import { waitFor } from "../lab/wait.ts";
-import { startIntruder } from "./intruder.ts";
-import { expectRefusal } from "./messages.ts";
 import {
   contentOf,
   filesBelow,
@@ -46,7 +44,9 @@ import {
   keyFilesOf,
   keySecrets,
   tokenSecrets,
-} from "./secrets.ts";
+} from "../support/secrets.ts";
+import { startIntruder } from "./intruder.ts";
+import { expectRefusal } from "./messages.ts";
 
 const CLUSTER_PORT = 8286;
 const SWITCH = "192.168.77.1";

@@ -2,11 +2,11 @@
  * Certificates and CAs over the life of a cluster: real TLS on loopback, a clock that jumps.
  */
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { createPrivateKey } from "node:crypto";
+import { findSecrets, keySecrets } from "../../../../tests/support/secrets.ts";
 import { createLog } from "../../../base/log.ts";
 import type { Clock } from "../../../host/ports.ts";
 import { RealNode, realClock, until } from "../real-node.fake.ts";
-import { parseBundle, parseCertificate, splitPem } from "./certificate.ts";
+import { parseBundle, parseCertificate } from "./certificate.ts";
 import { NODE_LIFE_MS } from "./pki.ts";
 import { parseToken } from "./token.ts";
 
@@ -311,26 +311,13 @@ describe("private keys", () => {
     }
     const all = said.join("\n");
     expect(all).toContain("BEGIN CERTIFICATE"); // So much for what is looked through.
-    for (const secret of secrets) expect(all.includes(secret)).toBeFalse();
+    expect(findSecrets(all, secrets)).toEqual([]);
   });
 });
 
-/** The keys of `node` in the forms in which they could get out: bytes, hexadecimal, base 64. */
+/** The keys of `node` in the forms in which they could get out. */
 function secretsOf(node: RealNode): readonly string[] {
-  return ["node.key", "ca.key"].flatMap((name) =>
-    splitPem(fileOf(node, name)).flatMap((pem) => {
-      const { d } = createPrivateKey(pem).export({ format: "jwk" });
-      const scalar = Buffer.from(d!, "base64url");
-      const body = pem.split("\n").slice(1, -2);
-      return [
-        scalar.toString("latin1"),
-        scalar.toString("hex"),
-        d!,
-        scalar.toString("base64"),
-        ...body,
-      ];
-    }),
-  );
+  return ["node.key", "ca.key"].flatMap((name) => keySecrets(fileOf(node, name)));
 }
 
 function textOf(bytes: Uint8Array): string {
