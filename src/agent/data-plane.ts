@@ -37,6 +37,7 @@ import type { Reconciler } from "./reconciler.ts";
 import type { PlacedSubnet, RenumberingPlan } from "./renumbering.ts";
 import type { SealPlan } from "./seal-keeper.ts";
 import { WayKeeper } from "./way-keeper.ts";
+import { waysInForce } from "./ways-in-force.ts";
 
 const SUBNET_ENV_MODE = 0o644;
 
@@ -124,6 +125,7 @@ export class DataPlane {
     this.ways = new WayKeeper({
       ...{ clock, log, random },
       prober: () => this.#prober,
+      inForce: () => waysInForce(options.kernel, options.underlay.name),
       onMove: () => this.#replan(),
     });
   }

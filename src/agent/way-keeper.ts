@@ -66,6 +66,8 @@ export interface WayKeeperOptions {
   readonly log: Log;
   /** Asks by udp; undefined while no packet engine runs. */
   readonly prober: () => Pick<PeerProber, "ask"> | undefined;
+  /** The ways that are in use when nothing has been asked yet. */
+  readonly inForce: () => ReadonlyMap<Prefix, Way>;
   /** Another way is to be used to some peer. */
   readonly onMove: () => void;
 }
@@ -155,6 +157,7 @@ export class WayKeeper {
   follow(network: WayNetwork): void {
     const { config, host, peers } = network;
     if (isSameNetwork(network, this.#network)) return;
+    const inForce = this.#network === undefined ? this.#options.inForce() : undefined;
     this.#network = network;
     this.#byAddress = new Map(peers.map((peer) => [prefixAddress(peer.subnet), peer]));
     this.#bySubnet = new Map(peers.map((peer) => [peer.subnet, peer]));
@@ -163,7 +166,9 @@ export class WayKeeper {
         const ways = kernelWays(peer, { config, host });
         if (ways.length === 0) return [];
         const identity = `${peer.node} ${peer.address}`;
-        return [{ subnet: peer.subnet, ways: [...ways, "udp" as const], identity }];
+        const { subnet } = peer;
+        const all: readonly Way[] = [...ways, "udp"];
+        return [{ subnet, ways: all, identity, inForce: inForce?.get(subnet) }];
       }),
       this.#options.clock.nowMs(),
     );

@@ -74,7 +74,7 @@ describe("WayWatch", () => {
   test("proves the best way within two seconds, and asks seldom then", () => {
     const network = new Network().run(2000);
     expect(network.current).toBe("direct");
-    const fromMs = network.nowMs;
+    const fromMs = network.run(10_000).nowMs;
     network.run(60_000);
     expect(network.countSince(fromMs, "direct")).toBeWithin(55, 70);
     expect(network.countSince(fromMs, "vxlan")).toBeWithin(11, 15);
@@ -87,6 +87,11 @@ describe("WayWatch", () => {
       const network = new Network().run(20_000 + phase).run(3000, ["vxlan", "udp"]);
       expect(network.current).toBe("vxlan");
     }
+  });
+
+  test("a peer that is just starting is found soon", () => {
+    const network = new Network().run(3000, ["udp"]).run(2500);
+    expect(network.current).toBe("direct");
   });
 
   test("returns to a way that works again when its hold ends, within a second", () => {
@@ -129,6 +134,8 @@ describe("WayWatch", () => {
     expect(network.current).toBe("vxlan");
     network.watch.follow([target(1, { identity: "b" })], network.nowMs);
     expect(network.current).toBe("udp");
+    network.watch.follow([target(1, { inForce: "vxlan" })], network.nowMs);
+    expect(network.current).toBe("vxlan");
     network.watch.follow([], network.nowMs);
     expect(network.watch.choices.size).toBe(0);
   });

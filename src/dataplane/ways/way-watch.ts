@@ -18,6 +18,8 @@ import { WayChoice } from "./way-choice.ts";
 export const IN_USE_INTERVAL_MS = 1000;
 /** By another way. */
 export const STANDBY_INTERVAL_MS = 5000;
+/** So long a new peer is asked as often as by the way in use: it may still be starting. */
+export const NEW_FOR_MS = 10_000;
 /** While more answers would decide something. */
 export const DOUBT_INTERVAL_MS = 250;
 /** A peer that is silent on all ways for longer is away, and in no hurry. */
@@ -41,6 +43,8 @@ export interface WayTarget {
   readonly subnet: Prefix;
   /** Best first; the last one is what is used when nothing is known. */
   readonly ways: readonly Way[];
+  /** What is in use already, as far as somebody knows; only for a target that is new. */
+  readonly inForce?: Way | undefined;
   /** Whoever it is and wherever: with another word for it all that was learned is forgotten. */
   readonly identity: string;
 }
@@ -74,6 +78,7 @@ interface Watched {
   readonly subnet: Prefix;
   readonly choice: WayChoice;
   readonly lines: readonly Line[];
+  readonly firstMs: number;
   /** When the first question since the last answer was lost, by whatever way. */
   silentSinceMs: number;
 }
@@ -121,7 +126,8 @@ export class WayWatch {
         const isKnown =
           known?.identity === target.identity && sameWays(known.choice.ways, target.ways);
         if (isKnown) return [target.subnet, known];
-        const current = known?.identity === target.identity ? known.choice.current : undefined;
+        const isSame = known?.identity === target.identity;
+        const current = isSame ? known.choice.current : target.inForce;
         const choice = new WayChoice(target.ways, current);
         return [target.subnet, this.#watch(target, choice, { nowMs, spreadMs })];
       }),
@@ -181,6 +187,7 @@ export class WayWatch {
       choice,
       lines,
       silentSinceMs: Number.POSITIVE_INFINITY,
+      firstMs: nowMs,
     };
     for (const way of ways) {
       lines.push({
@@ -225,7 +232,8 @@ export class WayWatch {
     const { choice } = target;
     const isNear = !isAway(target, nowMs);
     const isUrgent = isNear && (choice.isInDoubt || choice.isProving(way, nowMs));
-    const isWatched = isNear && choice.current === way && way !== "udp";
+    const isNew = nowMs - target.firstMs < NEW_FOR_MS;
+    const isWatched = isNear && (isNew || (choice.current === way && way !== "udp"));
     const usualMs = isWatched ? IN_USE_INTERVAL_MS : STANDBY_INTERVAL_MS;
     const crowd = Math.max(1, this.#lines.length / UNHURRIED_COUNT_MAX);
     const intervalMs = isUrgent ? DOUBT_INTERVAL_MS : usualMs * crowd;
