@@ -80,6 +80,18 @@ describe("WayChoice", () => {
     expect(story.choice.current).toBe("vxlan");
   });
 
+  test("what another way answered before the doubt says nothing about the peer now", () => {
+    const { choice, nowMs } = new Story(["vxlan", "udp"], "vxlan").run(["vxlan", "udp"], 5000);
+    for (let i = 0; i < 20; i++) choice.lost("vxlan", nowMs + 500 * i, nowMs + 500 * (i + 1));
+    expect(choice.current).toBe("vxlan");
+  });
+
+  test("the last resort is never held: it goes before a way that is", () => {
+    const story = new Story(ALL, "direct").run(["vxlan", "udp"], 2000).run(["udp"], 2000);
+    story.run(["direct"], 2000).run(["vxlan", "udp"], 2000);
+    expect(story.moves).toEqual(["vxlan", "udp", "direct", "udp"]);
+  });
+
   test("a way that broke is returned to after its hold, which doubles, up to a limit", () => {
     const story = new Story(["vxlan", "udp"], "vxlan").run(["vxlan", "udp"], 1000);
     const holds: number[] = [];

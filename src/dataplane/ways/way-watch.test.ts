@@ -25,13 +25,19 @@ class Network {
   nowMs = 0;
   alive: (question: WayQuestion) => boolean = () => true;
   roundTripMs = 1;
+  /** In the last run. */
+  answerCount = 0;
   readonly asked: (WayQuestion & { readonly atMs: number })[] = [];
   readonly #answers: { readonly question: WayQuestion; readonly atMs: number }[] = [];
   readonly watch: WayWatch;
+  #seed = 1;
 
   constructor(targets: readonly WayTarget[] = [target(1)]) {
     this.watch = new WayWatch({
-      below: (limit) => Math.floor(limit / 2),
+      below: (limit) => {
+        this.#seed = (this.#seed * 1_103_515_245 + 12_345) % 2 ** 31;
+        return this.#seed % limit;
+      },
       ask: (question) => {
         this.asked.push({ ...question, atMs: this.nowMs });
         if (!this.alive(question)) return;
@@ -44,6 +50,7 @@ class Network {
   run(forMs: number, ways: readonly Way[] = ALL): this {
     this.alive = ({ way }) => ways.includes(way);
     const untilMs = this.nowMs + forMs;
+    this.answerCount = 0;
     for (; this.nowMs < untilMs; this.nowMs += TICK_MS) this.#turn();
     return this;
   }
@@ -53,6 +60,7 @@ class Network {
     for (const answer of due) {
       this.#answers.splice(this.#answers.indexOf(answer), 1);
       this.watch.answered(answer.question, this.nowMs);
+      this.answerCount++;
     }
     this.watch.tick(this.nowMs);
   }
@@ -113,6 +121,23 @@ describe("WayWatch", () => {
       network.run(300, ["udp"]).run(20_000);
       expect([network.current, network.moveCount]).toEqual(["direct", 1]);
     }
+  });
+
+  test("a peer that comes back without its way is soon reached by another", () => {
+    // So long that its ways are asked at different times.
+    for (let phase = 0; phase < STANDBY_INTERVAL_MS; phase += 20 * TICK_MS) {
+      const network = new Network().run(20_000).run(900_000 + phase, []);
+      while (network.answerCount === 0) network.run(TICK_MS, ["udp"]);
+      expect(network.run(2000, ["udp"]).current).toBe("udp");
+    }
+  });
+
+  test("an answer to a question that is not the last one counts for nothing", () => {
+    const network = new Network([target(1, { ways: ["vxlan", "udp"] })]).run(20_000, ["udp"]);
+    const former = network.asked.filter(({ way }) => way === "vxlan").slice(0, -1);
+    expect(former.length).toBeGreaterThan(3);
+    for (const question of former) network.watch.answered(question, network.nowMs);
+    expect(network.current).toBe("udp");
   });
 
   test("answers that take long are late only the first time", () => {
