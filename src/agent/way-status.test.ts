@@ -77,6 +77,26 @@ describe("pathReason", () => {
     expect(reason(AUTO)).toBe("no other way leads there");
   });
 
+  test("why there is no plain route: who takes none, or the IP version", () => {
+    const view: WayView = { way: "vxlan", obstacles: [FAR] };
+    const lease = { kind: "udp", port: 8285, partialChecksum: true } as const;
+    const { assigned: own, ways } = data(view);
+    const given = (backend: BackendConfig) => ({ assigned: { ...own, backend }, ways });
+    const [peer] = own.peers;
+    const [far, none] = [parseAddress("2001:db8::7")!, { direct: false, vxlan: null }];
+    expect(pathReason(given(AUTO), { ...peer!, address: far })).toContain("another IP version");
+    expect(pathReason(given(AUTO), { ...peer!, backend: { ...lease, ways: none } })).toBe(
+      "it takes no plain routes",
+    );
+    expect(pathReason(given({ ...AUTO, ways: ["vxlan"] }), peer)).toBe(
+      "this node takes no plain routes",
+    );
+    const udp: WayView = { way: "udp", obstacles: [{ way: "vxlan", obstacle: FAR.obstacle }] };
+    expect(reasonOf(data(udp, { ...AUTO, ways: ["direct"] }))).toBe(
+      "this node takes no part in vxlan",
+    );
+  });
+
   test("nothing is said where nobody chooses", () => {
     expect(reasonOf(data(undefined, { kind: "alloc" }))).toBeNull();
     expect(pathReason({ ...data(undefined), assigned: undefined }, undefined)).toBeNull();

@@ -5,8 +5,10 @@
  * @module
  */
 import type { Metric } from "../admin/service.ts";
+import { addressFamily } from "../base/address.ts";
 import { unreachable } from "../base/assert.ts";
 import type { NodeId } from "../base/ids.ts";
+import type { AutoBackendConfig } from "../control/network/backend-config.ts";
 import type { BackendPeer } from "../dataplane/backends/backend.ts";
 import type { Way } from "../dataplane/ways/way.ts";
 import type { DataPlane } from "./data-plane.ts";
@@ -26,25 +28,29 @@ export function pathReason(
   peer: BackendPeer | undefined,
 ): string | null {
   if (assigned?.backend.kind !== "auto" || peer === undefined) return null;
+  const { backend: config } = assigned;
   const view = ways.view(peer.subnet);
-  const { vxlanPort } = assigned.backend;
   if (view === undefined) {
-    const { backend: lease } = peer;
-    const hasOthers = lease.kind === "udp" && lease.ways !== undefined;
+    const hasOthers = peer.backend.kind === "udp" && peer.backend.ways !== undefined;
     if (!hasOthers) return "its lease names no other way";
-    return assigned.backend.ways?.length === 0
+    return config.ways?.length === 0
       ? "this node takes part in no other way"
       : "no other way leads there";
   }
-  const [first, ...more] = view.obstacles.map((it) => obstacleText(it, vxlanPort)).toReversed();
-  return first === undefined ? "the best way" : [first, ...more].join("; ");
+  // What is wrong with the next better way comes first.
+  const texts = view.obstacles.map((it) => obstacleText(it, peer, config)).toReversed();
+  return texts.length === 0 ? "the best way" : texts.join("; ");
 }
 
-function obstacleText({ way, obstacle }: Obstacle, vxlanPort: number): string {
-  const name = way === "vxlan" ? `vxlan (UDP ${vxlanPort})` : "a plain route";
+function obstacleText(
+  { way, obstacle }: Obstacle,
+  peer: BackendPeer,
+  config: AutoBackendConfig,
+): string {
+  const name = way === "vxlan" ? `vxlan (UDP ${config.vxlanPort})` : "a plain route";
   switch (obstacle.kind) {
     case "absent":
-      return way === "vxlan" ? "it has no such VXLAN link" : "not on a segment of this node";
+      return absenceText(way, peer, config);
     case "silent": {
       const seconds = Math.round(obstacle.forMs / 1000);
       return obstacle.hasAnswered
@@ -58,6 +64,20 @@ function obstacleText({ way, obstacle }: Obstacle, vxlanPort: number): string {
     default:
       return unreachable(obstacle);
   }
+}
+
+function absenceText(
+  way: Way,
+  { address, backend, subnet }: BackendPeer,
+  { ways }: AutoBackendConfig,
+): string {
+  const name = way === "vxlan" ? "part in vxlan" : "plain routes";
+  if (ways?.every((own) => own !== way) === true) return `this node takes no ${name}`;
+  if (way === "vxlan") return "it has no such VXLAN link";
+  if (backend.kind === "udp" && backend.ways?.direct === false) return `it takes no ${name}`;
+  return addressFamily(address) === addressFamily(subnet)
+    ? "not on a segment of this node"
+    : "its underlay is of another IP version";
 }
 
 /** A sentence about the peers that VXLAN does not get through to, though udp does. */
