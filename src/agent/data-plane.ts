@@ -14,10 +14,9 @@ import { HostError } from "../base/host-error.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import { type BackendConfig, DEFAULT_BACKEND } from "../control/network/backend-config.ts";
-import { partsOf } from "../dataplane/backends/auto.ts";
 import type { BackendHost, BackendPeer } from "../dataplane/backends/backend.ts";
 import type { DesiredState } from "../dataplane/backends/desired-state.ts";
-import { backendOf, needsEngine, planNode } from "../dataplane/backends/node-plan.ts";
+import { backendOf, enginePort, needsEngine, planNode } from "../dataplane/backends/node-plan.ts";
 import { OVERLAY_LINK } from "../dataplane/backends/ownership.ts";
 import { udp } from "../dataplane/backends/udp.ts";
 import type { FibRow, FibTable } from "../dataplane/fib/row.ts";
@@ -103,8 +102,6 @@ interface Published {
 export class DataPlane {
   readonly #options: DataPlaneOptions;
   #engine: PacketEngine | undefined;
-  /** Where the engine was opened last. */
-  #enginePort: number | undefined;
   #assigned: Assignment | undefined;
   #prober: PeerProber | undefined;
   #fastPath: FastPath | undefined;
@@ -206,8 +203,13 @@ export class DataPlane {
     const { choices } = this.ways;
     let desired = this.#plan(assignment);
     if (needsEngine({ config, peers, lingering: this.#lingering.configs })) {
-      await this.#openEngine(assignment);
+      const refused = await this.#openEngine(assignment);
+      // Also a node that cannot have its new port has to learn of those of others.
       this.#publish(assignment, desired.fib);
+      if (refused !== undefined) {
+        if (this.#assigned !== undefined) this.#lingering.stay(this.#assigned.backend);
+        throw refused;
+      }
     } else {
       // Before the reconciler deletes the link: the engine must not find it gone. What an earlier
       // process left for this one to go on with goes, too.
@@ -317,16 +319,16 @@ export class DataPlane {
     });
   }
 
-  /** The engine is bound to one port; another one needs a new engine. */
-  async #openEngine({ subnet, port: wanted }: Assignment): Promise<void> {
+  /** Opens the engine, or has it follow. Why it stays at its former port, if it has to. */
+  async #openEngine({ subnet, backend, port: wanted }: Assignment): Promise<HostError | undefined> {
     // Who still sends the old way sends to the old port.
-    const former = this.#lingering.configs.flatMap(partsOf).find(({ kind }) => kind === udp.kind);
-    const port = former?.kind === "udp" ? former.port : wanted;
-    if (this.#engine !== undefined && this.#enginePort === port) {
+    const ports = this.#lingering.configs.map((config) => enginePort(config) ?? []);
+    const formers = ports.flat().reverse();
+    const port = enginePort(backend) === undefined ? (formers[0] ?? wanted) : wanted;
+    if (this.#engine !== undefined) {
       this.#engine.setTunAddress(prefixAddress(subnet));
-      return;
+      return this.#listen(this.#engine, port, formers);
     }
-    if (this.#engine !== undefined) await this.#endEngine({ removeTun: false });
     const { kept } = this.#options;
     this.#isEngineGone = false;
     this.#engine = await openPacketEngine({
@@ -341,21 +343,34 @@ export class DataPlane {
       onLost: (error) => this.#lose(error),
     });
     kept?.hold(this.#engine);
-    this.#enginePort = port;
-    this.#fastPath = this.#openFastPath(this.#engine, port);
+    this.#fastPath = this.#openFastPath(this.#engine);
     const { clock, random } = this.#options;
     const link = this.#engine.probes;
     this.#prober = new PeerProber({
       ...{ link, linkMtu: this.#underlayMtu, clock, random },
       hintMtu: kernelPathMtu,
     });
+    return undefined;
   }
 
-  #openFastPath(engine: PacketEngine, port: number): FastPath | undefined {
+  #listen(engine: PacketEngine, port: number, formers: readonly number[]): HostError | undefined {
+    try {
+      if (!engine.listen(port, formers)) return undefined;
+    } catch (error) {
+      if (!(error instanceof HostError)) throw error;
+      return error;
+    }
+    this.#options.kept?.hold(engine);
+    this.#published = undefined;
+    return undefined;
+  }
+
+  #openFastPath(engine: PacketEngine): FastPath | undefined {
     const { clock, kernel, log, underlay } = this.#options;
     if (this.#options.engine === "auto") {
       const fastPath = new FastPath({
-        ...{ kernel, clock, log, port, overlayLink: OVERLAY_LINK, address: underlay.address },
+        ...{ kernel, clock, log, overlayLink: OVERLAY_LINK, address: underlay.address },
+        port: () => engine.port,
         overlayMtu: () => this.#engineMtu,
         ways: () => this.#prober,
       });

@@ -58,7 +58,8 @@ export interface FastPathOptions {
   readonly overlayLink: string;
   /** This node's underlay address. */
   readonly address: IpAddress;
-  readonly port: number;
+  /** The port that it listens on. */
+  readonly port: () => number;
   /** Largest inner packet in bytes. */
   readonly overlayMtu: () => number;
   /** Undefined while nobody watches the peers: all are left to user mode. */
@@ -94,6 +95,8 @@ export class FastPath {
   #attached = new Set<LinkIndex>();
   #isOverlayAttached = false;
   #overlayIndex: LinkIndex | undefined;
+  /** What the programs take datagrams for. */
+  #port: number | undefined;
   #turn = 0;
   #waysTurn = 0;
   #retryTurn = 0;
@@ -223,16 +226,19 @@ export class FastPath {
     return true;
   }
 
-  /** Maps and programs, bound to the overlay link as it is now. */
+  /** Maps and programs, bound to the overlay link and the port as they are now. */
   #open(): KernelTables {
-    const { address, port, overlayLink } = this.#options;
+    const { address, overlayLink } = this.#options;
+    const port = this.#options.port();
     const index = this.#links.find((link) => link.name === overlayLink)?.index;
     if (index === undefined) throw this.#unfit(`there is no link "${overlayLink}"`);
-    if (this.#tables !== undefined && index === this.#overlayIndex) return this.#tables;
+    const isBoundSo = index === this.#overlayIndex && port === this.#port;
+    if (this.#tables !== undefined && isBoundSo) return this.#tables;
     this.#tables?.close();
     this.#tables = undefined;
     this.#tables = new KernelTables({ address, port, overlayLink: index });
     this.#overlayIndex = index;
+    this.#port = port;
     this.#attached = new Set();
     this.#isOverlayAttached = false;
     this.#routes = new KernelRoutes();

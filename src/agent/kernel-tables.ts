@@ -76,7 +76,7 @@ export class KernelTables {
       const own = { address: addressToU32(address), port };
       this.#transmit = this.#load(
         PROGRAM_NAME.egress,
-        transmitProgram({ ...own, linkHeaderSize: 0 }),
+        transmitProgram({ address: own.address, linkHeaderSize: 0 }),
       );
       this.#receive = this.#load(PROGRAM_NAME.ingress, receiveProgram({ ...own, overlayLink }));
     } catch (error) {

@@ -17,12 +17,12 @@ function open() {
 test("a backend that was left stays for a while, each its own", async () => {
   const { clock, lingering, over } = open();
   lingering.follow(UDP);
-  lingering.follow({ ...UDP, port: 9000 });
+  lingering.follow({ ...UDP, encryption: "aes-256-gcm" });
   expect(lingering.configs).toEqual([]);
   lingering.follow(HOST_GW);
   await clock.advance(3000);
   lingering.follow(ALLOC);
-  expect(lingering.configs).toEqual([{ ...UDP, port: 9000 }, HOST_GW]);
+  expect(lingering.configs).toEqual([{ ...UDP, encryption: "aes-256-gcm" }, HOST_GW]);
   await clock.advance(2000);
   await clock.advance(3000);
   expect(over).toEqual([[HOST_GW], []]);
@@ -36,6 +36,37 @@ test("who goes back has it as the current one, not as a former one", async () =>
   expect(lingering.configs).toEqual([HOST_GW]);
   await clock.advance(5000);
   expect(over).toEqual([[]]);
+});
+
+test("another port is another way, and each stays for its time", async () => {
+  const { clock, lingering, over } = open();
+  const [first, second, third] = [8001, 8002, 8003].map((port) => ({ ...UDP, port }));
+  lingering.follow(first!);
+  lingering.follow(second!);
+  expect(lingering.configs).toEqual([first!]);
+  await clock.advance(3000);
+  lingering.follow(third!);
+  expect(lingering.configs).toEqual([first!, second!]);
+  await clock.advance(2000);
+  expect(over).toEqual([[second!]]);
+  lingering.follow(HOST_GW);
+  lingering.follow(second!);
+  expect(lingering.configs).toEqual([third!, HOST_GW]);
+  await clock.advance(5000);
+  expect(lingering.configs).toEqual([]);
+});
+
+test("what could not be had was never left to", async () => {
+  const { clock, lingering, over } = open();
+  const other = { ...UDP, port: 9000 };
+  lingering.follow(UDP);
+  lingering.follow(other);
+  lingering.stay(UDP);
+  expect(lingering.configs).toEqual([]);
+  await clock.advance(10_000);
+  expect(over).toEqual([]);
+  lingering.follow(other);
+  expect(lingering.configs).toEqual([UDP]);
 });
 
 test("cleared, nothing lingers and nobody is called", async () => {

@@ -2,11 +2,13 @@
  * The ways in which this node was reached until a moment ago.
  *
  * Others hear a little later that a node is reached otherwise now, and send the old way until then.
- * So what the old way needs stays for a while after the config has named another backend.
+ * So what the old way needs stays for a while after the config has named another backend, or
+ * another port of the packet engine.
  *
  * @module
  */
 import type { BackendConfig } from "../control/network/backend-config.ts";
+import { enginePort } from "../dataplane/backends/node-plan.ts";
 import type { Clock } from "../host/ports.ts";
 
 /** How long: a lease gets around in a fraction of it, also on a busy machine. */
@@ -30,7 +32,7 @@ export class LingeringBackends {
     this.#onOver = onOver;
   }
 
-  /** At most one of each kind, none of the current one. */
+  /** The one that was left last comes last; the current one is none of them. */
   get configs(): readonly BackendConfig[] {
     return this.#former.map(({ config }) => config);
   }
@@ -39,13 +41,19 @@ export class LingeringBackends {
   follow(config: BackendConfig): void {
     const before = this.#current;
     this.#current = config;
-    if (before === undefined || before.kind === config.kind) return;
-    this.#drop(config.kind);
+    if (before === undefined || isSameWay(before, config)) return;
+    this.#drop((former) => isSameWay(former, before) || isSameWay(former, config));
     const cancel = this.#clock.after(LINGER_MS, () => {
-      this.#drop(before.kind);
+      this.#drop((former) => former === before);
       this.#onOver();
     });
     this.#former = [...this.#former, { config: before, cancel }];
+  }
+
+  /** The node is reached by `config` still: what it was about to change to could not be had. */
+  stay(config: BackendConfig): void {
+    this.#drop((former) => isSameWay(former, config));
+    this.#current = config;
   }
 
   /** Forgets all of them, and the current one. */
@@ -55,8 +63,13 @@ export class LingeringBackends {
     this.#current = undefined;
   }
 
-  #drop(kind: BackendConfig["kind"]): void {
-    for (const former of this.#former) if (former.config.kind === kind) former.cancel();
-    this.#former = this.#former.filter(({ config }) => config.kind !== kind);
+  #drop(isOver: (former: BackendConfig) => boolean): void {
+    for (const { config, cancel } of this.#former) if (isOver(config)) cancel();
+    this.#former = this.#former.filter(({ config }) => !isOver(config));
   }
+}
+
+/** Whether who sends as `a` says reaches a node that is reached by `b`. */
+function isSameWay(a: BackendConfig, b: BackendConfig): boolean {
+  return a.kind === b.kind && enginePort(a) === enginePort(b);
 }

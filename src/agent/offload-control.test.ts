@@ -24,8 +24,8 @@ function open(change: Partial<OffloadControlOptions> = {}) {
     socket: { fd: 3, gsoErrno: 0, groErrno: 0 },
     test: { gsoErrno: 0, groErrno: 0 },
     forbidden: [],
-    setJoining: (_, isOn) => {
-      calls.push(`joining ${isOn}`);
+    setJoining: (fd, isOn) => {
+      calls.push(`joining ${isOn}${fd === 3 ? "" : ` on ${fd}`}`);
       return 0;
     },
     log: createSilentLog(),

@@ -41,6 +41,7 @@ export interface PacketOffloads {
 
 export interface OffloadControlOptions {
   readonly tun: Pick<TunDevice, "tso" | "uso" | "refusedErrno" | "setOffloads">;
+  /** The first of the sockets (see `follow`): the kernel can do the same for all. */
   readonly socket: Pick<UdpSocket, "fd" | "gsoErrno" | "groErrno">;
   /** What the test at start has found. */
   readonly test: OffloadTest;
@@ -63,9 +64,11 @@ export class OffloadControl {
   readonly states = new Int32Array(new SharedArrayBuffer(OFFLOAD_NAMES.length * 4));
   readonly #options: OffloadControlOptions;
   readonly #rests = new Map<number, Rest>();
+  #sockets: readonly Pick<UdpSocket, "fd">[];
 
   constructor(options: OffloadControlOptions) {
     this.#options = options;
+    this.#sockets = [options.socket];
     const { tun, socket, test, forbidden } = options;
     const { states } = this;
     states[OFFLOAD.TSO] = tun.tso ? OFFLOAD_ON : tun.refusedErrno;
@@ -109,6 +112,12 @@ export class OffloadControl {
     }
   }
 
+  /** These are the sockets from now on; new ones may join what they receive. */
+  follow(sockets: readonly Pick<UdpSocket, "fd">[]): void {
+    this.#sockets = sockets;
+    this.#apply(OFFLOAD.GRO);
+  }
+
   /** Surroundings have changed: what failed in them is tried again with the next `tend`. */
   forgive(): void {
     for (const rest of this.#rests.values()) {
@@ -124,9 +133,10 @@ export class OffloadControl {
 
   /** Brings the kernel in line where it is the kernel's to switch. */
   #apply(position: number): void {
-    const { tun, socket } = this.#options;
+    const { tun } = this.#options;
     if (position === OFFLOAD.GRO) {
-      (this.#options.setJoining ?? setJoining)(socket.fd, this.#isOn(OFFLOAD.GRO));
+      const join = this.#options.setJoining ?? setJoining;
+      for (const { fd } of this.#sockets) join(fd, this.#isOn(OFFLOAD.GRO));
     }
     if (position === OFFLOAD.TSO || position === OFFLOAD.USO) {
       const tso = this.#isOn(OFFLOAD.TSO);

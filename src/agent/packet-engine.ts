@@ -27,6 +27,7 @@ import { type Descriptor, openEventDescriptor, signalEvent } from "../host/sys/d
 import { systemError } from "../host/sys/errno.ts";
 import { adoptTunDevice, openTunDevice, type TunDevice } from "../host/tun/tun-device.ts";
 import { adoptUdpSocket, openUdpSocket, type UdpSocket } from "../host/udp/udp-socket.ts";
+import { EngineSockets } from "./engine-sockets.ts";
 import { OffloadControl, type PacketOffloads } from "./offload-control.ts";
 import type { OffloadName } from "./offload-names.ts";
 import { testSocketOffloads } from "./offload-test.ts";
@@ -52,7 +53,7 @@ export interface PacketEngineOptions {
   readonly tunAddress: IpAddress;
   /** Underlay address to bind. */
   readonly address: IpAddress;
-  /** UDP port to bind. */
+  /** UDP port to bind at first. */
   readonly port: number;
   /** Largest inner packet in bytes. */
   readonly overlayMtu: number;
@@ -104,6 +105,14 @@ export interface PacketEngine {
   setOverlayMtu(mtu: number): void;
   /** The source of ICMP errors from the next `publish` on. */
   setTunAddress(address: IpAddress): void;
+  /**
+   * Listens on `port` from the next `publish` on, and on those of `formers`, the latest first, where
+   * it did so far. Whether that changes anything. Throws `HostError` when the port is taken; then
+   * all is as it was.
+   */
+  listen(port: number, formers: readonly number[]): boolean;
+  /** The port that it listens on, but for a former one. */
+  readonly port: number;
   /** Keys to seal and open with from the next `publish` on. */
   setSeal(seal: SealSetting): void;
   /** What seals: the name of the AEAD engine. */
@@ -158,7 +167,7 @@ function adopt<Port>(
 class WorkerEngine implements PacketEngine {
   readonly #options: PacketEngineOptions;
   readonly #tun: TunDevice;
-  readonly #socket: UdpSocket;
+  readonly #sockets: EngineSockets;
   readonly #event: Descriptor;
   readonly probes: ProbeLink;
   readonly #slots = new PeerSlots();
@@ -183,7 +192,7 @@ class WorkerEngine implements PacketEngine {
   private constructor(options: PacketEngineOptions, tun: TunDevice, socket: UdpSocket) {
     this.#options = options;
     this.#tun = tun;
-    this.#socket = socket;
+    this.#sockets = new EngineSockets(options.address, socket);
     this.#event = openEventDescriptor();
     this.#overlayMtu = options.overlayMtu;
     this.#tunAddress = options.tunAddress;
@@ -200,7 +209,10 @@ class WorkerEngine implements PacketEngine {
       forbidden: options.offloadsOff ?? [],
       log: options.log,
     });
-    const tend = () => this.#offloads.tend(performance.now());
+    const tend = () => {
+      this.#followLoop();
+      this.#offloads.tend(performance.now());
+    };
     this.#offloadTimer = setInterval(tend, OFFLOAD_INTERVAL_MS);
     this.#worker = new Worker(workerUrl(), {
       workerData: this.#startMessage(),
@@ -246,13 +258,26 @@ class WorkerEngine implements PacketEngine {
     this.#tunAddress = address;
   }
 
+  listen(port: number, formers: readonly number[]): boolean {
+    const { address, log } = this.#options;
+    const before = this.#sockets.current;
+    if (!this.#sockets.listen(port, formers)) return false;
+    this.#offloads.follow(this.#sockets.open);
+    if (this.#sockets.current !== before) log.info("packet engine listens", { address, port });
+    return true;
+  }
+
+  get port(): number {
+    return this.#sockets.current.port;
+  }
+
   setSeal(seal: SealSetting): void {
     this.#seal.set(seal);
   }
 
   publish(table: FibTable, self?: NodeId): void {
     const generation = Atomics.load(this.#control, CONTROL.PUBLISHED) + 1;
-    const taken = this.#adoptGrown();
+    const taken = this.#followLoop();
     const peers = new Set(table.rows.map((row) => row.peer));
     for (const slot of this.#slots.assign(peers, generation, taken)) {
       this.#baselines.set(slot, this.#peers.slice(slot * PEER_STRIDE, (slot + 1) * PEER_STRIDE));
@@ -260,11 +285,12 @@ class WorkerEngine implements PacketEngine {
     }
     const message: TableMessage = {
       generation,
+      sockets: this.#sockets.tell(generation),
       table: encodeFib(table, {
         generation,
         overlayMtu: this.#overlayMtu,
         own: [this.#tunAddress],
-        underlayFamily: this.#socket.family,
+        underlayFamily: this.#sockets.current.family,
         slotOf: (peer) => this.#slots.slotOf(peer) ?? 0,
       }),
       peers: this.#growPeers(generation),
@@ -277,7 +303,7 @@ class WorkerEngine implements PacketEngine {
   }
 
   counters(): PacketCounters {
-    this.#adoptGrown();
+    this.#followLoop();
     const at = (position: number) => this.#totals[position] ?? 0;
     return {
       totals: Object.fromEntries(TOTAL_NAMES.map((name, position) => [name, at(position)])),
@@ -287,7 +313,7 @@ class WorkerEngine implements PacketEngine {
   }
 
   get descriptors(): { readonly tun: number; readonly udp: number } {
-    return { tun: this.#tun.fd, udp: this.#socket.fd };
+    return { tun: this.#tun.fd, udp: this.#sockets.current.fd };
   }
 
   offloads(): PacketOffloads {
@@ -302,15 +328,15 @@ class WorkerEngine implements PacketEngine {
     this.#channel.port1.close();
     if (removeTun) this.#tun.setPersistent(false);
     this.#tun.close();
-    this.#socket.close();
+    this.#sockets.close();
     this.#event.close();
   }
 
   #startMessage(): WorkerStart {
     return {
       tunFd: this.#tun.fd,
-      udpFd: this.#socket.fd,
-      udpFamily: this.#socket.family,
+      sockets: this.#sockets.tell(0),
+      udpFamily: this.#sockets.current.family,
       eventFd: this.#event.fd,
       control: sharedBuffer(this.#control),
       totals: sharedBuffer(this.#totals),
@@ -357,9 +383,13 @@ class WorkerEngine implements PacketEngine {
     this.#options.onLost?.(error);
   }
 
-  /** Goes over to grown counters once the loop has. Returns the generation that it has taken. */
-  #adoptGrown(): number {
+  /**
+   * Goes over to grown counters once the loop has, and gives up what it works with no more. Returns
+   * the generation that it has taken.
+   */
+  #followLoop(): number {
     const taken = Atomics.load(this.#control, CONTROL.TAKEN);
+    this.#sockets.taken(taken);
     if (this.#grown !== undefined && taken >= this.#grown.generation) {
       this.#peers = this.#grown.peers;
       this.#grown = undefined;

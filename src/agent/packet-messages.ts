@@ -22,10 +22,17 @@ export const CONTROL = {
 } as const;
 export const CONTROL_WORD_COUNT = 4;
 
+/** A bound underlay socket. */
+export interface LoopSocket {
+  readonly fd: number;
+  readonly port: number;
+}
+
 /** All that the loop needs, given to the worker at its start. Descriptors stay the agent's. */
 export interface WorkerStart {
   readonly tunFd: number;
-  readonly udpFd: number;
+  /** That of this node's port, and those of former ones that others may still send to. */
+  readonly sockets: readonly LoopSocket[];
   readonly udpFamily: 4 | 6;
   readonly eventFd: number;
   readonly control: SharedArrayBuffer;
@@ -44,6 +51,8 @@ export interface WorkerStart {
 /** A new forwarding table for the loop. */
 export interface TableMessage {
   readonly generation: number;
+  /** Most often those that the loop has. */
+  readonly sockets: readonly LoopSocket[];
   readonly table: SharedArrayBuffer;
   /** New counters of the peers, when the old ones have no room for a new slot. */
   readonly peers: SharedArrayBuffer | undefined;

@@ -21,14 +21,14 @@ import type { AeadEngine } from "../dataplane/seal/aead.ts";
 import type { SharedKeyPair } from "../dataplane/seal/exchange-key.ts";
 import { KEPT_STATE_SIZE, KeptState, KeptWindows } from "../dataplane/seal/kept-state.ts";
 import { createNodeAead } from "../dataplane/seal/node-aead.ts";
-import type { LoopClock } from "../host/packet-ports.ts";
+import type { LoopClock, UdpPort } from "../host/packet-ports.ts";
 import { clearEvent, POLLIN, POLLOUT, PollSet } from "../host/sys/descriptor.ts";
 import { openLibcryptoAead } from "../host/sys/libcrypto.ts";
 import { memoryAt } from "../host/sys/memory.ts";
 import { setThreadRealtime } from "../host/sys/priority.ts";
 import { TunDevicePort } from "../host/tun/tun-port.ts";
-import { UdpSocketPort } from "../host/udp/udp-port.ts";
 import { LoopPriority } from "./loop-priority.ts";
+import { LoopSockets, POLL } from "./loop-sockets.ts";
 import {
   CONTROL,
   type TableMessage,
@@ -44,11 +44,6 @@ const WAIT_FOR_EVER = -1;
 const WARMUP_DELAY_MS = 500;
 const CLOCK: LoopClock = { nowMs: () => performance.now() };
 
-// Positions in the poll set.
-const TUN = 0;
-const UDP = 1;
-const EVENT = 2;
-
 /** Turns the loop until it is told to stop or the TUN is lost; then the error number, else 0. */
 function run(start: WorkerStart, report: (message: WorkerReport) => void): number {
   const control = new Int32Array(start.control);
@@ -57,9 +52,9 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
   // The host's own libcrypto where there is one that works.
   const aead = openLibcryptoAead(arena.memory) ?? createNodeAead(arena.memory);
   const kept = start.keptAddress === undefined ? undefined : openKept(start.keptAddress);
-  const loop = openLoop(start, { arena, aead, questions, kept });
+  const sockets = new LoopSockets(start, arena.memory);
+  const loop = openLoop(start, { arena, aead, questions, kept, udp: sockets.udp });
   const priority = new LoopPriority(CLOCK, setThreadRealtime);
-  const poll = new PollSet([start.tunFd, start.udpFd, start.eventFd]);
   let warmup = openPacketWarmup();
   const warmupAtMs = CLOCK.nowMs() + WARMUP_DELAY_MS;
   report({ kind: "ready", nowMs: CLOCK.nowMs(), aead: aead.name });
@@ -68,7 +63,7 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
   let ready: number = SIDE.BOTH;
   while (Atomics.load(control, CONTROL.STOP) === 0) {
     if (Atomics.load(control, CONTROL.PUBLISHED) !== Atomics.load(control, CONTROL.TAKEN)) {
-      takeTables(loop, start.tables, { control, kept });
+      takeTables(loop, start.tables, { control, kept, sockets });
     }
     if (!questions.isEmpty) loop.ask();
     const bytesBefore = loop.byteCount;
@@ -89,9 +84,9 @@ function run(start: WorkerStart, report: (message: WorkerReport) => void): numbe
     }
     const startMs = CLOCK.nowMs();
     const idleMs = warmup === undefined ? WAIT_FOR_EVER : Math.max(0, warmupAtMs - startMs);
-    ready = wait(poll, turn, Math.ceil(idleMs));
+    ready = wait(sockets, turn, Math.ceil(idleMs));
     priority.note(movedBytes, CLOCK.nowMs() - startMs);
-    if (poll.events(EVENT) !== 0) clearEvent(start.eventFd);
+    if (sockets.poll.events(POLL.EVENT) !== 0) clearEvent(start.eventFd);
   }
   warmup?.close();
   loop.close();
@@ -111,15 +106,18 @@ function waitForTable(eventFd: number, control: Int32Array): void {
 }
 
 /** Waits for what the last turn lacked, `idleMs` at most; the SIDE bits that are ready then. */
-function wait(poll: PollSet, turn: number, idleMs: number): number {
+function wait({ poll, udpCount }: LoopSockets, turn: number, idleMs: number): number {
   const isBlocked = turn === TURN.BLOCKED;
   const isStalled = turn === TURN.STALLED;
-  poll.watch(TUN, isBlocked || isStalled ? 0 : POLLIN);
-  poll.watch(UDP, isBlocked ? POLLIN | POLLOUT : POLLIN);
+  poll.watch(POLL.TUN, isBlocked || isStalled ? 0 : POLLIN);
+  const udpEvents = isBlocked ? POLLIN | POLLOUT : POLLIN;
+  for (let at = POLL.UDP; at < POLL.UDP + udpCount; at++) poll.watch(at, udpEvents);
   poll.wait(isStalled && (idleMs === WAIT_FOR_EVER || idleMs > STALL_MS) ? STALL_MS : idleMs);
-  const tun = poll.events(TUN) | (poll.events(UDP) & (isBlocked ? POLLOUT : 0));
+  let udp = 0;
+  for (let at = POLL.UDP; at < POLL.UDP + udpCount; at++) udp |= poll.events(at);
+  const tun = poll.events(POLL.TUN) | (udp & (isBlocked ? POLLOUT : 0));
   const isTunReady = tun !== 0 || isStalled;
-  return (isTunReady ? SIDE.TUN : 0) | ((poll.events(UDP) & ~POLLOUT) === 0 ? 0 : SIDE.UDP);
+  return (isTunReady ? SIDE.TUN : 0) | ((udp & ~POLLOUT) === 0 ? 0 : SIDE.UDP);
 }
 
 interface LoopParts {
@@ -127,6 +125,7 @@ interface LoopParts {
   readonly aead: AeadEngine;
   readonly questions: MailRing;
   readonly kept: Kept | undefined;
+  readonly udp: UdpPort;
 }
 
 /** The kept state as this thread uses it. */
@@ -141,19 +140,11 @@ function openKept(address: number): Kept {
 }
 
 function openLoop(start: WorkerStart, parts: LoopParts): PacketLoop {
-  const { arena, aead, questions, kept } = parts;
-  const { memory } = arena;
-  const { sendCountMax, pieceCountMax, receiveCountMax } = PORT_LIMITS;
+  const { arena, aead, questions, kept, udp } = parts;
   return new PacketLoop({
     arena,
-    tun: new TunDevicePort(start.tunFd, memory, PORT_LIMITS.writePieceCountMax),
-    udp: new UdpSocketPort(memory, {
-      fd: start.udpFd,
-      family: start.udpFamily,
-      sendCountMax,
-      pieceCountMax,
-      receiveCountMax,
-    }),
+    tun: new TunDevicePort(start.tunFd, arena.memory, PORT_LIMITS.writePieceCountMax),
+    udp,
     clock: CLOCK,
     totals: new Float64Array(start.totals),
     peers: new Float64Array(start.peers),
@@ -168,12 +159,18 @@ function openLoop(start: WorkerStart, parts: LoopParts): PacketLoop {
 function takeTables(
   loop: PacketLoop,
   tables: MessagePort,
-  { control, kept }: { readonly control: Int32Array; readonly kept: Kept | undefined },
+  told: {
+    readonly control: Int32Array;
+    readonly kept: Kept | undefined;
+    readonly sockets: LoopSockets;
+  },
 ): void {
+  const { control, kept, sockets } = told;
   for (;;) {
     const received: { message: TableMessage } | undefined = receiveMessageOnPort(tables);
     if (received === undefined) return;
     const { generation, table, peers, probed, seal } = received.message;
+    sockets.use(received.message.sockets);
     if (seal !== undefined) loop.useKeys({ ...seal, own: withSecrets(seal.own, kept?.state) });
     loop.useTable(table, peers === undefined ? undefined : new Float64Array(peers));
     loop.usePeers(probed);

@@ -8,8 +8,11 @@ import { peerRows } from "./peer-rows.ts";
 const SELF = decodeNodeId(1);
 const REVISION = decodeRevision(1);
 
-function lease(node: number, change: { address?: string; revision?: number } = {}): Lease {
-  const { address = `192.0.2.${node}`, revision = 1 } = change;
+function lease(
+  node: number,
+  change: { address?: string; port?: number; revision?: number } = {},
+): Lease {
+  const { address = `192.0.2.${node}`, port = 8285, revision = 1 } = change;
   return {
     subnet: parsePrefix(`10.0.${node}.0/24`)!,
     node: decodeNodeId(node),
@@ -17,7 +20,7 @@ function lease(node: number, change: { address?: string; revision?: number } = {
     attributes: {
       publicIp: parseAddress(address)!,
       publicIpv6: null,
-      backend: { kind: "udp", port: 8285, partialChecksum: true },
+      backend: { kind: "udp", port, partialChecksum: true },
     },
     epoch: REVISION,
     grantRevision: REVISION,
@@ -60,6 +63,7 @@ describe("peerRows", () => {
   const cases: readonly (readonly [string, readonly Lease[], readonly boolean[]])[] = [
     ["one more", [lease(2), lease(3), lease(4), lease(5)], [true, true, false, true]],
     ["one more at the end", [lease(2), lease(3), lease(5), lease(6)], [true, true, true, false]],
+    ["another port", [lease(2), lease(3, { port: 9000 }), lease(5)], [true, false, true]],
     ["one less", [lease(2), lease(5)], [true, true]],
     ["one less at the end", [lease(2), lease(3)], [true, true]],
     ["one moved", [lease(2), lease(3, { address: "192.0.2.9" }), lease(5)], [true, false, true]],
@@ -73,6 +77,16 @@ describe("peerRows", () => {
       expect(rows).toEqual(rowsOf([], leases));
     });
   }
+
+  test("a peer is reached at the port of its lease, or at ours where that has none", () => {
+    const other = lease(3);
+    const vxlan = { kind: "other", type: "vxlan", data: null } as const;
+    const leases = [
+      lease(2, { port: 9000 }),
+      { ...other, attributes: { ...other.attributes, backend: vxlan } },
+    ];
+    expect(rowsOf([], leases).map(({ endpoint }) => endpoint.port)).toEqual([9000, 8285]);
+  });
 
   test("a peer that is sealed to from now on gets a new row", () => {
     const rows = rowsOf(before, [lease(2), lease(3), lease(5)], [3]);

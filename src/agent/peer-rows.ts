@@ -18,7 +18,7 @@ export interface PeerRowsInput {
   readonly leases: ReadonlyMap<Prefix, Lease>;
   /** This node, which is no peer. */
   readonly self: NodeId;
-  /** UDP port of every node: a flannel lease has no field for another. */
+  /** UDP port of this node, and of a peer whose lease is another backend's. */
   readonly port: number;
   /** What to do about sealing; who is not in it gets and sends plain packets. */
   readonly seals: ReadonlyMap<NodeId, Pick<PeerDecision, "seals" | "refusesPlain">>;
@@ -49,7 +49,7 @@ function toRow({ subnet, node, attributes }: Lease, { port, seals }: PeerRowsInp
   return {
     prefix: subnet,
     peer: node,
-    endpoint: { address, port },
+    endpoint: { address, port: backend.kind === "udp" ? backend.port : port },
     partialChecksum: backend.kind === "udp" && backend.partialChecksum,
     seals: seal?.seals ?? false,
     refusesPlain: seal?.refusesPlain ?? false,

@@ -73,6 +73,8 @@ export interface ReceiveBatch {
   /** Four words for each slot. */
   readonly sourceAddress: Uint32Array;
   readonly sourcePort: Int32Array;
+  /** The port that all of them came to; −1 where there is nothing but one socket without a say. */
+  localPort: number;
 }
 
 /** A TUN device with virtio-net headers. */

@@ -48,9 +48,8 @@ export class KernelPrograms implements Disposable {
       }),
     );
     const fdOf = (name: string) => this.map(name).fd;
-    const shared = { address, port: TRIAL_PORT };
-    const transmit = transmitProgram({ ...shared, linkHeaderSize: 14 });
-    const receive = receiveProgram({ ...shared, overlayLink: OVERLAY_LINK });
+    const transmit = transmitProgram({ address, linkHeaderSize: 14 });
+    const receive = receiveProgram({ address, port: TRIAL_PORT, overlayLink: OVERLAY_LINK });
     this.#transmit = loadProgram({ name: "trial-tx", code: linkProgram(transmit, fdOf) });
     this.#receive = loadProgram({ name: "trial-rx", code: linkProgram(receive, fdOf) });
     this.setDeadline(FOREVER);

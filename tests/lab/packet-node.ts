@@ -86,7 +86,8 @@ function openFastPath(readConfig: () => PacketNodeConfig): FastPath | undefined 
   if (config.engine !== "auto") return undefined;
   const [clock, log] = [openSystemClock(), createSilentLog()];
   return new FastPath({
-    ...{ kernel: openKernel({ clock, log }), clock, log, port: config.port },
+    ...{ kernel: openKernel({ clock, log }), clock, log },
+    port: () => config.port,
     overlayLink: config.tunName,
     address: parseAddress(config.address)!,
     overlayMtu: () => config.overlayMtu,

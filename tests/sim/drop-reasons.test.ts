@@ -177,3 +177,38 @@ describe("why the loop drops", () => {
     });
   }
 });
+
+describe("while nodes change to another port, each at its own time", () => {
+  const [KNOWN, ANNOUNCED, FOREIGN] = [RIG_PORT, 9285, 7000];
+
+  /** Brings the second node a packet and a probe from `address`:`from` by its own port `to`. */
+  function bring(from: number, to: number, address = SIDE_A.address) {
+    const { wire, b } = openRigPair();
+    b.udp.localPort = to;
+    const words = [0, 0, 0xffff, Number(`0x${hexOf(address)}`)];
+    for (const bytes of [udp(), probe()]) {
+      wire.deliver({ address: words, port: from }, b.udp.endpoint.address, RIG_PORT, bytes);
+    }
+    b.settle();
+    return { packets: b.takeWritten().length, drops: b.drops() };
+  }
+  const hexOf = (address: string) =>
+    address
+      .split(".")
+      .map((part) => Number(part).toString(16).padStart(2, "0"))
+      .join("");
+
+  test("what comes between two equal ports is the node's, and so is what comes from the known one", () => {
+    expect(bring(KNOWN, KNOWN)).toEqual({ packets: 1, drops: {} });
+    expect(bring(KNOWN, ANNOUNCED)).toEqual({ packets: 1, drops: {} });
+    expect(bring(ANNOUNCED, ANNOUNCED)).toEqual({ packets: 1, drops: {} });
+  });
+
+  test("any other port is a stranger's, and so is another address with the right port", () => {
+    const refused = { packets: 0, drops: { rx_foreign_source: 1, rx_probe_stranger: 1 } };
+    expect(bring(FOREIGN, KNOWN)).toEqual(refused);
+    expect(bring(FOREIGN, ANNOUNCED)).toEqual(refused);
+    expect(bring(ANNOUNCED, KNOWN)).toEqual(refused);
+    expect(bring(ANNOUNCED, ANNOUNCED, "192.0.2.77")).toEqual(refused);
+  });
+});

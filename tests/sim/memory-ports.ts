@@ -117,6 +117,8 @@ export class MemoryUdp implements UdpPort {
   refuse: (segmentSize: number, bytes: Uint8Array<ArrayBuffer>) => number = () => 0;
   /** Whether equal datagrams arrive joined. */
   joins = true;
+  /** What it says of the port that datagrams came to. */
+  localPort = -1;
   readonly #memory: PacketMemory;
   readonly #wire: MemoryWire;
 
@@ -162,6 +164,7 @@ export class MemoryUdp implements UdpPort {
   }
 
   receive(batch: ReceiveBatch): number {
+    batch.localPort = this.localPort;
     let count = 0;
     while (count < batch.offset.length && this.queue.length > 0) this.#receiveOne(batch, count++);
     return count;

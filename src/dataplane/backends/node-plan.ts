@@ -42,6 +42,12 @@ export function reachedBy(backend: LeaseBackend): string {
   return backend.kind === "other" ? backend.type : backend.kind;
 }
 
+/** The UDP port that a config has the packet engine listen on; undefined: it has none. */
+export function enginePort(config: BackendConfig): number | undefined {
+  const part = partsOf(config).find(({ kind }) => kind === udp.kind);
+  return part?.kind === "udp" ? part.port : undefined;
+}
+
 /** Whether the packet engine is to run: somebody is reached by it, or we are, or were just now. */
 export function needsEngine({
   config,

@@ -96,7 +96,7 @@ describe("Assembler", () => {
 describe("the programs", () => {
   const address = 0xc0000201;
   const programs: readonly (readonly [string, Program])[] = [
-    ["transmit", transmitProgram({ address, port: 8285, linkHeaderSize: 0 })],
+    ["transmit", transmitProgram({ address, linkHeaderSize: 0 })],
     ["receive", receiveProgram({ address, port: 8285, overlayLink: 7 })],
   ];
 

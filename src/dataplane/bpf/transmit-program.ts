@@ -62,8 +62,6 @@ import { PEER_COUNTER, ROUTE, ROUTE_PEER, TRANSPORT_SIZE_MAX, TX_REASONS } from 
 export interface TransmitOptions {
   /** This node's underlay address, as the number that its four bytes make in network order. */
   readonly address: number;
-  /** UDP port of source, host order. */
-  readonly port: number;
   /** Bytes in front of the inner packet: 0 on a TUN, 14 where a test runs the program. */
   readonly linkHeaderSize: 0 | 14;
 }
@@ -311,7 +309,7 @@ function judgeChecksum(asm: Assembler): void {
 }
 
 /** The outer IPv4 and UDP headers at OUTER. */
-function composeOuter(asm: Assembler, { address, port }: TransmitOptions): void {
+function composeOuter(asm: Assembler, { address }: TransmitOptions): void {
   const source = networkWord(address);
   asm.storeValue(2, OUTER, IPV4_PLAIN);
   asm.copy(2, LENGTH);
@@ -336,8 +334,9 @@ function composeOuter(asm: Assembler, { address, port }: TransmitOptions): void 
   asm.alu("xor", 0, 0xffff);
   asm.store(2, after(OUTER, IPV4.CHECKSUM), 0);
   const udp = after(OUTER, IPV4_SIZE);
-  asm.storeValue(2, udp, ((port & 0xff) << 8) | (port >>> 8));
+  // From the port that it goes to: nodes have the same one, and while they change it, both.
   asm.load(2, 1, { base: ROUTE_AT, offset: ROUTE.PORT });
+  asm.store(2, udp, 1);
   asm.store(2, after(udp, 2), 1);
   asm.copy(1, LENGTH);
   asm.alu("add", 1, UDP_SIZE);

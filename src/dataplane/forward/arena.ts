@@ -165,5 +165,6 @@ function createReceiveBatch(start: number): ReceiveBatch {
     truncated: new Uint8Array(RECEIVE_COUNT),
     sourceAddress: new Uint32Array(4 * RECEIVE_COUNT),
     sourcePort: new Int32Array(RECEIVE_COUNT),
+    localPort: -1,
   };
 }

@@ -120,5 +120,6 @@ function receiveBatch(): ReceiveBatch {
     truncated: new Uint8Array(SLOT_COUNT),
     sourceAddress: new Uint32Array(4 * SLOT_COUNT),
     sourcePort: new Int32Array(SLOT_COUNT),
+    localPort: -1,
   };
 }

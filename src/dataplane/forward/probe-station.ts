@@ -9,7 +9,7 @@
  *
  * @module
  */
-import type { LoopClock, SendBatch, UdpPort } from "../../host/packet-ports.ts";
+import type { LoopClock, ReceiveBatch, SendBatch, UdpPort } from "../../host/packet-ports.ts";
 import { encodeAnswer, PROBE_QUESTION, PROBE_SIZE, ProbeFrame } from "../probe/frame.ts";
 import { QUESTION, REPORT, REPORT_KIND } from "../probe/mail.ts";
 import { MAIL_WIDTH, type MailRing } from "../probe/mail-ring.ts";
@@ -103,18 +103,21 @@ export class ProbeStation {
     this.#filledMs = filledMs;
   }
 
-  /** Slot of the peer whose endpoint this is; −1 for a stranger. */
-  slotOf(address: Uint32Array, first: number, port: number): number {
-    return this.#table.slotOf(address, first, port);
+  /** Slot of the peer that sent `message`; −1 for a stranger. The ports are as for packets. */
+  slotOf({ sourceAddress, sourcePort, localPort }: ReceiveBatch, message: number): number {
+    const slot = this.#table.slotAt(sourceAddress, 4 * message);
+    if (slot < 0) return -1;
+    const port = sourcePort[message]!;
+    return port === localPort || port === this.#table.port(slot) ? slot : -1;
   }
 
-  /** Takes a plain datagram of `length` bytes at `at` that came from the given endpoint. */
-  receive(at: number, length: number, address: Uint32Array, first: number, port: number): void {
+  /** Takes a plain datagram of `length` bytes at `at` that came in `message`. */
+  receive(at: number, length: number, batch: ReceiveBatch, message: number): void {
     if (!this.#frame.decode(this.#view, at, length)) {
       this.#counters.drop(DROP.RX_CONTROL, 1);
       return;
     }
-    const slot = this.#table.slotOf(address, first, port);
+    const slot = this.slotOf(batch, message);
     if (slot < 0 || this.#seal.refusesPlain(slot)) {
       this.#counters.drop(DROP.RX_PROBE_STRANGER, 1);
       return;

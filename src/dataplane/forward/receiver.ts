@@ -3,7 +3,8 @@
  *
  * A packet passes only if the datagram came from the endpoint of the node that owns its inner
  * source, or was sealed with that node's key, and its inner target is in our own lease. Everything
- * else is dropped and counted.
+ * else is dropped and counted. While nodes change to another port, each at its own time, what comes
+ * between two equal ports is from the node's endpoint, too.
  *
  * Where a datagram came from is its origin: the number of the message that brought it, whose
  * endpoint counts; or, sealed, a negative number for the peer whose key it was sealed with.
@@ -148,8 +149,7 @@ export class Receiver {
       return;
     }
     if (this.#brokenCount === 0) return;
-    const { sourceAddress, sourcePort } = this.#batch;
-    const slot = this.#probes.slotOf(sourceAddress, 4 * message, sourcePort[message]!);
+    const slot = this.#probes.slotOf(this.#batch, message);
     if (slot >= 0) this.#offloads.failed(OFFLOAD.GRO, EBADMSG);
   }
 
@@ -167,11 +167,9 @@ export class Receiver {
       case FRAME_SEALED:
         this.#open(fib, at, length);
         return;
-      case FRAME_CONTROL: {
-        const { sourceAddress, sourcePort } = this.#batch;
-        this.#probes.receive(at, length, sourceAddress, 4 * message, sourcePort[message]!);
+      case FRAME_CONTROL:
+        this.#probes.receive(at, length, this.#batch, message);
         return;
-      }
       default:
         this.#counters.drop(DROP.RX_UNKNOWN_KIND, 1);
     }
@@ -339,11 +337,20 @@ export class Receiver {
     return -1;
   }
 
-  /** Whether the node that owns `row` is where the packet came from. */
+  /**
+   * Whether the node that owns `row` is where the packet came from: the port that its lease says,
+   * or the one that the packet came to, since a node sends from the port that it sends to.
+   */
   #isOwner(fib: FibView, row: number, origin: number): boolean {
     if (origin < 0) return origin === originOf(fib.slot(row));
-    const { sourceAddress, sourcePort } = this.#batch;
-    return fib.isEndpoint(row, sourceAddress, 4 * origin, sourcePort[origin]!);
+    const { sourceAddress, sourcePort, localPort } = this.#batch;
+    const port = sourcePort[origin]!;
+    return fib.isEndpoint(
+      row,
+      sourceAddress,
+      4 * origin,
+      port === localPort ? fib.port(row) : port,
+    );
   }
 }
 

@@ -77,11 +77,11 @@ export class PeerTableView {
     this.#index = new PrefixIndex(words, words[3]!);
   }
 
-  /** Slot of the peer at this address (four words from `first`) and port; −1 for a stranger. */
-  slotOf(address: Uint32Array, first: number, port: number): number {
+  /** Slot of the peer at this address (four words from `first`); −1 for a stranger. */
+  slotAt(address: Uint32Array, first: number): number {
     for (let word = 0; word < 4; word++) this.#key.setUint32(4 * word, address[first + word]!);
     const slot = this.#index.lookupV6(this.#key, 0);
-    return slot >= 0 && this.port(slot) === port ? slot : -1;
+    return slot >= 0 ? slot : -1;
   }
 
   /** Whether `slot` is a peer's. */

@@ -54,6 +54,7 @@ function receiveBatch(start: number, slotSize: number): ReceiveBatch {
     truncated: new Uint8Array(4),
     sourceAddress: new Uint32Array(16),
     sourcePort: new Int32Array(4),
+    localPort: -1,
   };
 }
 

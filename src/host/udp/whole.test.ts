@@ -66,6 +66,7 @@ describe("UdpSocketPort.sendWhole", () => {
           truncated: new Uint8Array(1),
           sourceAddress: new Uint32Array(4),
           sourcePort: new Int32Array(1),
+          localPort: -1,
         };
         return into.receive(batch) === 1 ? batch.length[0] : undefined;
       });
