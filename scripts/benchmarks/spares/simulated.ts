@@ -97,6 +97,7 @@ export class SimulatedSpare {
       order: () => peers.map((peer) => peer.id),
       position: () => this.#position,
       ask: (source, request) => this.#transport.ask(source, feedRequestToRecord(request)),
+      hinted: () => undefined,
       part: (source) => this.#transport.part(source),
       take: (_frame, batch) => {
         for (const { term, index, ...entry } of batch?.entries ?? []) {

@@ -192,6 +192,7 @@ class RunningCluster implements Cluster {
       staging: options.staging,
       transport: this.#transport,
       knownPeers: identity.peers.map((peer) => peer.id),
+      located: (node, address) => this.#directory.located(node, address),
       answer: (from, method, body) => this.#door.answer(from, method, body),
       onFatal: options.onFatal,
     });

@@ -21,7 +21,7 @@ export interface CoreParts {
   readonly raft: Raft;
   readonly view: GroupView;
   readonly outgoing: Outgoing;
-  readonly machine: Pick<StateMachine, "appliedIndex">;
+  readonly machine: Pick<StateMachine, "appliedIndex" | "reader">;
   readonly clock: Clock;
   readonly isStopped: () => boolean;
   /** Runs the core's effects soon. */

@@ -13,6 +13,7 @@ import type { StateMachine } from "../kv/types.ts";
 import type { PlainRecord } from "./codec/codec.ts";
 import type { ClusterRef, Recovered } from "./recovery.ts";
 import type { CallAnswer, CallMethod, Transport } from "./transport/peer-port.ts";
+import type { HostPort } from "./types.ts";
 
 export interface DriverOptions {
   readonly nodeId: NodeId;
@@ -29,6 +30,8 @@ export interface DriverOptions {
   readonly log: Log;
   /** Nodes that this one knew before it had any state: they may feed it. */
   readonly knownPeers?: readonly NodeId[];
+  /** Another member says where `node` is, of which there may be no record here. */
+  readonly located?: (node: NodeId, address: HostPort) => void;
   /** Answers the calls that are not the driver's own. */
   readonly answer: (from: NodeId, method: CallMethod, body: PlainRecord) => Promise<CallAnswer>;
   /** The machine failed: nothing more is acknowledged. */

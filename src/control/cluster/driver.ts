@@ -141,6 +141,7 @@ export class Driver implements PeerReceiver {
     this.feed = new Feed({
       ...{ ...this.#core, nodeId, transport, random, log, memoryLog },
       known: () => options.knownPeers ?? [],
+      located: (node, address) => options.located?.(node, address),
       step: (message) => this.#step(message),
       sendSnapshot: (message) => this.#snapshots.send(message, transport),
       waitForRead: () => this.readBarrier(),

@@ -32,6 +32,9 @@ class Rig {
       this.log.push(`${source}<${what}`);
       return !this.deaf.has(source);
     },
+    hinted: (hints) => {
+      if (hints.length > 0) this.order = [...this.order, ...hints.map(({ node }) => node)];
+    },
     part: (source) => this.log.push(`${source} parted`),
     take: (_frame: FeedFrame, batch: FeedBatch | undefined) => {
       for (const entry of batch?.entries ?? []) {
@@ -80,7 +83,7 @@ describe("an intake", () => {
     const rig = new Rig();
     rig.deaf.add(B);
     rig.intake.start();
-    rig.intake.told(A, { kind: "unfed", reason: "full" }, 10);
+    rig.intake.told(A, { kind: "unfed", reason: "full", hints: [] }, 10);
     rig.intake.lost(C);
     rig.pass(FEED_ANSWER_MS);
     const asked = ["1<10", "1 parted", "2<10", "3<10", "3 parted", "4<10", "4 parted"];

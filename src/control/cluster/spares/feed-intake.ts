@@ -29,7 +29,14 @@ import {
   FEED_WINDOW_BYTES,
   TICK_BATCH_MS,
 } from "../limits.ts";
-import type { FeedBatch, FeedFrame, FeedNews, FeedRefusal, FeedRequest } from "./feed-messages.ts";
+import type {
+  FeedBatch,
+  FeedFrame,
+  FeedNews,
+  FeedRefusal,
+  FeedRequest,
+  SourceHint,
+} from "./feed-messages.ts";
 
 /** A quarter of the window: a word to the source long before it has to wait for one. */
 const CONFIRM_SIZE_BYTES = FEED_WINDOW_BYTES / 4;
@@ -42,6 +49,8 @@ export interface IntakeHost {
   position(): EntryId;
   /** Sends to `source`, connecting when necessary; false: not now. */
   ask(source: NodeId, request: FeedRequest): boolean;
+  /** Somebody says who feeds spares; `order` is to have them from now on. */
+  hinted(hints: readonly SourceHint[]): void;
   /** The connection to `source` is not needed any more. */
   part(source: NodeId): void;
   /** What fits: `batch` follows `position`, or is absent. The frame's leader is known. */
@@ -150,6 +159,7 @@ export class FeedIntake {
       return;
     }
     if (news.kind === "unfed") {
+      this.#host.hinted(news.hints);
       this.#refused(from, news.reason);
       return;
     }

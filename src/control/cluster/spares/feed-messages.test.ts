@@ -33,7 +33,15 @@ describe("feed messages", () => {
 
   const head = { kind: "feed", term, applied: decodeIndex(12) } as const;
   const news: FeedNews[] = [
-    { kind: "unfed", reason: "full" },
+    { kind: "unfed", reason: "full", hints: [] },
+    {
+      kind: "unfed",
+      reason: "no_source",
+      hints: [
+        { node: decodeNodeId(5), address: { host: "fd00::5", port: 8286 } },
+        { node: decodeNodeId(6), address: undefined },
+      ],
+    },
     { ...head, leader: undefined, batch: undefined },
     { ...head, leader: decodeNodeId(5), batch: { previous: id(7), entries: [entry(8), entry(9)] } },
   ];
@@ -51,6 +59,9 @@ describe("feed messages", () => {
     { why: "half a position", record: { k: "follow", p: [1] } },
     { why: "a negative index", record: { k: "fed", i: -1 } },
     { why: "an unknown reason", record: { k: "unfed", r: "mood" } },
+    { why: "a hint that is none", record: { k: "unfed", r: "full", m: [5] } },
+    { why: "a hint without a node", record: { k: "unfed", r: "full", m: [[0, "10.0.0.1"]] } },
+    { why: "a hint of another form", record: { k: "unfed", r: "full", m: [[5, 6]] } },
     { why: "a leader that is none", record: { ...beat, l: "x" } },
     { why: "no entries", record: { ...beat, p: [3, 7], e: new Uint8Array(0) } },
     { why: "half an entry", record: { ...beat, p: [3, 7], e: Uint8Array.of(1, 2) } },

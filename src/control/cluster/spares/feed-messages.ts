@@ -5,7 +5,7 @@
  *                        fed {i: index}              "and up to there on my disk"
  *     source --> spare   feed {m: term, l: leader, a: applied}                  a beat
  *                        feed {m, l, a, p: [term, index], e: entries after p}   committed entries
- *                        unfed {r: reason}           "ask somebody else"
+ *                        unfed {r: reason, m: [[node, address], …]}   "ask somebody else": them
  *
  * A frame of the feed names nobody, so that one encoding serves every spare that needs it. Pure.
  *
@@ -15,8 +15,14 @@ import { decodeNodeId, type Index, type NodeId, type Term } from "../../../base/
 import type { Entry, EntryId } from "../../raft/types.ts";
 import { encodeValue, type PlainRecord } from "../codec/codec.ts";
 import { decodeEntries, encodeEntries } from "../codec/entry-codec.ts";
-import { FieldReader } from "../codec/fields.ts";
+import { asNodeId, FieldReader } from "../codec/fields.ts";
 import { idFromWire, idToWire } from "../codec/message-codec.ts";
+import { CLUSTER_PORT, formatHostPort, parseHostPort } from "../transport/host-port.ts";
+import type { HostPort } from "../types.ts";
+
+/** Voters, those of a joint membership too, and standbys; no more are named or taken note of. */
+export const HINTS_MAX = 24;
+const ADDRESS_LENGTH_MAX = 300;
 
 /** What a spare says to its source. */
 export type FeedRequest =
@@ -32,8 +38,23 @@ export type FeedRefusal = "no_source" | "full" | "voter" | "slow" | "diverged";
 
 const REFUSALS = ["no_source", "full", "voter", "slow", "diverged"] as const;
 
+/** A node that may feed spares, as another one says. */
+export interface SourceHint {
+  readonly node: NodeId;
+  /** Undefined: its record is not known there. */
+  readonly address: HostPort | undefined;
+}
+
 /** What a source says to a spare. */
-export type FeedNews = FeedFrame | { readonly kind: "unfed"; readonly reason: FeedRefusal };
+export type FeedNews = FeedFrame | FeedEnd;
+
+/** Ask somebody else. */
+export interface FeedEnd {
+  readonly kind: "unfed";
+  readonly reason: FeedRefusal;
+  /** Whom to ask; none when that is known anyhow. */
+  readonly hints: readonly SourceHint[];
+}
 
 /** Where the source stands, and committed entries unless it is a beat. */
 export interface FeedFrame {
@@ -69,7 +90,14 @@ export function feedRequestFromRecord(record: PlainRecord): FeedRequest | undefi
 
 /** `news` as the encoded body of frames to any number of spares. */
 export function encodeFeedNews(news: FeedNews): Uint8Array {
-  if (news.kind === "unfed") return encodeValue({ k: "unfed", r: news.reason });
+  if (news.kind === "unfed") {
+    const refusal = { k: "unfed", r: news.reason };
+    if (news.hints.length === 0) return encodeValue(refusal);
+    const named = news.hints.slice(0, HINTS_MAX).map(({ node, address }) => {
+      return [node, address === undefined ? "" : formatHostPort(address)];
+    });
+    return encodeValue({ ...refusal, m: named });
+  }
   const { term, leader, applied, batch } = news;
   const beat = { k: "feed", m: term, l: leader ?? 0, a: applied };
   if (batch === undefined) return encodeValue(beat);
@@ -82,7 +110,8 @@ export function feedNewsFromRecord(record: PlainRecord): FeedNews | undefined {
   const fields = new FieldReader(record);
   if (record["k"] === "unfed") {
     const reason = fields.choice("r", REFUSALS);
-    return fields.failed ? undefined : { kind: "unfed", reason };
+    const hints = fields.has("m") ? fields.list("m", asHint).slice(0, HINTS_MAX) : [];
+    return fields.failed ? undefined : { kind: "unfed", reason, hints };
   }
   if (record["k"] !== "feed") return undefined;
   const leader = fields.counter("l");
@@ -90,6 +119,15 @@ export function feedNewsFromRecord(record: PlainRecord): FeedNews | undefined {
   const batch = fields.has("e") ? readBatch(fields) : undefined;
   if (fields.failed || (fields.has("e") && batch === undefined)) return undefined;
   return { ...head, leader: leader === 0 ? undefined : decodeNodeId(leader), batch };
+}
+
+function asHint(value: unknown): SourceHint | undefined {
+  if (!Array.isArray(value)) return undefined;
+  const [id, text] = value;
+  const node = asNodeId(id);
+  if (node === undefined || typeof text !== "string") return undefined;
+  if (text.length > ADDRESS_LENGTH_MAX) return undefined;
+  return { node, address: parseHostPort(text, CLUSTER_PORT) };
 }
 
 function readBatch(fields: FieldReader): FeedBatch | undefined {

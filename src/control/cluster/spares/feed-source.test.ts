@@ -15,7 +15,7 @@ import {
   FEED_WINDOW_BYTES,
   SPARES_PER_SOURCE_MAX,
 } from "../limits.ts";
-import { type FeedNews, feedNewsFromRecord } from "./feed-messages.ts";
+import { type FeedNews, type FeedRefusal, feedNewsFromRecord } from "./feed-messages.ts";
 import { FeedSource } from "./feed-source.ts";
 
 const LEADER = decodeNodeId(1);
@@ -29,12 +29,14 @@ class Rig {
   applied = 20;
   entrySizeBytes = 10;
   leader: NodeId | undefined = LEADER;
+  refusal: FeedRefusal | undefined;
   nowMs = 0;
   readonly told: { to: NodeId; news: FeedNews }[] = [];
   readonly snapshots: { to: NodeId; end: (last: EntryId | undefined) => void }[] = [];
   readonly gone = new Set<NodeId>();
   readonly source = new FeedSource({
-    refusal: () => undefined,
+    refusal: () => this.refusal,
+    sources: () => [{ node: LEADER, address: { host: "10.0.0.1", port: 8286 } }],
     leadership: () => ({ term, leader: this.leader }),
     appliedIndex: () => decodeIndex(this.applied),
     termOf: (index) => (index >= this.first - 1 && index <= this.applied ? term : undefined),
@@ -161,6 +163,16 @@ describe("a source", () => {
     rig.applied = 24;
     rig.source.applied();
     expect(rig.entriesTo(S)).toEqual([24]);
+  });
+
+  test("names the members to who asks while it is none", () => {
+    const rig = new Rig();
+    rig.refusal = "no_source";
+    rig.source.follow(S, id(15));
+    const hints = [{ node: LEADER, address: { host: "10.0.0.1", port: 8286 } }];
+    expect(rig.told.map(({ news }) => news)).toEqual([
+      { kind: "unfed", reason: "no_source", hints },
+    ]);
   });
 
   test("does not feed who holds another entry", () => {

@@ -26,12 +26,14 @@ import {
   FEED_WINDOW_BYTES,
   SPARES_PER_SOURCE_MAX,
 } from "../limits.ts";
-import { encodeFeedNews, type FeedRefusal } from "./feed-messages.ts";
+import { encodeFeedNews, type FeedRefusal, type SourceHint } from "./feed-messages.ts";
 
 /** What the node lends. */
 export interface SourceHost {
   /** Undefined: this node may feed `spare`. */
   refusal(spare: NodeId): FeedRefusal | undefined;
+  /** Who may feed spares, as far as this node knows. */
+  sources(): readonly SourceHint[];
   /** The leader, if it lives, in the term that this node is in. */
   leadership(): { readonly term: Term; readonly leader: NodeId | undefined };
   appliedIndex(): Index;
@@ -249,7 +251,9 @@ export class FeedSource {
 
   #refuse(spare: NodeId, reason: FeedRefusal): void {
     this.#spares.delete(spare);
-    this.#host.tell(spare, encodeFeedNews({ kind: "unfed", reason }));
+    // Whoever asks one that is no source knows no better: the membership has moved on.
+    const hints = reason === "no_source" ? this.#host.sources() : [];
+    this.#host.tell(spare, encodeFeedNews({ kind: "unfed", reason, hints }));
   }
 
   #tell(fed: Fed, body: Uint8Array): boolean {

@@ -18,6 +18,7 @@ import { decodeIndex, formatNodeId, type Index, type NodeId } from "../../../bas
 import type { Log } from "../../../base/log.ts";
 import { err, ok, type Result } from "../../../base/result.ts";
 import type { Clock, Random } from "../../../host/ports.ts";
+import type { KvReader } from "../../kv/types.ts";
 import type { MemoryLog } from "../../raft/memory-log.ts";
 import type { Raft } from "../../raft/raft.ts";
 import type { AppendRequest, PeerMessage, SnapshotRequest } from "../../raft/types.ts";
@@ -32,10 +33,11 @@ import {
   LINK_SILENCE_MS,
   TICK_BATCH_MS,
 } from "../limits.ts";
-import { isMember } from "../members/conf-state.ts";
+import { isMember, memberIds } from "../members/conf-state.ts";
+import { findMember } from "../members/member-table.ts";
 import { soon } from "../soon.ts";
 import type { CallAnswer, CallFailure, Transport } from "../transport/peer-port.ts";
-import type { ClusterFailure, FeedStatus } from "../types.ts";
+import type { ClusterFailure, FeedStatus, HostPort } from "../types.ts";
 import { FeedIntake } from "./feed-intake.ts";
 import {
   type FeedBatch,
@@ -44,6 +46,8 @@ import {
   feedNewsFromRecord,
   feedRequestFromRecord,
   feedRequestToRecord,
+  HINTS_MAX,
+  type SourceHint,
 } from "./feed-messages.ts";
 import { FeedSource } from "./feed-source.ts";
 import { sourceOrder } from "./source-choice.ts";
@@ -56,12 +60,14 @@ export interface FeedHost {
   readonly view: GroupView;
   readonly transport: Transport;
   readonly memoryLog: MemoryLog;
-  readonly machine: { readonly appliedIndex: Index };
+  readonly machine: { readonly appliedIndex: Index; readonly reader: KvReader };
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
   /** Nodes known from before there was any state. */
   readonly known: () => readonly NodeId[];
+  /** Another member says where `node` is, of which there may be no record here. */
+  readonly located: (node: NodeId, address: HostPort) => void;
   /** Hands a message to the core, as if it had come from outside. */
   readonly step: (message: PeerMessage) => void;
   readonly schedulePump: () => void;
@@ -79,6 +85,8 @@ export class Feed {
   /** Time as this node has lived it, and when it last heard a leader itself. */
   #nowMs = 0;
   #heardLeaderMs = Number.NEGATIVE_INFINITY;
+  /** Who can feed this node, as others said last, the newest first. */
+  #hinted: readonly NodeId[] = [];
   #isTellScheduled = false;
   #isStopped = false;
 
@@ -93,6 +101,7 @@ export class Feed {
     });
     this.#source = new FeedSource({
       refusal: (spare) => this.#refusal(spare),
+      sources: () => this.#sources(),
       leadership: () => ({ term: view.role.term, leader: this.#liveLeader() }),
       appliedIndex: () => machine.appliedIndex,
       termOf: (index) => memoryLog.term(index),
@@ -110,9 +119,11 @@ export class Feed {
         const { confState, role } = view;
         const below = (limit: number) => random.below(limit);
         return sourceOrder({
-          ...{ self: nodeId, confState, leader: role.leader, known: host.known(), below },
+          ...{ self: nodeId, confState, leader: role.leader, below },
+          known: [...new Set([...this.#hinted, ...host.known()])],
         });
       },
+      hinted: (hints) => this.#noteHints(hints),
       position: () => raft.committed(),
       ask: (source, request) => transport.ask(source, feedRequestToRecord(request)),
       part: (source) => transport.part(source),
@@ -286,6 +297,22 @@ export class Feed {
     const { view, nodeId } = this.#host;
     if (view.isExpelled || !isMember(view.confState, nodeId)) return "no_source";
     return isVoting(view, spare) ? "voter" : undefined;
+  }
+
+  /** The members, for a spare that knows those of long ago. */
+  #sources(): readonly SourceHint[] {
+    const { view, machine } = this.#host;
+    return memberIds(view.confState).map((node) => {
+      return { node, address: findMember(machine.reader, node)?.address };
+    });
+  }
+
+  #noteHints(hints: readonly SourceHint[]): void {
+    for (const { node, address } of hints) {
+      if (address !== undefined) this.#host.located(node, address);
+    }
+    const named = [...hints.map(({ node }) => node), ...this.#hinted];
+    this.#hinted = [...new Set(named)].slice(0, HINTS_MAX);
   }
 
   /** Nobody tells a standby that is cut off that there is no leader any more. */

@@ -273,6 +273,34 @@ describe("a spare", () => {
     await write(sim, C, "/c", "1");
   });
 
+  test("that knows none of the present members is told of them by who was one", async () => {
+    const sim = await start(12);
+    await sim.add(S, "spare");
+    await catchUp(sim, S);
+    sim.kill(S);
+    // Whom S knows are spares themselves when it comes back, and feed nobody.
+    for (const id of [D, E, T]) {
+      await sim.add(id, "joiner");
+      await change(sim, { operation: "add_learner", node: id });
+    }
+    await sim.until(() => {
+      const progress = sim.leader()?.status().progress;
+      return [D, E, T].every((id) => progress?.get(id)?.kind === "replicate");
+    });
+    await change(
+      sim,
+      ...[D, E, T].map((node) => ({ operation: "add_voter", node }) as const),
+      ...[A, B, C].map((node) => ({ operation: "remove", node }) as const),
+    );
+    await sim.until(() => [D, E, T].some((id) => sim.driver(id).isLeader()));
+    await write(sim, D, "/meanwhile", "1");
+    await sim.until(() => [A, B, C].every((id) => sourceOf(sim, id) !== undefined));
+    await sim.restart(S);
+    await catchUp(sim, S);
+    expect(textAt(sim.driver(S), "/meanwhile")).toBe("1");
+    expect([D, E, T]).toContain(sourceOf(sim, S)!);
+  });
+
   for (const seed of [21, 22, 23, 24, 25, 26, 27, 28]) {
     test(`misses and repeats nothing in a bad network (seed ${seed})`, async () => {
       const sim = await start(seed, [D, E]);

@@ -18,6 +18,8 @@ import type { Standing } from "./permissions.ts";
 
 /** Enough to find the cluster again; a large one must not make the file large. */
 const SAVED_PEERS_MAX = 32;
+/** Voters and standbys of some memberships. */
+const LOCATED_MAX = 64;
 /** Changes come in bursts (a start replays them all): one file write for each burst. */
 const SAVE_DELAY_MS = 1_000;
 
@@ -41,6 +43,8 @@ export class PeerDirectory {
   #members: Map<NodeId, StoredMember> | undefined;
   /** Where nodes said that they are, since their record last changed. */
   readonly #heard = new Map<NodeId, HostPort>();
+  /** Members of which there is no record here yet, where others said that they are. */
+  readonly #located = new Map<NodeId, HostPort>();
   #cancelSave: (() => void) | undefined;
 
   constructor(options: PeerDirectoryOptions) {
@@ -50,7 +54,8 @@ export class PeerDirectory {
   /** Where `node` listens, as far as is known. */
   addressOf(node: NodeId): HostPort | undefined {
     const said = this.#heard.get(node) ?? this.#table().get(node)?.address;
-    return said ?? this.#options.known.find((peer) => peer.id === node)?.address;
+    const known = this.#options.known.find((peer) => peer.id === node)?.address;
+    return said ?? this.#located.get(node) ?? known;
   }
 
   /**
@@ -65,7 +70,8 @@ export class PeerDirectory {
     if (isInRaft) return "member";
     if (table.has(node)) return this.#maySpeakRaft(node) ? "member" : "spare";
     const isEarly = table.size === 0 && known.some((peer) => peer.id === node);
-    return isEarly ? "member" : "unknown";
+    const isLocated = this.#located.has(node) && this.#maySpeakRaft(node);
+    return isEarly || isLocated ? "member" : "unknown";
   }
 
   /**
@@ -85,6 +91,21 @@ export class PeerDirectory {
    */
   heardFrom(node: NodeId, address: HostPort): void {
     if (this.#table().has(node)) this.#heard.set(node, address);
+  }
+
+  /**
+   * A member says that `node` is one, too, at `address`: it came while this node was away. It must
+   * be believed, since what would prove it is what it is to feed to this node.
+   */
+  located(node: NodeId, address: HostPort): void {
+    const isKnown = this.#table().has(node) || isRemoved(this.#options.reader, node);
+    if (isKnown || node === this.#options.nodeId) return;
+    this.#located.delete(node); // The newest last.
+    this.#located.set(node, address);
+    for (const oldest of this.#located.keys()) {
+      if (this.#located.size <= LOCATED_MAX) break;
+      this.#located.delete(oldest);
+    }
   }
 
   /** Whether `events` concern the directory; if so it looks anew, and saves what it sees. */
@@ -108,6 +129,7 @@ export class PeerDirectory {
   /** One of thousands: the others are not decoded again. */
   #recordChanged(id: NodeId, event: KvEvent): void {
     this.#heard.delete(id); // What the record says now is as new.
+    this.#located.delete(id);
     // Told as new although it is known: the whole state was replaced, and some may be gone.
     const isRetold = event.kind === "put" && event.previous === undefined;
     if (isRetold && this.#members?.has(id)) this.#members = undefined;
