@@ -64,6 +64,7 @@ export function heal({ world, nemesis, admin }: Ending): void {
     node.touchesMax = undefined;
     node.process?.killAfter(Number.POSITIVE_INFINITY);
     node.restartMeanMs = 100;
+    node.upgrade(); // What an older version lacks may be just what ends a deadlock.
     node.start();
   }
   const isReplaced = world.scenario.profile === "damage"; // All the time, not only from now on.

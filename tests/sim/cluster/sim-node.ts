@@ -75,6 +75,9 @@ export class SimNode {
   #companions: readonly Companion[] = [];
   /** Set while the process ends, so that its connections are left open. */
   #isMachineGoingDown = false;
+  /** Whether the present run is of a version without the newest fields of messages. */
+  #isOldVersion = false;
+  #isUpgraded = false;
   /** Its disk was harmed: it may refuse to start, and an error is no surprise. */
   isDamaged = false;
   /** It holds an older copy of its disk: it may find out by an assertion. */
@@ -153,6 +156,12 @@ export class SimNode {
     this.#isMachineGoingDown = false;
   }
 
+  /** From now on the newest version runs: a run of an older one ends. */
+  upgrade(): void {
+    this.#isUpgraded = true;
+    if (this.#isOldVersion) this.crash();
+  }
+
   #restartSoon(meanMs: number): void {
     const { scheduler, random } = this.#world;
     scheduler.after(1 + random.exponential(meanMs), {
@@ -215,7 +224,8 @@ export class SimNode {
     const { machine } = parts;
     this.#watch(process, machine);
     const staging = this.storage.staging(process);
-    const isOldVersion = world.random.chance(world.scenario.oldVersionShare);
+    this.#isOldVersion = world.random.chance(world.scenario.oldVersionShare) && !this.#isUpgraded;
+    const isOldVersion = this.#isOldVersion;
     const driver = new Driver({
       nodeId: this.id,
       cluster: CLUSTER,
