@@ -88,6 +88,38 @@ describe("install.sh", () => {
     },
   );
 
+  labTest("wget serves where there is no curl, GNU's and busybox's", TWO_HOSTS, async (lab) => {
+    const [peer, host] = [lab.host(0), lab.host(1)];
+    await peer.startHealthyAgent();
+    await using machine = await openMachine(host);
+    const words = ["token", "create", "--uses", "2", "--json"];
+    const created: unknown = JSON.parse(await peer.mustCli(words));
+    const line = (created as CreatedToken & { installCommand: string }).installCommand;
+    const [fetched, joined] = line.split(" | ") as [string, string];
+    const pin = /sha256\/\/[^ ']+/.exec(fetched)![0];
+    const url = /https:[^ ']+/.exec(fetched)![0];
+    const noCurl = "mount --bind /dev/null /usr/bin/curl; ! command -v curl || exit 99";
+
+    const gnu = `wget -qO- --no-check-certificate --pinnedpubkey=${pin} ${url} | ${joined}`;
+    const refused = await machine.shell(`${noCurl}; ${gnu.replace("sha256//", "sha256//AAAA")}`);
+    expect(refused.stdout).not.toContain("Joined");
+    expect(await machine.files()).toEqual([]);
+    const installed = await machine.shell(`${noCurl}; ${gnu}`);
+    expect(installed.stderr).not.toContain("cannot pin");
+    expect([installed.code, installed.stdout]).toEqual([
+      0,
+      expect.stringContaining("Joined cluster"),
+    ]);
+    await machine.shell("overlay uninstall");
+    expect(await machine.files()).toEqual([]);
+
+    // busybox cannot pin a key; the script that it was handed names the SHA-256.
+    const small = gnu.replace(/--pinnedpubkey=[^ ]+ /, "");
+    const again = await machine.shell(`${noCurl}; ln -s /usr/bin/busybox /mnt/wget; ${small}`);
+    expect(again.stderr).toContain("cannot pin the key");
+    expect([again.code, again.stdout]).toEqual([0, expect.stringContaining("Joined cluster")]);
+  });
+
   labTest("what is in the way is told, and the machine stays as it was", ONE_HOST, async (lab) => {
     await using machine = await openMachine(lab.host(0));
     const script = joinPath(ROOT, "install.sh");
