@@ -234,8 +234,9 @@ export class WayKeeper {
     frame.told = 0;
     frame.questionSize = 0;
     frame.encode(memory.view, 0);
+    const port = peer.backend.kind === "udp" ? peer.backend.port : gate.port;
     // What cannot be sent is lost: the watch sees that no answer comes.
-    gate.socket.send(size, prefixAddress(subnet), gate.port);
+    gate.socket.send(size, prefixAddress(subnet), port);
   }
 
   #receive(gate: Gate, nowMs: number): void {

@@ -150,6 +150,7 @@ describe("auto", () => {
     }
     expect((await pathTo(plain, first)).pathReason).toBe("this node takes part in no other way");
     expect((await pathTo(first, plain)).pathReason).toBe("its lease names no other way");
-    expect(await shown(plain, "ip -o link")).not.toContain("overlay.1");
+    const isTunnelGone = async () => !(await shown(plain, "ip -o link")).includes("overlay.1");
+    await waitFor(isTunnelGone, { describe: "the way of before to end" });
   });
 });
