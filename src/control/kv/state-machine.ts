@@ -124,7 +124,11 @@ class KvStateMachine implements KvMachine {
     const reader = new SnapshotReader();
     return {
       take: (part) => reader.take(part),
-      check: () => problemOf(reader.end()),
+      check: (index) => {
+        const restored = reader.end();
+        const isOther = typeof restored !== "string" && restored.index !== index;
+        return isOther ? `it is the state after entry ${restored.index}` : problemOf(restored);
+      },
       end: () => this.#replace(reader.end()),
     };
   }

@@ -176,8 +176,11 @@ export interface StateMachine {
 export interface Restoration {
   /** Undefined, or why the parts are not usable. */
   take(part: SnapshotPart): string | undefined;
-  /** Undefined, or why `end` would refuse. Changes nothing; to be asked after the last part. */
-  check(): string | undefined;
+  /**
+   * Undefined, or why it is not the state after entry `index`, or why `end` would refuse. Changes
+   * nothing; to be asked after the last part.
+   */
+  check(index: Index): string | undefined;
   /** Replaces the whole state. Undefined when done, or why the parts are not usable. */
   end(): string | undefined;
 }

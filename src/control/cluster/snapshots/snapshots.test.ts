@@ -237,6 +237,38 @@ describe("Snapshots", () => {
     expect(machine.appliedIndex).toBe(decodeIndex(0));
   });
 
+  test("the state after another entry than was said is refused before it is stored", async () => {
+    const { snapshots, machine } = setUp();
+    const [{ message }, { body }] = [leaderSnapshot(10), leaderSnapshot(12)];
+    expect(await snapshots.read(message, body)).toBeUndefined();
+    expect(machine.appliedIndex).toBe(decodeIndex(0));
+  });
+
+  test("the old one is not sent while a newer one takes its place on the disk", async () => {
+    const { snapshots } = setUp();
+    const [old, next] = [leaderSnapshot(10), leaderSnapshot(12)];
+    const sent: SnapshotRequest[] = [];
+    const transport = {
+      sendSnapshot: ({ message }: { readonly message: SnapshotRequest }) => {
+        sent.push(message);
+        return Promise.resolve(true);
+      },
+    };
+    const take = async ({ message, body }: typeof old) => {
+      snapshots.offer((await snapshots.read(message, body))!);
+      snapshots.bodyOf(message.snapshot);
+      snapshots.withdraw();
+    };
+    await take(old);
+    snapshots.install(old.message.snapshot);
+    expect(await snapshots.send(old.message, transport)).toBeTrue();
+    await take(next);
+    expect(await snapshots.send(old.message, transport)).toBeFalse();
+    snapshots.install(next.message.snapshot);
+    expect(await snapshots.send(next.message, transport)).toBeTrue();
+    expect(sent.map(({ snapshot }) => Number(snapshot.index))).toEqual([10, 12]);
+  });
+
   test("one on its way in is given up when this node has caught up without it", async () => {
     const parts = setUp();
     const { snapshots, memoryLog, stages } = parts;

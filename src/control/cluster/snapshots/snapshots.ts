@@ -10,7 +10,7 @@
  */
 import { crc32c } from "../../../base/crc32c.ts";
 import { HostError } from "../../../base/host-error.ts";
-import { decodeIndex, decodeTerm, formatNodeId } from "../../../base/ids.ts";
+import { decodeIndex, decodeTerm, formatNodeId, type Index } from "../../../base/ids.ts";
 import type { SnapshotStage } from "../../../host/ports.ts";
 import { CLUSTER_VERSION_NEWEST, clusterVersion } from "../../kv/cluster-version.ts";
 import type { Restoration } from "../../kv/types.ts";
@@ -172,10 +172,13 @@ export class Snapshots {
   }
 
   /** Sends the newest snapshot. Resolves to whether it arrived. */
-  async send(message: SnapshotRequest, transport: Transport): Promise<boolean> {
+  async send(
+    message: SnapshotRequest,
+    transport: Pick<Transport, "sendSnapshot">,
+  ): Promise<boolean> {
     const { logStore, memoryLog, log } = this.#options;
     // The core's picture may be older than the file by now; it will ask again.
-    if (this.#saving !== undefined) return false;
+    if (this.#saving !== undefined || this.#installing.length > 0) return false;
     if (memoryLog.snapshot()?.index !== message.snapshot.index) return false;
     this.#sendingCount += 1;
     try {
@@ -219,7 +222,7 @@ export class Snapshots {
   /** Reads what arrived; undefined when it is not usable. */
   async read(message: SnapshotRequest, body: SnapshotBody): Promise<Incoming | undefined> {
     this.#staged = undefined;
-    const state = this.#isOurs(message) ? await this.#decode(body) : undefined;
+    const state = this.#isOurs(message) ? await this.#decode(message, body) : undefined;
     if (state !== undefined) return { snapshot: message.snapshot, body, state };
     this.#refuse(keyOf(message));
     this.#options.log.warn("snapshot refused", { from: formatNodeId(message.from) });
@@ -296,11 +299,14 @@ export class Snapshots {
   }
 
   /** Chunk by chunk: neither the loop nor the memory has to bear all of it at once. */
-  async #decode(body: SnapshotBody): Promise<Restoration | undefined> {
+  async #decode(
+    { snapshot }: SnapshotRequest,
+    body: SnapshotBody,
+  ): Promise<Restoration | undefined> {
     const { machine, log } = this.#options;
     const state = machine.restoration();
     try {
-      const problem = await readBody(body, state);
+      const problem = await readBody(body, state, snapshot.index);
       if (problem === undefined) return state;
       log.warn("cannot use a snapshot that came in", { reason: problem });
     } catch (cause) {
@@ -412,8 +418,16 @@ function keyOf({ from, snapshot }: SnapshotRequest): string {
   return [from, index, term, crc32c(data, 0, data.length)].join(" ");
 }
 
-/** Reads `body` into `state`. Undefined, or why it is of no use: it must not get into the log. */
-async function readBody(body: SnapshotBody, state: Restoration): Promise<string | undefined> {
+/**
+ * Reads `body` into `state`. Undefined, or why it is of no use: it must not get into the log. It may
+ * be that of a later entry than `index`: a sender that takes in a snapshot itself has that one on
+ * its disk a moment before it knows.
+ */
+async function readBody(
+  body: SnapshotBody,
+  state: Restoration,
+  index: Index,
+): Promise<string | undefined> {
   const decoder = new SnapshotBodyDecoder();
   for await (const chunk of "read" in body ? body.read() : body) {
     if (!decoder.push(chunk)) return "its body makes no sense";
@@ -422,5 +436,5 @@ async function readBody(body: SnapshotBody, state: Restoration): Promise<string 
       if (problem !== undefined) return problem;
     }
   }
-  return decoder.finish() === undefined ? "its body is not whole" : state.check();
+  return decoder.finish() === undefined ? "its body is not whole" : state.check(index);
 }
