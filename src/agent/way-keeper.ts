@@ -50,6 +50,8 @@ const SOCKETS_MS = 1000;
 const RECEIVE_MAX = 256;
 /** A plan of all peers costs some milliseconds for a thousand: moves wait for each other. */
 const MOVE_PAUSE_PEER_MS = 0.1;
+/** Log lines for the moves of one turn; the status has them all. */
+const MOVES_LOGGED_MAX = 5;
 /** By udp the answer is looked for by the prober. */
 const UDP_TIMEOUT_MS = 1000;
 /** As large as the largest MTU. */
@@ -200,9 +202,18 @@ export class WayKeeper {
     const { choices } = this.#watch;
     if (choices === this.#toldChoices) return;
     if (nowMs - this.#toldMs < choices.size * MOVE_PAUSE_PEER_MS) return;
+    this.#logMoves(choices);
     this.#toldChoices = choices;
     this.#toldMs = nowMs;
     this.#options.onMove();
+  }
+
+  #logMoves(choices: ReadonlyMap<Prefix, Way>): void {
+    const moved = [...choices].filter(([subnet, way]) => this.#toldChoices.get(subnet) !== way);
+    for (const [subnet, to] of moved.slice(0, MOVES_LOGGED_MAX)) {
+      const from = this.#toldChoices.get(subnet) ?? "udp";
+      this.#options.log.info("another way to a peer", { subnet, from, to });
+    }
   }
 
   #ask({ subnet, way, sequence }: WayQuestion): void {

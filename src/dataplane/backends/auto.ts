@@ -42,10 +42,10 @@ export const auto: Backend = {
     if (config.kind !== "auto" || plain.kind !== "udp") return plain;
     const { port, vni, vxlanPort } = config;
     const vtep = { vni, mac: vtepMac(self), port: vxlanPort };
-    const direct = takesPart(config, "direct");
-    const vxlan = takesPart(config, "vxlan") ? vtep : null;
-    const ways = direct || vxlan !== null ? { ways: { direct, vxlan } } : {};
-    return { ...plain, port, ...ways };
+    const isDirect = takesPart(config, "direct");
+    const isTunnel = takesPart(config, "vxlan");
+    if (!isDirect && !isTunnel) return { ...plain, port };
+    return { ...plain, port, ways: { direct: isDirect, vxlan: isTunnel ? vtep : null } };
   },
   plan: ({ config }) => ({
     ...EMPTY_PLAN,

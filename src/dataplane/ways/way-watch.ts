@@ -150,29 +150,24 @@ export class WayWatch {
     if (wasAway) hurry(target, nowMs);
   }
 
-  /** Asks what is due, gives up what is late. When to call again, at the latest. */
-  tick(nowMs: number): number {
+  /** Asks what is due, gives up what is late. To be called some twenty times a second. */
+  tick(nowMs: number): void {
     const lines = this.#lines;
-    let nextMs = Number.POSITIVE_INFINITY;
     let asked = 0;
     const first = this.#next < lines.length ? this.#next : 0;
     for (let i = 0; i < lines.length; i++) {
       const at = first + i < lines.length ? first + i : first + i - lines.length;
       const line = lines[at]!;
-      if (line.dueMs <= nowMs) {
-        if (asked === BURST_MAX) {
-          this.#next = at;
-          return nowMs;
-        }
-        if (line.isAsking) this.#lose(line, nowMs);
-        if (line.dueMs <= nowMs) {
-          this.#ask(line, nowMs);
-          asked++;
-        }
+      if (line.dueMs > nowMs) continue;
+      if (asked === BURST_MAX) {
+        this.#next = at;
+        return;
       }
-      nextMs = Math.min(nextMs, line.dueMs);
+      if (line.isAsking) this.#lose(line, nowMs);
+      if (line.dueMs > nowMs) continue;
+      this.#ask(line, nowMs);
+      asked++;
     }
-    return nextMs;
   }
 
   #watch(
