@@ -8,11 +8,19 @@ import type { NodeId } from "../../../src/base/ids.ts";
 import {
   findMember,
   isRemoved,
+  listMembers,
   memberUnchanged,
   neverRemoved,
   putMember,
   removeMember,
 } from "../../../src/control/cluster/members/member-table.ts";
+import {
+  listWishes,
+  putVoterTarget,
+  putWish,
+  voterTargetOf,
+} from "../../../src/control/cluster/members/role-wishes.ts";
+import { type RoleWish, VOTER_TARGET_DEFAULT } from "../../../src/control/cluster/members/roles.ts";
 import { type SystemTxn, systemTxn } from "../../../src/control/kv/txn.ts";
 import type { KvReader } from "../../../src/control/kv/types.ts";
 import type { ConfChangeSingle, ConfChangeTransition } from "../../../src/control/raft/types.ts";
@@ -31,6 +39,9 @@ export class Admin {
   #openCount = 0;
   /** Who is being put into the members table. */
   readonly #enlisting = new Set<NodeId>();
+  /** What was wished last. */
+  readonly #wishes = new Map<NodeId, RoleWish>();
+  #target = VOTER_TARGET_DEFAULT;
 
   constructor(world: World) {
     this.#world = world;
@@ -54,7 +65,7 @@ export class Admin {
         ...{
           publicIp: "",
           underlayPrefixes: [],
-          zone: "",
+          zone: this.#zoneOf(id),
           joinedAtMs: WALL_MS,
           keyHash: `key${id}`,
         },
@@ -64,7 +75,7 @@ export class Admin {
     });
   }
 
-  /** Takes `id` out of the members table for ever. */
+  /** Takes `id` out of the members table for ever, unless it is the last one there. */
   dismiss(id: NodeId): void {
     // Not before it is there: it would come in after it was sent away.
     if (this.#enlisting.has(id)) {
@@ -73,7 +84,31 @@ export class Admin {
     }
     this.#write((reader) => {
       const member = findMember(reader, id);
-      return member === undefined ? undefined : removeMember(member, WALL_MS);
+      const other = listMembers(reader).find((each) => each.id !== id);
+      if (member === undefined || other === undefined) return undefined;
+      const removal = removeMember(member, WALL_MS);
+      const stays = memberUnchanged(other.id, other.modRevision);
+      return { ...removal, compare: [...removal.compare, stays] };
+    });
+  }
+
+  /** Wishes `id` to vote, or rather not to. What was wished of it before is not tried any more. */
+  wish(id: NodeId, wish: RoleWish): void {
+    this.#wishes.set(id, wish);
+    this.#write((reader) => {
+      const member = findMember(reader, id);
+      const last = this.#wishes.get(id) ?? wish;
+      const isDone = member === undefined || listWishes(reader).get(id) === last;
+      return isDone ? undefined : putWish(member, last);
+    });
+  }
+
+  /** Sets how many voters there should be; the last one counts. */
+  target(target: number): void {
+    this.#target = target;
+    this.#write((reader) => {
+      const isDone = voterTargetOf(reader) === this.#target;
+      return isDone ? undefined : putVoterTarget(this.#target);
     });
   }
 
@@ -86,6 +121,11 @@ export class Admin {
     if (leader?.driver === undefined || leader.process?.isPaused !== false) return false;
     const context = new Uint8Array(0);
     return leader.driver.proposeConfChange({ version: 2, transition, changes, context }).ok;
+  }
+
+  #zoneOf(id: NodeId): string {
+    const { zoneCount } = this.#world.scenario;
+    return zoneCount === 0 ? "" : `zone-${id % zoneCount}`;
   }
 
   #write(plan: Plan): void {

@@ -6,7 +6,8 @@
  */
 import type { NodeId } from "../../../src/base/ids.ts";
 import { isJoint } from "../../../src/control/cluster/members/conf-state.ts";
-import { isRemoved } from "../../../src/control/cluster/members/member-table.ts";
+import { isRemoved, listMembers } from "../../../src/control/cluster/members/member-table.ts";
+import { type RoleWish, VOTER_TARGETS } from "../../../src/control/cluster/members/roles.ts";
 import type { ConfChangeSingle } from "../../../src/control/raft/types.ts";
 import type { Admin } from "./admin.ts";
 import { losable } from "./faults-disk.ts";
@@ -90,6 +91,15 @@ const TABLE_FAULTS: readonly TableFault[] = [
       return true;
     },
   },
+  wishing("member.wish-voter", "voter"),
+  wishing("member.wish-standby", "standby"),
+  {
+    name: "member.target",
+    start({ random }, admin) {
+      admin.target(random.pick(VOTER_TARGETS));
+      return true;
+    },
+  },
   {
     name: "member.leave-leader",
     start({ world }, admin) {
@@ -100,6 +110,20 @@ const TABLE_FAULTS: readonly TableFault[] = [
     },
   },
 ];
+
+/** Of any node in the table, whatever it is at the moment. */
+function wishing(name: string, wish: RoleWish): TableFault {
+  return {
+    name,
+    start({ world, random }, admin) {
+      const reader = world.leader()?.machine?.reader;
+      const member = random.maybePick(reader === undefined ? [] : listMembers(reader));
+      if (member === undefined) return false;
+      admin.wish(member.id, wish);
+      return true;
+    },
+  };
+}
 
 interface RaftFault {
   readonly name: string;

@@ -10,13 +10,13 @@
 import { ELECTION_TIMEOUT_MS } from "../../../src/control/cluster/limits.ts";
 import { isJoint, memberIds } from "../../../src/control/cluster/members/conf-state.ts";
 import { isRemoved } from "../../../src/control/cluster/members/member-table.ts";
-import { VOTER_TARGET_DEFAULT } from "../../../src/control/cluster/members/roles.ts";
 import type { ConfState } from "../../../src/control/raft/types.ts";
 import type { Admin } from "./admin.ts";
 import type { Clients } from "./clients.ts";
 import { CALM_WEATHER } from "./device.ts";
 import { LEASE_TTL_SECONDS, type LeaseHolders } from "./lease-holders.ts";
 import type { Nemesis } from "./nemesis.ts";
+import { areRolesAsSaid } from "./roles-as-said.ts";
 import type { SimNode } from "./sim-node.ts";
 import type { TtlKeys } from "./ttl-keys.ts";
 import { Violation } from "./violation.ts";
@@ -30,9 +30,10 @@ import type { World } from "./world.ts";
 const LEADER_MS = 20 * ELECTION_TIMEOUT_MS;
 /** Several tries of the patient clients, with time-outs in between. */
 const REQUESTS_MS = 60_000;
-const CONVERGENCE_MS = 30_000;
-/** A lost voter is given up after half a minute; then newcomers must catch up. */
-const VOTERS_MS = 90_000;
+/** Where frames overtake each other, as they cannot on a connection, a feed goes on in small steps. */
+const CONVERGENCE_MS = 60_000;
+/** What is promised: a voter is given up after half a minute; then another one must catch up. */
+const ROLES_MS = 45_000;
 /** A new leader gives each key its whole time again; then a look, a proposal and a retry. */
 const KEYS_MS = 20_000;
 const LEAVE_JOINT_RETRY_MS = 500;
@@ -91,9 +92,9 @@ export function ending(parts: Ending): readonly Wait[] {
   ];
   if (world.scenario.isAutopilot) {
     waits.push({
-      what: "voters are restored",
-      limitMs: VOTERS_MS,
-      holds: () => areVotersRestored(world),
+      what: "roles are as said",
+      limitMs: ROLES_MS,
+      holds: () => areRolesAsSaid(world),
     });
   }
   if (leases !== undefined) {
@@ -154,15 +155,6 @@ function hasLeader(world: World): boolean {
   return voters.filter(follows).length > voters.length / 2;
 }
 
-function areVotersRestored(world: World): boolean {
-  const { config } = world.safety;
-  if (isJoint(config)) return false;
-  const isLive = (id: (typeof config.voters)[number]) => world.node(id).driver !== undefined;
-  const liveCount = memberIds(config).filter(isLive).length;
-  const target = Math.min(VOTER_TARGET_DEFAULT, liveCount % 2 === 1 ? liveCount : liveCount - 1);
-  return config.voters.length >= target && config.voters.every(isLive);
-}
-
 function membersOf(world: World): SimNode[] {
   const { config } = world.safety;
   return memberIds(config)
@@ -184,6 +176,8 @@ function sparesOf(world: World): SimNode[] {
  */
 export function replaceLost(world: World, admin: Admin, replaced = new Set<SimNode>()): void {
   for (const node of [...world.nodes.values()]) {
+    // It has found out that it forgot something, and says so in its status.
+    if (node.isAmnesiac && node.driver?.group.refusal !== undefined) node.giveUp();
     const isMissed = node.state === "lost" && isKnown(world.safety.config, node);
     if (!isMissed || replaced.has(node)) continue;
     replaced.add(node);

@@ -11,6 +11,8 @@ import type { Scheduler, SimEvent } from "./scheduler.ts";
 import type { SimProcess } from "./sim-process.ts";
 
 const WALL_START_MS = 1_700_000_000_000;
+/** Far below any time that matters, far above what is lost to rounding. */
+const RESOLUTION_MS = 1e-6;
 
 interface Timer {
   dueMs: number;
@@ -110,7 +112,9 @@ export class NodeClock {
     if (timer.event !== undefined) timer.event.run = undefined;
     timer.event = undefined;
     if (this.#rate === 0) return;
-    const delayMs = (timer.dueMs - this.nowMs()) / this.#rate;
+    const leftMs = timer.dueMs - this.nowMs();
+    // What is lost to rounding would never pass, and somebody waits for it.
+    const delayMs = leftMs > 0 ? Math.max(leftMs / this.#rate, RESOLUTION_MS) : 0;
     timer.event = timer.process.after(delayMs, "timer", () => this.#fire(timer));
   }
 

@@ -81,12 +81,15 @@ export interface Scenario {
   readonly faultMeanSteps: number;
   /** Nodes that are never let in, and are fed. */
   readonly spareCount: number;
+  /** Zones in which the nodes lie by turns; 0: they name none. */
+  readonly zoneCount: number;
 }
 
 const MEMBERSHIP_FAULTS = [
   ...["member.transfer", "member.join", "member.leave", "member.leave-leader"],
   ...["member.add-learner", "member.add-voter", "member.promote", "member.demote"],
   ...["member.remove", "member.remove-leader", "member.replace", "member.return"],
+  ...["member.wish-voter", "member.wish-standby", "member.target"],
 ];
 const names = (faults: readonly { readonly name: string }[]) => faults.map((each) => each.name);
 
@@ -163,6 +166,7 @@ export function drawScenario(seed: number, profile: Profile): Scenario {
     faultMeanMs: random.chance(0.4) ? random.pick([100, 300, 1_000]) : undefined,
     faultMeanSteps: random.pick([30, 80, 200]),
     spareCount: random.pick([0, 0, 1, 2]),
+    zoneCount: random.pick([0, 0, 2, 3]),
   };
 }
 

@@ -118,6 +118,19 @@ describe("node clock", () => {
     expect(firedMs).toEqual([100, 200, 1_050, 1_150]);
   });
 
+  test("a timer for less than can be told apart fires, and time has passed", () => {
+    const scheduler = new Scheduler();
+    const clock = new NodeClock(scheduler, { nowMs: 1274.0855759410158, rate: 1.0123 });
+    const port = clock.portFor(createProcess(scheduler));
+    const startMs = port.nowMs();
+    let firedMs = 0;
+    port.after(6.8e-13, () => {
+      firedMs = port.nowMs();
+    });
+    runUntil(scheduler, 1);
+    expect(firedMs).toBeGreaterThan(startMs);
+  });
+
   test("wall time jumps, monotonic time does not", () => {
     const clock = new NodeClock(new Scheduler(), { nowMs: 10, rate: 1 });
     const before = clock.wallMs();
