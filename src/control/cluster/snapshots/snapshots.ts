@@ -419,9 +419,9 @@ function keyOf({ from, snapshot }: SnapshotRequest): string {
 }
 
 /**
- * Reads `body` into `state`. Undefined, or why it is of no use: it must not get into the log. It may
- * be that of a later entry than `index`: a sender that takes in a snapshot itself has that one on
- * its disk a moment before it knows.
+ * Reads `body` into `state`. Undefined, or why it is of no use: it must not get into the log. It
+ * may be that of a later entry than `index`: a sender that takes in a snapshot itself has that one
+ * on its disk a moment before it knows.
  */
 async function readBody(
   body: SnapshotBody,
