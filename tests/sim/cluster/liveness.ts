@@ -30,7 +30,7 @@ import type { World } from "./world.ts";
 const LEADER_MS = 20 * ELECTION_TIMEOUT_MS;
 /** Several tries of the patient clients, with time-outs in between. */
 const REQUESTS_MS = 60_000;
-/** A feed goes on in small steps where frames overtake each other, as on a connection they cannot. */
+/** A feed goes on in small steps where frames overtake each other, as on no connection they can. */
 const CONVERGENCE_MS = 60_000;
 /** What is promised: a voter is given up after half a minute; then another one must catch up. */
 const ROLES_MS = 45_000;
