@@ -20,7 +20,7 @@ export const SnapshotQuery = v.strictObject({
 });
 
 /** The route of backups. */
-export function snapshotRoutes(service: AdminService): Hono {
+export function snapshotRoutes(service: Pick<AdminService, "backup">): Hono {
   const app = new Hono();
   app.get("/snapshot", async (c) => {
     const query = parseQuery(c.req.raw, SnapshotQuery);
