@@ -106,7 +106,7 @@ export interface PacketEngine {
   /** The source of ICMP errors from the next `publish` on. */
   setTunAddress(address: IpAddress): void;
   /**
-   * Listens on `port` from the next `publish` on, and on those of `formers`, the latest first, where
+   * Listens on `port` from the next `publish` on, and on those of `formers`, the latest first, if
    * it did so far. Whether that changes anything. Throws `HostError` when the port is taken; then
    * all is as it was.
    */
