@@ -35,16 +35,38 @@ export interface AgentStatus {
 export class BenchAgent {
   readonly name: string;
   readonly address: string;
-  readonly process: LabProcess;
+  readonly #number: number;
+  readonly #folder: string;
   readonly #socket: string;
+  #process: LabProcess;
 
   constructor(number: number, folder: string) {
-    const own = join(folder, String(number));
+    this.#number = number;
+    this.#folder = join(folder, String(number));
     this.name = `n${number}`;
     this.address = addressOf(number);
-    this.#socket = join(own, "run", "overlay.sock");
-    mkdirSync(join(own, "run"), { recursive: true });
-    this.process = LabProcess.start({
+    this.#socket = join(this.#folder, "run", "overlay.sock");
+    mkdirSync(join(this.#folder, "run"), { recursive: true });
+    this.#process = this.#start();
+  }
+
+  get process(): LabProcess {
+    return this.#process;
+  }
+
+  /** Ends the process as a service manager does. */
+  async stop(): Promise<void> {
+    await this.#process.terminate(START_TIMEOUT_MS);
+  }
+
+  /** Starts it again with what it kept. */
+  startAgain(): void {
+    this.#process = this.#start();
+  }
+
+  #start(): LabProcess {
+    const own = this.#folder;
+    return LabProcess.start({
       name: this.name,
       command: [
         ...[OVERLAY_PATH, "agent", "--node-name", this.name, "--iface", this.address],
@@ -52,7 +74,7 @@ export class BenchAgent {
         // In one network all would hear of each change that one of them makes to the firewall.
         ...["--subnet-file", "none", "--ip-masq=false"],
         ...["--cluster-listen", `${this.address}:8286`],
-        ...["--admin-listen", `127.0.0.1:${ADMIN_PORT_BASE + number}`, "--log-level", "warn"],
+        ...["--admin-listen", `127.0.0.1:${ADMIN_PORT_BASE + this.#number}`, "--log-level", "warn"],
       ],
       logPath: join(own, "agent.log"),
     });
@@ -84,6 +106,17 @@ export class BenchAgent {
     const isUp = () => this.#isThere() && this.status().then(Boolean, () => false);
     const options = { timeoutMs: START_TIMEOUT_MS, describe: `${this.name} to answer` };
     await waitFor(async () => isUp(), options);
+  }
+
+  /** Waits until it has its lease, and the cluster's word for it. */
+  async ready(): Promise<void> {
+    const isReady = async () => this.#isThere() && (await this.#readiness()) === 200;
+    const options = { timeoutMs: START_TIMEOUT_MS, describe: `${this.name} to be ready` };
+    await waitFor(isReady, options);
+  }
+
+  async #readiness(): Promise<number> {
+    return (await fetch("http://localhost/readyz", { unix: this.#socket })).status;
   }
 
   /** A look that costs little, since a hundred are waited for. */
