@@ -19,6 +19,7 @@ import type { ClusterRef } from "../recovery.ts";
 import type { PeerCounters } from "../transport/peer-counters.ts";
 import type { CallAnswer, CallMethod, Transport } from "../transport/peer-port.ts";
 import type { Credentials } from "../trust/credentials.ts";
+import { checkSecret } from "../trust/token-table.ts";
 import type { TrustKeeper } from "../trust/trust-keeper.ts";
 import { Admission } from "./admission.ts";
 import {
@@ -59,7 +60,11 @@ export class Doorkeeper {
     const { caKeys } = trust;
     const ports = { driver, cluster, credentials, caKeys, clock, random, log };
     this.#admission = new Admission(ports);
-    this.#joins = new JoinServer({ clock, counters, admit: (request) => this.#admit(request) });
+    this.#joins = new JoinServer({
+      ...{ clock, counters },
+      isSecretKnown: (secret) => checkSecret(driver.reader, secret, clock.wallMs()).ok,
+      admit: (request) => this.#admit(request),
+    });
   }
 
   /** Takes over a connection of a node that wants in. */

@@ -27,6 +27,8 @@ const JOINS_OPEN_MAX = 256;
 export interface JoinServerOptions {
   readonly clock: Clock;
   readonly counters: PeerCounters;
+  /** Whether it is that of a token which may be used, as far as this member knows. */
+  readonly isSecretKnown: (secret: Uint8Array) => boolean;
   /** Lets the node in here or on the leader; the grant as a record. */
   readonly admit: (request: AdmissionRequest) => Promise<Result<PlainRecord, AdmissionFailure>>;
 }
@@ -85,8 +87,10 @@ export class JoinServer {
       this.#answer(socket, encodeRefusal(MALFORMED));
       return;
     }
-    // Counted before it is known, so that many at once are not more than one after the other.
-    if (!this.#guesses.take(address, clock.nowMs())) {
+    // A rack that starts at once comes from one network, or through one address.
+    const isGuess = !this.#options.isSecretKnown(request.secret);
+    // Counted before the leader knows, so that many at once are not more than one by one.
+    if (isGuess && !this.#guesses.take(address, clock.nowMs())) {
       counters.joinTokensRefused += 1;
       this.#answer(socket, encodeRefusal(BLOCKED));
       return;
@@ -94,7 +98,7 @@ export class JoinServer {
     const result = await admit(request);
     const isWrong = !result.ok && result.error.kind === "join_refused";
     if (isWrong) counters.joinTokensRefused += 1;
-    else this.#guesses.giveBack(address);
+    else if (isGuess) this.#guesses.giveBack(address);
     if (result.ok) {
       counters.joinsGranted += 1;
       this.#answer(socket, encodeGrant(result.value));

@@ -288,6 +288,19 @@ describe("the join port", () => {
     await node.cluster.close();
   });
 
+  test("many at once from one address, with one good token, are all let in", async () => {
+    const node = await RealNode.start("asked");
+    await until(() => node.cluster.members().length === 1);
+    const token = await node.createToken();
+    const ids = Array.from({ length: 3 * GUESSES_PER_MINUTE_MAX }, (_, i) => decodeNodeId(100 + i));
+    const results = await Promise.all(
+      ids.map((nodeId) => guest.request(token, node.cluster.port, { nodeId })),
+    );
+    expect(results.flatMap((each) => (each.ok ? [] : each.error.detail))).toEqual([]);
+    expect(node.cluster.counters()["join_tokens_refused"]).toBe(0);
+    await node.cluster.close();
+  });
+
   test("answers a browser with a short text", async () => {
     const text = await new Promise<string>((resolve, reject) => {
       const socket = connectTls({

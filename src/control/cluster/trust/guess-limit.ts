@@ -3,7 +3,7 @@
  *
  * A secret has 128 random bits, so guessing is hopeless anyway; the limit keeps it from being
  * loud. A machine has a whole /64 of IPv6 to itself, and often a /48, so that is what is counted.
- * Right tokens are never counted. No clock of its own.
+ * Right tokens are never counted, however many come at once. No clock of its own.
  *
  * @module
  */
@@ -34,7 +34,7 @@ interface Origin {
   readonly max: number;
 }
 
-/** Tries with tokens that were wrong, or may be: one is counted before it is looked at. */
+/** Tries with tokens that were wrong, or may be: one that is not known here is counted at once. */
 export class GuessLimit {
   /** In the order in which their windows began. */
   readonly #tries = new Map<string, { readonly sinceMs: number; count: number }>();
