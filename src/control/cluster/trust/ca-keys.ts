@@ -41,6 +41,8 @@ export class CaKeys {
   readonly #options: CaKeyOptions;
   readonly #cancelTries: () => void;
   #keys: readonly string[];
+  /** Which of the keys is a CA's, where that was looked for: it takes reading all of them. */
+  #found = new WeakMap<X509Certificate, { readonly key: string | undefined }>();
   #isFetching = false;
 
   constructor(options: CaKeyOptions) {
@@ -133,10 +135,14 @@ export class CaKeys {
       return false;
     }
     this.#keys = keys;
+    this.#found = new WeakMap();
     return true;
   }
 
   #keyOf(ca: X509Certificate | undefined): string | undefined {
-    return ca === undefined ? undefined : this.#keys.find((key) => isKeyOf(key, ca));
+    if (ca === undefined) return undefined;
+    const known = this.#found.get(ca) ?? { key: this.#keys.find((key) => isKeyOf(key, ca)) };
+    this.#found.set(ca, known);
+    return known.key;
   }
 }
