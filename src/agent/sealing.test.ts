@@ -131,6 +131,8 @@ test("sealing: switched on and off in a live network, step by step, told as it i
   expect(encryptionOf(dataPlane.assigned)).toBe("aes-256-gcm");
   apply(putConfig({ config: PLAIN }));
   await after(10);
+  expect([listed().length, peer()?.seals]).toEqual([1, true]);
+  await after(KEY_SPREAD_MS);
   expect([listed(), peer()?.seals, dataPlane.assigned?.seal?.overhead]).toEqual([[], true, 32]);
   expect(sealWarnings(dataPlane.assigned, String)[0]).toContain("1 of 1 peers are still sealed to");
   apply(renewLeases([{ subnet, node: OTHER, attributes: attributes([]) }]));

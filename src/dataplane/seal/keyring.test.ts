@@ -154,6 +154,9 @@ describe("Keyring: switching", () => {
     rig.settle();
     const [pair] = rig.after(KEY_SPREAD_MS).own;
     rig.isWanted = false;
+    expect(rig.settle().publish.length).toBe(1);
+    expect(rig.after(KEY_SPREAD_MS - 1).publish.length).toBe(1);
+    rig.after(1);
     const off = rig.settle();
     expect([off.publish, off.own.length, off.needsRoom, rig.of(off)]).toEqual([[], 1, true, BOTH]);
     rig.peer([]);
@@ -166,6 +169,19 @@ describe("Keyring: switching", () => {
     expect([end.own, end.peers.size]).toEqual([[], 0]);
     expect(isForgotten(pair!)).toBe(true);
     expect(end.nextMs).toBeUndefined();
+  });
+
+  test("switched off for a moment: the key stays listed, and who was sealed to stays so", () => {
+    const rig = new Rig();
+    rig.peer([PEER_KEY]);
+    rig.settle();
+    rig.after(KEY_SPREAD_MS);
+    rig.isWanted = false;
+    const off = rig.after(500);
+    rig.isWanted = true;
+    const on = rig.settle();
+    expect([off.publish, rig.of(off)]).toEqual([on.publish, BOTH]);
+    expect([on.publish.length, rig.of(on)]).toEqual([1, BOTH]);
   });
 
   test("switched off while a peer is cut off from the cluster: it is sealed to for ever", () => {

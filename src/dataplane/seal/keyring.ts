@@ -11,6 +11,9 @@
  * Switched on, per peer:     plain, takes both ─► sealed, takes both ─► sealed, refuses plain
  * Switched off, per peer:    sealed, takes both ─(its lease lists no keys)─► plain, takes both
  *
+ * Keys leave the lease KEY_SPREAD_MS after the switch: when it is switched on again before all have
+ * heard that it was off, nobody is without a key for those who never heard.
+ *
  * A peer gets sealed packets as soon as its lease lists a key and it must know ours. SWITCH_MAX_MS
  * after the switch the node is settled: it neither takes nor sends a plain packet any more, and
  * whoever lists no key gets nothing. A node that starts in a sealed network is settled at once.
@@ -95,6 +98,8 @@ export class Keyring {
   /** Newest first. */
   #own: OwnKey[] = [];
   #epoch = 0;
+  /** When this node learned that sealing is not wanted; undefined while it is. */
+  #unwantedMs: number | undefined;
   /** Since when our lease lists no key any more; undefined while it lists one. */
   #withdrawnMs: number | undefined;
   #isRekeyAsked = false;
@@ -131,6 +136,8 @@ export class Keyring {
   /** Takes what the store says now and decides. Time never goes back. */
   update(input: KeyringInput): KeyringDecision {
     const { nowMs, isWanted, own } = input;
+    if (isWanted) this.#unwantedMs = undefined;
+    else this.#unwantedMs ??= nowMs;
     this.#noteOwnLease(own?.keys ?? [], nowMs);
     this.#notePublication(input);
     this.#switches.note(input, this.#publication, !isWanted && !this.#isWithdrawn(nowMs));
@@ -140,7 +147,7 @@ export class Keyring {
     const used = this.#chooseUsed(nowMs);
     const peers = this.#switches.decide(nowMs, used !== undefined);
     return {
-      publish: isWanted ? this.#own.map(listed) : [],
+      publish: isWanted || this.#isListedStill(input) ? this.#own.map(listed) : [],
       own: this.#own.map(({ pair }) => pair),
       sendEpoch: used?.pair.publicKey.epoch,
       peers,
@@ -154,6 +161,12 @@ export class Keyring {
     for (const { pair } of this.#own) forgetKeyPair(pair);
     this.#own = [];
     this.#publication = undefined;
+  }
+
+  /** Whether our lease lists keys although sealing is not wanted, and is to do so for a while. */
+  #isListedStill({ nowMs, own }: KeyringInput): boolean {
+    const unwantedForMs = nowMs - (this.#unwantedMs ?? nowMs);
+    return (own?.keys.length ?? 0) > 0 && unwantedForMs < this.#times.keySpreadMs;
   }
 
   #noteOwnLease(keys: readonly ListedKey[], nowMs: number): void {
@@ -236,6 +249,9 @@ export class Keyring {
     ]);
     if (isWanted) times.push(nowMs + SEALED_COUNT_CHECK_MS);
     else if (this.#own.length > 0) times.push((this.#withdrawnMs ?? nowMs) + keyRetireMs);
+    if (this.#unwantedMs !== undefined && this.#withdrawnMs === undefined) {
+      times.push(this.#unwantedMs + keySpreadMs);
+    }
     times.push(this.#switches.nextMs(nowMs));
     const next = Math.min(...times.filter((ms) => ms > nowMs));
     return next === Number.POSITIVE_INFINITY ? undefined : next;

@@ -111,9 +111,10 @@ export class PeerSwitches {
     for (const [node, peer] of this.#peers) {
       const knownMs = this.#knownMs(peer);
       const canSeal = canSend && peer.keys.length > 0;
-      // Off: the peer says by its lease when it takes plain packets. Sealing does not begin then,
-      // since the peer may never have known our key.
-      const isReady = this.#isWanted === true ? nowMs >= knownMs : peer.isSealed;
+      // Who was sealed to stays so while its lease lists a key: it says by that when it takes plain
+      // packets, and may never hear that sealing was off for a moment. While it is off, sealing
+      // does not begin, since the peer may never have known our key.
+      const isReady = peer.isSealed || (this.#isWanted === true && nowMs >= knownMs);
       peer.isSealed = canSeal && isReady;
       decisions.set(node, {
         keys: peer.keys.map((key) => key.publicKey),
