@@ -44,27 +44,46 @@ export const BATCH_BUFFER_KEPT_SIZE_MAX = 2 * MIB;
 
 /** What may be set, so that tests need no large files. */
 export interface WalLimits {
-  /** Size of a segment file; a batch that is larger gets a segment of its own size. */
+  /** Size of a segment file, but of the first ones; a larger batch gets one of its own size. */
   readonly segmentSizeBytes: number;
+  /**
+   * Size of a log's first one; those that follow grow from it. Most nodes of a large cluster never
+   * write much, and a hundred that start together would fill gigabytes with zeros first.
+   */
+  readonly firstSegmentSizeBytes: number;
   /** A batch is closed to further appends at this size; one append may be larger. */
   readonly batchSizeBytesMax: number;
   /** How long after the last batch an idle log is sealed (see `wal-store.ts`). */
   readonly sealDelayMs: number;
 }
 
+/** Those that say how large a segment is. */
+export type SegmentLimits = Pick<WalLimits, "segmentSizeBytes" | "firstSegmentSizeBytes">;
+
 /** 16 MiB hold a day of a small cluster and take about 50 ms to fill with zeros. */
 export const DEFAULT_WAL_LIMITS: WalLimits = {
   segmentSizeBytes: 16 * MIB,
+  firstSegmentSizeBytes: 256 * KIB,
   batchSizeBytesMax: MIB,
   sealDelayMs: 1000,
 };
 
+/** How much larger a segment is than the one before, until it has the full size. */
+const SEGMENT_GROWTH = 4;
+
+/** Bytes of the segment with the number `sequence`, from 1. */
+export function segmentSize(sequence: number, limits: SegmentLimits): number {
+  const { segmentSizeBytes, firstSegmentSizeBytes } = limits;
+  return Math.min(segmentSizeBytes, firstSegmentSizeBytes * SEGMENT_GROWTH ** (sequence - 1));
+}
+
 /** Fills in defaults. Asserts that the limits fit each other. */
 export function resolveWalLimits(given: Partial<WalLimits> = {}): WalLimits {
   const limits = { ...DEFAULT_WAL_LIMITS, ...given };
-  const { segmentSizeBytes } = limits;
-  assert(segmentSizeBytes >= 2 * SEGMENT_HEADER_SIZE, "a segment must hold more than its header");
-  assert(segmentSizeBytes % FRAME_ALIGNMENT === 0, "segment size must be a multiple of 8");
+  for (const size of [limits.segmentSizeBytes, limits.firstSegmentSizeBytes]) {
+    assert(size >= 2 * SEGMENT_HEADER_SIZE, "a segment must hold more than its header");
+    assert(size % FRAME_ALIGNMENT === 0, "segment size must be a multiple of 8");
+  }
   assert(limits.batchSizeBytesMax > 0, "batch size must be positive");
   assert(limits.sealDelayMs >= 0, "seal delay must not be negative");
   return limits;

@@ -321,7 +321,8 @@ describe("recovery of damaged files", () => {
 
   test("finds a later batch whose commit frame lies across two reads of the tail", async () => {
     const disk = new MemoryDisk();
-    const limits = { segmentSizeBytes: 3 * 1024 * 1024 };
+    const segmentSizeBytes = 3 * 1024 * 1024;
+    const limits = { segmentSizeBytes, firstSegmentSizeBytes: segmentSizeBytes };
     const store = await openOn(disk, { limits });
     await store.append({ hardState: hard(1, 0), entries: [testEntry(1, 1, 1000)] });
     // Frames of 40, 32 + 1000 and 48 bytes come before the one that is fitted.

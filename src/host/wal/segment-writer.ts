@@ -16,7 +16,7 @@ import type { Disk } from "../files/disk.ts";
 import type { Random } from "../ports.ts";
 import { BatchEncoder, batchSize } from "./batch-encoder.ts";
 import { COMMIT_FRAME_SIZE, NONCE_SIZE, type WalFrame } from "./frame.ts";
-import { FRAME_ALIGNMENT, SEGMENT_HEADER_SIZE } from "./limits.ts";
+import { FRAME_ALIGNMENT, SEGMENT_HEADER_SIZE, type SegmentLimits, segmentSize } from "./limits.ts";
 import type { LogState } from "./log-state.ts";
 import {
   isDiskFull,
@@ -40,7 +40,7 @@ export interface WriterPlace {
   readonly directory: string;
   readonly identity: WalIdentity;
   readonly random: Pick<Random, "bytes">;
-  readonly segmentSizeBytes: number;
+  readonly limits: SegmentLimits;
 }
 
 /** Where writing goes on. */
@@ -141,6 +141,11 @@ export class SegmentWriter {
     return this.#current.segment.header.sizeBytes;
   }
 
+  get #nextSizeBytes(): number {
+    const { sequence } = this.#current.segment.header;
+    return segmentSize(sequence + 1, this.#place.limits);
+  }
+
   async #writeBatch(frames: readonly WalFrame[], continued: boolean): Promise<void> {
     const { nonce } = this.#current.segment.header;
     const batch = this.#batch + 1;
@@ -187,16 +192,16 @@ export class SegmentWriter {
     if (result?.kind === "ready" && result.spare.sizeBytes >= sizeNeeded) return result.spare;
     // A full disk may have been relieved since; anything else is not tried again.
     if (result?.kind === "failed" && !isDiskFull(result.cause)) throw result.cause;
-    const { disk, directory, segmentSizeBytes } = this.#place;
-    const size = Math.max(segmentSizeBytes, sizeNeeded);
+    const { disk, directory } = this.#place;
+    const size = Math.max(this.#nextSizeBytes, sizeNeeded);
     assert(size % FRAME_ALIGNMENT === 0, "frames must fill a segment");
     return prepareSpare(disk, directory, size);
   }
 
   async #prepareSpare(): Promise<SpareResult> {
-    const { disk, directory, segmentSizeBytes } = this.#place;
+    const { disk, directory } = this.#place;
     try {
-      return { kind: "ready", spare: await prepareSpare(disk, directory, segmentSizeBytes) };
+      return { kind: "ready", spare: await prepareSpare(disk, directory, this.#nextSizeBytes) };
     } catch (cause) {
       return { kind: "failed", cause };
     }

@@ -141,6 +141,29 @@ describe("openWal", () => {
   });
 });
 
+describe("segments", () => {
+  test("grow from a small first one to their full size, across a restart too", async () => {
+    const disk = new MemoryDisk();
+    const limits = { firstSegmentSizeBytes: 1024, segmentSizeBytes: 20_000 };
+    let index = 1;
+    for (const until of [2, 5]) {
+      const store = await open(disk, { limits });
+      while (segmentSizes(disk).length < until) {
+        const entries = [testEntry(index++, 1, 200)];
+        await store.append({ hardState: first.hardState, entries });
+      }
+      await store.close();
+    }
+    expect(segmentSizes(disk)).toEqual([1024, 4096, 16_384, 20_000, 20_000]);
+  });
+});
+
+/** Bytes of each, the oldest first. */
+function segmentSizes(disk: MemoryDisk): readonly number[] {
+  const files = [...disk.files()].filter(([path]) => /\d\.wal$/.test(path));
+  return files.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, { length }]) => length);
+}
+
 describe("a process that is killed", () => {
   test("leaves everything that it was told is stable", async () => {
     const root = await fs.mkdtemp(`${tmpdir()}/overlay-wal-killed-`);

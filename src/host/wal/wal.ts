@@ -9,7 +9,7 @@ import { parseClusterId } from "../../base/ids.ts";
 import { type Disk, openDisk } from "../files/disk.ts";
 import type { Clock, Random } from "../ports.ts";
 import { NONCE_SIZE } from "./frame.ts";
-import { resolveWalLimits, SEGMENT_HEADER_SIZE, type WalLimits } from "./limits.ts";
+import { resolveWalLimits, SEGMENT_HEADER_SIZE, segmentSize, type WalLimits } from "./limits.ts";
 import { EMPTY_LOG, LogState } from "./log-state.ts";
 import { type RecoveredSegments, recoverSegments } from "./recovery.ts";
 import { prepareSpare, startSegment } from "./segment-file.ts";
@@ -50,8 +50,7 @@ export async function openWal(options: OpenWalOptions): Promise<WalStore> {
   const identity = { clusterId, nodeId };
   await disk.makeDirectory(dir);
   await disk.makeDirectory(snapshotDir);
-  const { segmentSizeBytes } = limits;
-  const place: WriterPlace = { disk, directory: dir, identity, random, segmentSizeBytes };
+  const place: WriterPlace = { disk, directory: dir, identity, random, limits };
   const snapshots = new SnapshotStore({ disk, directory: snapshotDir, identity });
 
   const log = (await recoverSegments(disk, dir, identity)) ?? (await createLog(place, snapshots));
@@ -80,11 +79,11 @@ export async function openWal(options: OpenWalOptions): Promise<WalStore> {
 
 /** Makes the first segment of a log. */
 async function createLog(place: WriterPlace, snapshots: SnapshotStore): Promise<RecoveredSegments> {
-  const { disk, directory, identity, random, segmentSizeBytes } = place;
+  const { disk, directory, identity, random, limits } = place;
   if (!(await snapshots.isEmpty())) {
     throw damaged(directory, "the log is missing, although there are snapshots");
   }
-  const spare = await prepareSpare(disk, directory, segmentSizeBytes);
+  const spare = await prepareSpare(disk, directory, segmentSize(1, limits));
   const current = await startSegment(disk, directory, {
     spare,
     header: {
