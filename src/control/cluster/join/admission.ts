@@ -37,7 +37,7 @@ import { checkSecret, countUse, type StoredToken, tokenUnchanged } from "../trus
 import { putVersions, versionObstacle } from "../upgrade/node-versions.ts";
 import type { AdmissionFailure, AdmissionRequest } from "./join-protocol.ts";
 
-/** Two joins may meet at one token; each retry has seen one more of them through. */
+/** What the token or the id depends on may be changed meanwhile, by a command or a late write. */
 const ATTEMPTS_MAX = 8;
 /** More peers than that help a new node no further. */
 const GRANT_PEERS_MAX = 32;
@@ -55,6 +55,11 @@ export interface AdmissionOptions {
 /** The door of the cluster, on its leader. */
 export class Admission {
   readonly #options: AdmissionOptions;
+  /**
+   * Nodes go through one after the other: each counts a use of the token, so of a rack that comes
+   * with one token only one write in each round could succeed.
+   */
+  #line: Promise<unknown> = Promise.resolve();
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
@@ -62,7 +67,7 @@ export class Admission {
 
   /** Lets the node in, or says why not. To be called on the leader. */
   async admit(request: AdmissionRequest): Promise<Result<JoinGrant, AdmissionFailure>> {
-    const { driver, clock, log } = this.#options;
+    const { driver, clock } = this.#options;
     // A new leader may not have applied yet what the last one acknowledged: this very token.
     const barrier = await driver.readBarrier();
     if (!barrier.ok) return barrier;
@@ -82,7 +87,18 @@ export class Admission {
     }
     const signed = await this.#sign(request);
     if (!signed.ok) return signed;
-    const certificate = signed.value;
+    const entered = this.#line.then(() => this.#enter(request, signed.value));
+    this.#line = entered.catch(() => undefined);
+    return entered;
+  }
+
+  /** Takes the node with `certificate` into the table of members, and counts the token's use. */
+  async #enter(
+    request: AdmissionRequest,
+    certificate: string,
+  ): Promise<Result<JoinGrant, AdmissionFailure>> {
+    const { driver, clock, log } = this.#options;
+    const { only } = request;
     const keyHash = keyHashOf(certificate);
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const token = checkSecret(driver.reader, request.secret, clock.wallMs());
@@ -103,7 +119,7 @@ export class Admission {
       log.info("node let in", { member: formatNodeId(nodeId), name: info.name });
       return ok(this.#grant(nodeId, certificate));
     }
-    const detail = "Cannot let the node in: too many nodes join at once; try again";
+    const detail = "Cannot let the node in: its token or its id changes all the time; try again";
     return err({ kind: "overloaded", detail });
   }
 

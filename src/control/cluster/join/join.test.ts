@@ -293,10 +293,13 @@ describe("the join port", () => {
     await until(() => node.cluster.members().length === 1);
     const token = await node.createToken();
     const ids = Array.from({ length: 3 * GUESSES_PER_MINUTE_MAX }, (_, i) => decodeNodeId(100 + i));
+    const { applied: before } = node.cluster.status();
     const results = await Promise.all(
       ids.map((nodeId) => guest.request(token, node.cluster.port, { nodeId })),
     );
     expect(results.flatMap((each) => (each.ok ? [] : each.error.detail))).toEqual([]);
+    // They do not get into each other's way: hardly more than one command for each.
+    expect(node.cluster.status().applied - before).toBeLessThan(1.5 * ids.length);
     expect(node.cluster.counters()["join_tokens_refused"]).toBe(0);
     await node.cluster.close();
   });
