@@ -203,6 +203,7 @@ const SAMPLES: readonly {
     good: "random.bytes(3)",
   },
   { rule: "process.exit", path: "src/cli/a.ts", bad: "process.exit(1)", good: "return 1" },
+  { rule: "killing", path: "src/agent/a.ts", bad: "process.kill(1)", good: "child.kill()" },
   { rule: "process.env", path: "src/cli/a.ts", bad: "process.env.A", good: "config.env" },
   { rule: "other programs", path: "src/agent/a.ts", bad: "Bun.spawn([])", good: "spawn()" },
   { rule: "console", path: "src/cli/a.ts", bad: "console.log(1)", good: "// console.log(1)" },

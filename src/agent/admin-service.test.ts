@@ -62,6 +62,7 @@ function setUp({ members = [SELF, OTHER], dead = [], removed = false }: Options 
     cluster: cluster as Cluster,
     dataPlane: { assigned: undefined, assign: async () => undefined },
     publicIp: parseAddress("192.168.77.11")!,
+    own: (config) => config,
     wantedSubnet: undefined,
     findConflict: () => undefined,
     clock,
@@ -76,7 +77,10 @@ function setUp({ members = [SELF, OTHER], dead = [], removed = false }: Options 
   };
   const service = createAdminService({
     session: () => session as Session,
-    dataPlane: { assigned: undefined, engine: undefined } as DataPlane,
+    dataPlane: {
+      ...{ assigned: undefined, engine: undefined },
+      extension: { failures: () => [] } as Partial<DataPlane["extension"]>,
+    } as DataPlane,
     reconciler: { unmet: () => [] } as Partial<Reconciler> as Reconciler,
     clock,
     findConflicts: () => [],

@@ -53,6 +53,7 @@ import { createAdminService } from "./admin-service.ts";
 import { keepAdminToken } from "./admin-token.ts";
 import { type AgentConfig, type Environment, readEnvironment } from "./config.ts";
 import { DataPlane } from "./data-plane.ts";
+import { openExtension } from "./extension-keeper.ts";
 import { openIdentityFiles } from "./identity-files.ts";
 import { joinRefusal } from "./join-refusal.ts";
 import { type Kept, openKept } from "./kept.ts";
@@ -166,11 +167,9 @@ class Agent {
       ipMasq: config.ipMasq,
       offloadsOff: config.offloadsOff,
       engine: config.engine,
-      kernel,
+      extension: await openExtension({ config, clock, log }),
       kept: this.#kept,
-      clock,
-      random: this.#options.random,
-      log,
+      ...{ kernel, clock, random: this.#options.random, log },
       onStale: () => this.#session?.network.refresh(),
     });
     followLinkMtu(kernel, underlay, (mtu) => {
@@ -251,7 +250,8 @@ class Agent {
       keptSeal: this.#kept!.seal,
       wantedSubnet: this.#lastSubnet,
       usedBy: (subnet) => userOf(kernel, subnet),
-      findConflict: (network, leases) => firstConflict(kernel, network, leases),
+      findConflict: (network, leases) =>
+        firstConflict(kernel, network, this.#dataPlane!.withFamiliar(leases)),
       clock,
       random,
       log,
@@ -270,7 +270,7 @@ class Agent {
       findConflicts: (network) =>
         networkConflicts(this.#kernel!, {
           network,
-          leases: this.#dataPlane!.subnets(this.#lastSubnet),
+          leases: this.#dataPlane!.withFamiliar(this.#dataPlane!.subnets(this.#lastSubnet)),
           members: this.#session!.cluster.members(),
         }),
       join: (request) => this.#move(() => this.#join(request)),

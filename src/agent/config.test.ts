@@ -36,6 +36,7 @@ test("parseAgentConfig: nothing given is the table of defaults", () => {
     offloadsOff: [],
     engine: "auto",
     ways: ["direct", "vxlan", "udp"],
+    extensionDir: "/etc/overlay/extension",
     logLevel: "info",
     logFormat: "text",
   });

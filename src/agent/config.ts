@@ -75,6 +75,8 @@ export interface AgentConfig {
   readonly engine: "auto" | "user";
   /** With the backend "auto": what this node takes part in. */
   readonly ways: readonly Way[];
+  /** Where the programs are that the network config may name. */
+  readonly extensionDir: string;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
@@ -148,6 +150,7 @@ function readConfig(from: Sources, hostName: string): AgentConfig {
     offloadsOff: readOne(from, "offloads-off", parseOffloadNames, OFFLOAD_LIST),
     engine: readOne(from, "engine", oneOf(ENGINES), `one of ${ENGINES.join(", ")}`),
     ways: readOne(from, "ways", parseWays, `a list of ${WAYS.join(",")}`),
+    extensionDir: readOne(from, "extension-dir", parsePath, ABSOLUTE_PATH),
     logLevel: readOne(from, "log-level", oneOf(LOG_LEVELS), `one of ${LOG_LEVELS.join(", ")}`),
     logFormat: readOne(from, "log-format", oneOf(LOG_FORMATS), `one of ${LOG_FORMATS.join(", ")}`),
   };

@@ -25,6 +25,7 @@ import type { Kernel } from "../host/kernel-ports.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import { kernelPathMtu } from "../host/udp/kernel-mtu.ts";
 import { formatSubnetEnv } from "../integrations/flannel/subnet-env.ts";
+import type { ExtensionKeeper } from "./extension-keeper.ts";
 import { FastPath, type FastPathState, removeFastPath } from "./fast-path.ts";
 import { addKernelCounters } from "./fast-path-counters.ts";
 import type { Kept } from "./kept.ts";
@@ -67,6 +68,8 @@ export interface DataPlaneOptions {
   readonly underlay: {
     readonly name: string;
     readonly address: IpAddress;
+    /** That peers send to. */
+    readonly publicAddress: IpAddress;
     readonly mtu: number;
     readonly segments: readonly Prefix[];
   };
@@ -78,6 +81,8 @@ export interface DataPlaneOptions {
   /** Whether the kernel may carry packets where it can, or user mode carries all. */
   readonly engine: "auto" | "user";
   readonly kernel: Kernel;
+  /** Of the backend "extension"; closed with the data plane. */
+  readonly extension: ExtensionKeeper;
   /** What outlives this process; absent: nothing does. */
   readonly kept?: Kept;
   readonly clock: Clock;
@@ -132,6 +137,11 @@ export class DataPlane {
     return this.#prober;
   }
 
+  /** Of the backend "extension". */
+  get extension(): ExtensionKeeper {
+    return this.#options.extension;
+  }
+
   get engine(): PacketEngine | undefined {
     return this.#engine;
   }
@@ -157,6 +167,12 @@ export class DataPlane {
     if (this.#assigned === undefined) return last === undefined ? [] : [last];
     const { subnet, renumbering } = this.#assigned;
     return [subnet, ...(renumbering?.draining ?? [])];
+  }
+
+  /** `subnets`, and the network that programs of the operator make routes in. */
+  withFamiliar(subnets: readonly Prefix[]): readonly Prefix[] {
+    const { network } = this.#options.extension;
+    return network === undefined ? subnets : [...subnets, network];
   }
 
   /** Largest packet in bytes that containers of this node should send. */
@@ -193,12 +209,20 @@ export class DataPlane {
 
   /**
    * Makes packets flow as `assignment` says. Resolves when kernel and files are as wanted or what
-   * is missing is listed by the reconciler. Throws `HostError` when the engine cannot start.
+   * is missing is listed by the reconciler. Throws `HostError` when the engine cannot start, or a
+   * program of the extension backend fails.
    */
   async assign(assignment: Assignment): Promise<void> {
-    const { backend: config, peers, seal } = assignment;
+    const { backend: config, network, peers, seal, subnet } = assignment;
+    const { extension, underlay } = this.#options;
+    const place = { network, subnet, address: underlay.publicAddress };
+    if (!(await extension.prepare(config, place))) {
+      this.#options.onStale();
+      return;
+    }
     this.#sealOverhead = seal?.overhead ?? 0;
     this.#lingering.follow(config);
+    extension.follow({ config, peers, lingering: this.#lingering.configs });
     this.#followWays(assignment);
     const { choices } = this.ways;
     let desired = this.#plan(assignment);
@@ -273,6 +297,7 @@ export class DataPlane {
     this.#assigned = undefined;
     this.#lingering.clear();
     this.ways.stop();
+    await this.#options.extension.remove();
     await this.#options.reconciler.remove();
     await this.#removeSubnetFiles();
   }
@@ -281,6 +306,7 @@ export class DataPlane {
   async close(): Promise<void> {
     this.#lingering.clear();
     this.ways.stop();
+    await this.#options.extension.close();
     await this.#stopEngine({ removeTun: false });
   }
 

@@ -23,6 +23,7 @@ export type AgentFlagName =
   | "offloads-off"
   | "engine"
   | "ways"
+  | "extension-dir"
   | "log-level"
   | "log-format";
 
@@ -126,6 +127,11 @@ export const AGENT_FLAGS: Readonly<Record<AgentFlagName, AgentFlag>> = {
     placeholder: "list",
     help: 'with the backend "auto": ways to take part in; udp is always one',
     fallback: "direct,vxlan,udp",
+  },
+  "extension-dir": {
+    placeholder: "dir",
+    help: 'with the backend "extension": the programs that the network config may name',
+    fallback: "/etc/overlay/extension",
   },
   "log-level": {
     placeholder: "level",

@@ -48,6 +48,7 @@ function setUp(options: SetUp = {}) {
     cluster: test.cluster,
     dataPlane,
     publicIp: parseAddress(options.publicIp ?? "192.168.77.11")!,
+    own: (config) => config,
     wantedSubnet: options.wanted === undefined ? undefined : parsePrefix(options.wanted),
     findConflict: () => options.conflict,
     memory: {

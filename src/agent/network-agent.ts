@@ -21,6 +21,7 @@ import { formatNodeId, type NodeId } from "../base/ids.ts";
 import type { Log } from "../base/log.ts";
 import type { Cluster } from "../control/cluster/types.ts";
 import type { KvEvent } from "../control/kv/types.ts";
+import type { BackendConfig } from "../control/network/backend-config.ts";
 import {
   acquireLease,
   expireLeases,
@@ -31,11 +32,9 @@ import { LeaseClock } from "../control/network/expiry.ts";
 import type { Lease, LeaseAttributes } from "../control/network/lease.ts";
 import type { SealKey } from "../control/network/seal-key.ts";
 import { type NetworkView, readNetwork, type StoredConfig } from "../control/network/view.ts";
-import { ownBackend } from "../dataplane/backends/auto.ts";
 import type { BackendPeer } from "../dataplane/backends/backend.ts";
 import { backendOf } from "../dataplane/backends/node-plan.ts";
 import type { FibRow } from "../dataplane/fib/row.ts";
-import type { Way } from "../dataplane/ways/way.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import { backendPeers, enginePort } from "./backend-peers.ts";
 import type { Assignment, DataPlane } from "./data-plane.ts";
@@ -70,8 +69,8 @@ export interface NetworkAgentOptions {
   readonly cluster: Pick<Cluster, "reader" | "execute" | "status" | "onApplied" | "onRole">;
   readonly dataPlane: Pick<DataPlane, "assigned" | "assign">;
   readonly publicIp: IpAddress;
-  /** With the backend "auto": what this node takes part in; absent: all ways. */
-  readonly ways?: readonly Way[];
+  /** A config with what this node takes part in and says of itself. */
+  readonly own: (config: BackendConfig) => BackendConfig;
   /** Subnet that an earlier life of this node left in its files. */
   readonly wantedSubnet: Prefix | undefined;
   /** Says why `network` cannot be laid over this machine; undefined when it can. */
@@ -342,7 +341,7 @@ export class NetworkAgent {
   #attributes(stored: StoredConfig): LeaseAttributes {
     const { nodeId, publicIp, dataPlane } = this.#options;
     // Peers are told of another way to reach this node once that way is there.
-    const config = dataPlane.assigned?.backend ?? ownBackend(stored.config, this.#options.ways);
+    const config = dataPlane.assigned?.backend ?? this.#options.own(stored.config.backend);
     const backend = backendOf(config).publish(nodeId, config);
     const keys = backend.kind === "udp" ? this.#sealKeys() : {};
     return { publicIp, publicIpv6: null, backend: { ...backend, ...keys } };
@@ -371,7 +370,7 @@ export class NetworkAgent {
   #assignment(view: NetworkView, stored: StoredConfig, mine: Lease): Omit<Assignment, "announced"> {
     const seal = this.#options.seal?.plan;
     const { pool } = stored.config;
-    const backend = ownBackend(stored.config, this.#options.ways);
+    const backend = this.#options.own(stored.config.backend);
     const { subnet, node: self } = mine;
     const { draining } = view;
     const leases = draining.size === 0 ? view.leases : new Map([...view.leases, ...draining]);

@@ -64,6 +64,7 @@ function setUp(clock = new ManualClock()) {
     cluster: cluster.cluster,
     dataPlane,
     publicIp: parseAddress("192.168.77.11")!,
+    own: (config) => config,
     wantedSubnet: undefined,
     findConflict: () => undefined,
     seal,

@@ -21,6 +21,7 @@ import {
 import type { Cluster, HostPort, MemberInfo } from "../control/cluster/types.ts";
 import { clusterVersion } from "../control/kv/cluster-version.ts";
 import type { StateMachine } from "../control/kv/types.ts";
+import { ownBackend } from "../dataplane/backends/auto.ts";
 import type { Way } from "../dataplane/ways/way.ts";
 import { openDisk } from "../host/files/disk.ts";
 import type { Clock, Random } from "../host/ports.ts";
@@ -69,7 +70,7 @@ export interface Session {
 
 /** Opens the node's part in the cluster of `identity`. Throws `HostError`. */
 export async function openSession(options: SessionOptions): Promise<Session> {
-  const { identity, clock, random } = options;
+  const { identity, clock, dataPlane, random } = options;
   const log = options.log.with({ node: formatNodeId(identity.nodeId) });
   const paths = clusterPaths(identity.clusterId);
   const logStore = await openLog({ dataDir: options.dataDir, clock, random }, identity);
@@ -92,9 +93,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const network = new NetworkAgent({
     nodeId: identity.nodeId,
     cluster,
-    dataPlane: options.dataPlane,
+    dataPlane,
     publicIp: options.publicIp,
-    ways: options.ways,
+    own: (backend) => dataPlane.extension.own(ownBackend({ backend }, options.ways)),
     wantedSubnet: options.wantedSubnet,
     findConflict: options.findConflict,
     usedBy: options.usedBy,
@@ -103,7 +104,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       nodeId: identity.nodeId,
       clusterId: identity.clusterId,
       generation: identity.generation,
-      engine: () => options.dataPlane.engine,
+      engine: () => dataPlane.engine,
       kept: options.keptSeal,
       clock,
       random,

@@ -19,6 +19,7 @@
  *    the address that the node had
  * 3. the backend "auto": leases of the udp backend that say by which other ways their node is
  *    reached
+ * 4. the backend "extension"
  *
  * @module
  */
@@ -35,7 +36,7 @@ export const CLUSTER_VERSION_OLDEST = 1;
  * what is else the same tree (`scripts/build --cluster-version`).
  */
 export const CLUSTER_VERSION_NEWEST: number =
-  typeof OVERLAY_CLUSTER_VERSION === "number" ? OVERLAY_CLUSTER_VERSION : 3;
+  typeof OVERLAY_CLUSTER_VERSION === "number" ? OVERLAY_CLUSTER_VERSION : 4;
 
 /** `{"version":2}`; absent: the first. */
 export const CLUSTER_VERSION_KEY = "/overlay/version";

@@ -10,6 +10,11 @@
 
 import { canonicalKeys } from "./config-keys.ts";
 import { readInteger, readSwitch } from "./config-values.ts";
+import {
+  EXTENSION_COMMANDS,
+  type ExtensionBackendConfig,
+  readExtension,
+} from "./extension-config.ts";
 import type { FieldIssue } from "./field-issue.ts";
 import { isJsonObject, type JsonObject, type JsonValue, showValue } from "./json.ts";
 
@@ -76,6 +81,7 @@ export type BackendConfig =
   | VxlanBackendConfig
   | HostGwBackendConfig
   | AutoBackendConfig
+  | ExtensionBackendConfig
   | AllocBackendConfig;
 
 /** What `Backend` says when it is left out. */
@@ -96,11 +102,12 @@ const OPTIONS: { readonly [Kind in BackendConfig["kind"]]: BackendOptions } = {
   vxlan: { keys: ["VNI", "Port", "GBP", "Learning", "DirectRouting", "MTU"], read: readVxlan },
   "host-gw": { keys: [], read: () => ({ kind: "host-gw" }) },
   auto: { keys: ["Port", "VNI", "VxlanPort", "Encryption"], read: readAuto },
+  extension: { keys: EXTENSION_COMMANDS, read: readExtension },
   alloc: { keys: [], read: () => ({ kind: "alloc" }) },
 };
 
 /** Backends that flannel has or that are planned: known, not there yet. */
-const LATER_TYPES: readonly string[] = ["wireguard", "ipip", "ipsec", "extension"];
+const LATER_TYPES: readonly string[] = ["wireguard", "ipip", "ipsec"];
 
 interface ParsedBackend {
   readonly backend: BackendConfig | undefined;

@@ -8,6 +8,7 @@ describe("a config's command", () => {
     { config: { Backend: { Type: "vxlan" } }, why: "so it does a backend of the first version" },
     { config: { Backend: { Type: "auto" } }, needs: 3, why: "a backend of version 3" },
     { config: { bACKEND: { tYPE: "AUTO" } }, needs: 3, why: "in any case" },
+    { config: { Backend: { Type: "extension" } }, needs: 4, why: "a backend of version 4" },
     { config: { Backend: "auto" }, why: "no config at all: refused by every version" },
     { config: { Backend: { Type: ["auto"] } }, why: "a type that is none" },
   ];

@@ -7,20 +7,22 @@
 import type { Command } from "../kv/types.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "./json.ts";
 
-/** The version (kv/cluster-version.ts) that brought the backend "auto". */
-const AUTO_VERSION = 3;
+/** The version (kv/cluster-version.ts) that brought a backend; who is not here is of the first. */
+const BACKEND_VERSIONS: ReadonlyMap<string, number> = new Map([
+  ["auto", 3],
+  ["extension", 4],
+]);
 
 /**
  * The part of a command that says so, for the config as its author wrote it, which need not be
  * right: keys are found in whatever case, as its reader does.
  */
 export function configVersion(config: JsonObject): Pick<Command, "needs"> {
-  const isAuto = valuesOf(config, "backend").some((backend) =>
-    valuesOf(backend, "type").some(
-      (type) => typeof type === "string" && type.toLowerCase() === "auto",
-    ),
-  );
-  return isAuto ? { needs: AUTO_VERSION } : {};
+  const types = valuesOf(config, "backend").flatMap((backend) => valuesOf(backend, "type"));
+  const needs = types.flatMap((type) => {
+    return (typeof type === "string" && BACKEND_VERSIONS.get(type.toLowerCase())) || [];
+  });
+  return needs.length === 0 ? {} : { needs: Math.max(...needs) };
 }
 
 function valuesOf(value: JsonValue, name: string): readonly JsonValue[] {

@@ -331,6 +331,41 @@ describe("parseNetworkConfig: options of the kernel's backends", () => {
       says: 'Backend.Encryption must be "none" with the Type "auto"',
       why: "the kernel's ways seal nothing",
     },
+    {
+      backend: { Type: "extension", subnetaddcommand: ["add", "-x"], ShutdownCommand: "" },
+      is: { kind: "extension", commands: { SubnetAddCommand: ["add", "-x"] } },
+      why: "any case, and flannel's empty text",
+    },
+    {
+      backend: { Type: "extension", SubnetAddCommand: "ip route add $SUBNET via $PUBLIC_IP" },
+      says: 'Backend.SubnetAddCommand must be a list of words, such as ["add-peer","--fast"]',
+      why: "what flannel gives to a shell",
+    },
+    {
+      backend: { Type: "extension", PreStartupCommand: ["/bin/sh", "-c", "x"] },
+      says: "begin with the name of a program in the nodes' --extension-dir",
+      why: "a path",
+    },
+    {
+      backend: { Type: "extension", PreStartupCommand: ["add", 1] },
+      says: "Backend.PreStartupCommand must be a list of 1 to 64 words",
+      why: "a number among the words",
+    },
+    {
+      backend: { Type: "extension", PreStartupCommand: ["add", "a\0b"] },
+      says: "Backend.PreStartupCommand must be a list of 1 to 64 words",
+      why: "a word that the kernel would cut",
+    },
+    {
+      backend: { Type: "extension", PreStartupCommand: [] },
+      says: "Backend.PreStartupCommand must be a list of 1 to 64 words",
+      why: "no words",
+    },
+    {
+      backend: { Type: "extension", PreStartCommand: ["x"] },
+      says: "did you mean Backend.PreStartupCommand?",
+      why: "a key that is none",
+    },
   ];
   for (const { backend, is, says, why } of rows) {
     test(`${JSON.stringify(backend)}: ${why}`, () => {

@@ -16,13 +16,14 @@ import { alloc } from "./alloc.ts";
 import { auto, byWays, partsOf } from "./auto.ts";
 import type { Backend, BackendPeer, BackendPlan, NodePlanInput } from "./backend.ts";
 import type { DesiredState, DesiredSysctl } from "./desired-state.ts";
+import { extension } from "./extension.ts";
 import { planFirewall } from "./firewall.ts";
 import { hostGw } from "./host-gw.ts";
 import { udp } from "./udp.ts";
 import { vxlan } from "./vxlan.ts";
 
 /** Every backend there is. */
-const BACKENDS: readonly Backend[] = [udp, vxlan, hostGw, auto, alloc];
+const BACKENDS: readonly Backend[] = [udp, vxlan, hostGw, auto, extension, alloc];
 
 /** Without it the kernel drops what it should pass between containers and the overlay. */
 const FORWARDING_SYSCTL: Readonly<Record<Family, string>> = {

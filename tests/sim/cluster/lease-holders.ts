@@ -104,6 +104,7 @@ export class LeaseHolders {
       },
       dataPlane: { assigned: undefined, assign: () => Promise.resolve() },
       publicIp: addressOf(node.id),
+      own: (config) => config,
       wantedSubnet: this.#beliefs.get(node.id)?.subnet,
       findConflict: () => undefined,
       clock: node.clock.portFor(process),
