@@ -56,6 +56,21 @@ test("another port is another way, and each stays for its time", async () => {
   expect(lingering.configs).toEqual([]);
 });
 
+test("another VXLAN link is another way, other options of it are not", () => {
+  const plain = { gbp: false, learning: false, directRouting: false, underlayMtu: undefined };
+  const vxlan = { kind: "vxlan", vni: 1, port: 8472, ...plain } as const;
+  const { lingering } = open();
+  lingering.follow(vxlan);
+  lingering.follow({ ...vxlan, directRouting: true });
+  expect(lingering.configs).toEqual([]);
+  lingering.follow({ ...vxlan, port: 4789 });
+  lingering.follow({ ...vxlan, vni: 2 });
+  expect(lingering.configs).toEqual([
+    { ...vxlan, directRouting: true },
+    { ...vxlan, port: 4789 },
+  ]);
+});
+
 test("what could not be had was never left to", async () => {
   const { clock, lingering, over } = open();
   const other = { ...UDP, port: 9000 };

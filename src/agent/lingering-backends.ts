@@ -2,13 +2,13 @@
  * The ways in which this node was reached until a moment ago.
  *
  * Others hear a little later that a node is reached otherwise now, and send the old way until then.
- * So what the old way needs stays for a while after the config has named another backend, or
- * another port of the packet engine.
+ * So what the old way needs stays for a while after the config has named another backend, another
+ * port of the packet engine, or another VXLAN link.
  *
  * @module
  */
 import type { BackendConfig } from "../control/network/backend-config.ts";
-import { enginePort } from "../dataplane/backends/node-plan.ts";
+import { partsOf } from "../dataplane/backends/auto.ts";
 import type { Clock } from "../host/ports.ts";
 
 /** How long: a lease gets around in a fraction of it, also on a busy machine. */
@@ -71,5 +71,14 @@ export class LingeringBackends {
 
 /** Whether who sends as `a` says reaches a node that is reached by `b`. */
 function isSameWay(a: BackendConfig, b: BackendConfig): boolean {
-  return a.kind === b.kind && enginePort(a) === enginePort(b);
+  return endsOf(a) === endsOf(b);
+}
+
+/** What packets come in by. */
+function endsOf(config: BackendConfig): string {
+  const ends = partsOf(config).map((part) => {
+    if (part.kind === "udp") return `udp ${part.port}`;
+    return part.kind === "vxlan" ? `vxlan ${part.vni} ${part.port}` : part.kind;
+  });
+  return ends.join(", ");
 }

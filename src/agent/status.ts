@@ -185,7 +185,7 @@ function kernelView(dataPlane: DataPlane, assigned: Assignment): StatusView["dat
 function linkOf(assigned: Assignment | undefined): string {
   const backend = assigned?.backend ?? DEFAULT_BACKEND;
   if (backend.kind === "udp" || backend.kind === "auto") return OVERLAY_LINK;
-  return backend.kind === "vxlan" ? vxlanLinkName(backend.vni) : "";
+  return backend.kind === "vxlan" ? vxlanLinkName(backend) : "";
 }
 
 function peerViews(

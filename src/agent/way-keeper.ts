@@ -285,7 +285,11 @@ export class WayKeeper {
       const at = { address, port: config.port, socket: undefined };
       return [
         { way: "direct" as const, link: host.link, ...at },
-        { way: "vxlan" as const, link: vxlanLinkName(config.vni), ...at },
+        {
+          way: "vxlan" as const,
+          link: vxlanLinkName({ vni: config.vni, port: config.vxlanPort }),
+          ...at,
+        },
       ];
     });
     const isSame =

@@ -182,4 +182,43 @@ describe("a live cluster", () => {
       await waitFor(isOldWayGone, { describe: `the links of ${type} alone`, timeoutMs: 20_000 });
     }
   });
+
+  labTest("vxlan with other options under a ping", TWO, async (lab) => {
+    const [a, b] = (await openOverlay(lab, config("vxlan"))) as [Container, Container];
+    const subnets = [b, a].map(({ address }) => address.replace(/\d+$/, "0/24"));
+    // Each comes before what the last one left behind is gone.
+    const rows = [
+      { change: { Port: 4789 }, link: "overlay.1-4789" },
+      { change: { VNI: 16_777_215 }, link: "ovl-ffffff-2118" },
+      { change: { DirectRouting: true }, link: "eth0" },
+      { change: { MTU: 1400 }, link: "overlay.1" },
+    ];
+    for (const { change, link } of rows) {
+      const ping = a.startPing(b.address, OFTEN);
+      await waitFor(() => ping.received() > 20, { describe: "answers" });
+      await mustPutConfig(lab.host(0), config("vxlan", change));
+      const why = JSON.stringify(change);
+      const isThere = async () => {
+        const routes = await Promise.all(
+          lab.hosts.map((host, at) => shown(host, `ip route show ${subnets[at]}`)),
+        );
+        return routes.every((route) => route.includes(`dev ${link} `));
+      };
+      await waitFor(isThere, { describe: `routes by ${link}`, timeoutMs: 20_000 });
+      const seen = ping.received();
+      await waitFor(() => ping.received() > seen + 20, { describe: `answers after ${why}` });
+      const { lost } = await ping.stop();
+      expect({ why, few: lost.length <= SWITCH_LOST_MAX, lost: lost.length }).toMatchObject({
+        why,
+        few: true,
+      });
+    }
+    const areOldGone = async () => {
+      const all = await Promise.all(
+        lab.hosts.map((host) => shown(host, "ip -o link show type vxlan")),
+      );
+      return all.every((links) => /^\d+: overlay\.1: .* mtu 1350 .*\n$/.test(links));
+    };
+    await waitFor(areOldGone, { describe: "the last link alone", timeoutMs: 20_000 });
+  });
 });

@@ -88,7 +88,7 @@ function vxlanPart({ vni, vxlanPort: port }: AutoBackendConfig): VxlanBackendCon
  * counts, but 2 goes before 1: Documentation/networking/ip-sysctl.rst, rp_filter).
  */
 function looseSources(config: AutoBackendConfig): DesiredSysctl[] {
-  const tunnels = takesPart(config, "vxlan") ? [vxlanLinkName(config.vni)] : [];
+  const tunnels = takesPart(config, "vxlan") ? [vxlanLinkName(vxlanPart(config))] : [];
   return [OVERLAY_LINK, ...tunnels].map((link) => ({
     path: `net/ipv4/conf/${link}/rp_filter`,
     value: "2",

@@ -74,8 +74,8 @@ export interface Backend {
   /** What a node's lease tells its peers beyond its address, in flannel's form. */
   readonly publish: (self: NodeId, config: BackendConfig) => LeaseBackend;
   /**
-   * What it takes to be reached by this backend, where the config asks for it, and to reach
-   * `peers`, whose leases do.
+   * What it takes to be reached by this backend, where the config asks for it or did a moment ago
+   * (`lingering`: those of this backend), and to reach `peers`, whose leases do.
    */
   readonly plan: (input: NodePlanInput, peers: readonly BackendPeer[]) => BackendPlan;
 }

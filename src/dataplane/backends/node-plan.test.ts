@@ -195,6 +195,21 @@ const TABLE: readonly Row[] = [
     is: { ...TUN, routes: ["10.0.0.0/16 overlay0"] },
   },
   {
+    why: "another port of VXLAN: one link for each, to whom each peer's lease says",
+    change: {
+      config: { ...VXLAN, port: 4789, underlayMtu: 1400 },
+      lingering: [VXLAN],
+      peers: [peer(7, vxlanLease()), peer(8, vxlanLease({ Port: 4789 }))],
+    },
+    is: {
+      links: ["overlay.1-4789 vxlan 1350", "overlay.1 vxlan 1450"],
+      addresses: ["10.0.53.0/32 overlay.1-4789", "10.0.53.0/32 overlay.1"],
+      routes: [VIA_7, "10.0.8.0/24 via 10.0.8.0 overlay.1-4789 onlink"],
+      neighbours: [...TO_7.neighbours, `10.0.8.0 ${MAC} overlay.1-4789`],
+      fdb: [...TO_7.fdb, `${MAC} 192.168.1.8 overlay.1-4789`],
+    },
+  },
+  {
     why: "so does a VXLAN link, as it was: who has not heard yet sends to it",
     change: {
       config: { kind: "host-gw" },
@@ -253,7 +268,7 @@ describe("what a node publishes", () => {
     const config = { ...VXLAN, vni: 3, port: 4789 };
     const backend = backendOf(config).publish(INPUT.self, config);
     const { fdb, links } = plan({ config: { kind: "host-gw" }, peers: [peer(7, backend)] });
-    expect(links).toMatchObject([{ name: "overlay.3", vni: 3, port: 4789 }]);
+    expect(links).toMatchObject([{ name: "overlay.3-4789", vni: 3, port: 4789 }]);
     expect(fdb[0]?.mac).toBe(vtepMac(INPUT.self));
   });
 

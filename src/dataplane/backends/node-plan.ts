@@ -77,9 +77,9 @@ export function planNode(input: NodePlanInput): DesiredState {
   const ways = byWays(input);
   const plans = BACKENDS.flatMap((backend): BackendPlan[] => {
     const reached = ways.filter((peer) => reachedBy(peer.backend) === backend.kind);
-    const own = configs.find(({ kind }) => kind === backend.kind);
+    const [own, ...former] = configs.filter(({ kind }) => kind === backend.kind);
     if (own === undefined && reached.length === 0) return [];
-    return [backend.plan({ ...input, config: own ?? config }, reached)];
+    return [backend.plan({ ...input, config: own ?? config, lingering: former }, reached)];
   });
   return {
     links: plans.flatMap(({ links }) => links),

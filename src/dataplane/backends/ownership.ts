@@ -17,11 +17,31 @@ const ROUTE_PROTOCOL_OVERLAY = 85;
 /** The TUN link of the packet engine. */
 export const OVERLAY_LINK = "overlay0";
 
-/** Name of the VXLAN link for a VNI; flannel has `flannel.1`, and both may be there. */
-export function vxlanLinkName(vni: number): string {
-  return `${VXLAN_NAME_START}${vni}`;
+/** The kernel's UDP port of VXLAN, which flannel's leases do not name; IANA's would be 4789. */
+export const VXLAN_PORT_DEFAULT = 8472;
+
+/**
+ * Name of the VXLAN link for a VNI and a UDP port. Links for all of them may be there at once, and
+ * flannel's `flannel.1` beside them.
+ *
+ *     overlay.1         the kernel's port
+ *     overlay.1-4789    another one
+ *     ovl-ffffff-12b5   both as hexadecimal digits, where that is too long for the kernel
+ */
+export function vxlanLinkName({
+  port,
+  vni,
+}: {
+  readonly vni: number;
+  readonly port: number;
+}): string {
+  const name = port === VXLAN_PORT_DEFAULT ? `overlay.${vni}` : `overlay.${vni}-${port}`;
+  if (name.length <= LINK_NAME_LENGTH_MAX) return name;
+  return `ovl-${vni.toString(16)}-${port.toString(16)}`;
 }
-const VXLAN_NAME_START = "overlay.";
+const VXLAN_NAME = /^(overlay\.[0-9]+(-[0-9]+)?|ovl-[0-9a-f]+-[0-9a-f]+)$/;
+/** IFNAMSIZ − 1 (include/uapi/linux/if.h). */
+const LINK_NAME_LENGTH_MAX = 15;
 
 /** Alias of each of our VXLAN links: a link that was renamed still holds its VNI. */
 export const LINK_ALIAS = "overlay";
@@ -39,8 +59,8 @@ export interface OwnedLink {
 /** The marks of what is ours. */
 export interface Ownership {
   readonly links: readonly OwnedLink[];
-  /** How the names of our VXLAN links start; a number follows. */
-  readonly vxlanNameStart: string;
+  /** Matches the names of our VXLAN links. */
+  readonly vxlanName: RegExp;
   readonly linkAlias: string;
   /** RTPROT_* number on every route that we make. */
   readonly routeProtocol: number;
@@ -53,7 +73,7 @@ export interface Ownership {
 /** What this program marks as its own. */
 export const OURS: Ownership = {
   links: [{ name: OVERLAY_LINK, kind: "tun" }],
-  vxlanNameStart: VXLAN_NAME_START,
+  vxlanName: VXLAN_NAME,
   linkAlias: LINK_ALIAS,
   routeProtocol: ROUTE_PROTOCOL_OVERLAY,
   firewallTable: { family: "inet", name: "overlay" },
@@ -70,11 +90,7 @@ export function isOwnedLink(
   { alias, kind, name }: Pick<ActualLink, "alias" | "kind" | "name">,
   ownership: Ownership,
 ): boolean {
-  const { linkAlias, links, vxlanNameStart } = ownership;
+  const { linkAlias, links, vxlanName } = ownership;
   if (links.some((owned) => owned.name === name && owned.kind === kind)) return true;
-  return kind === "vxlan" && (alias === linkAlias || isOwnedName(name, vxlanNameStart));
-}
-
-function isOwnedName(name: string, start: string): boolean {
-  return name.startsWith(start) && /^[0-9]+$/.test(name.slice(start.length));
+  return kind === "vxlan" && (alias === linkAlias || vxlanName.test(name));
 }

@@ -8,8 +8,8 @@
  *     10.0.7.0 is at 02:.. on overlay.1                 the peer's link             (neighbour)
  *     02:.. is at 192.168.1.6                           the peer's underlay address (FDB entry)
  *
- * A peer tells VNI and MAC in its lease. A node whose leases say another VNI, while the config
- * changes, is reached by a second link. Pure.
+ * A peer tells VNI, MAC and port in its lease. A node whose lease says another VNI or port, while
+ * the config changes, is reached by a second link. Pure.
  *
  * @module
  */
@@ -37,10 +37,8 @@ import {
 } from "./desired-state.ts";
 import { directRoute } from "./host-gw.ts";
 import { overlayMtu, VXLAN_OVERHEAD } from "./overhead.ts";
-import { LINK_ALIAS, vxlanLinkName } from "./ownership.ts";
+import { LINK_ALIAS, VXLAN_PORT_DEFAULT, vxlanLinkName } from "./ownership.ts";
 
-/** The kernel's port, which flannel's leases do not name. */
-const PORT_DEFAULT = 8472;
 const VNI_MAX = 2 ** 24 - 1;
 /** Hexadecimal digits of a node id that the MAC has room for: 40 of 53 random bits. */
 const MAC_DIGITS = 10;
@@ -56,9 +54,9 @@ export const vxlan: Backend = {
   kind: "vxlan",
   mtu: ({ config, host }) => vxlanMtu(host, optionsOf(config)),
   publish: (self, config) => {
-    const { port = PORT_DEFAULT, vni = 1 } = optionsOf(config) ?? {};
+    const { port = VXLAN_PORT_DEFAULT, vni = 1 } = optionsOf(config) ?? {};
     // flannel has no word for the port: only where it is another one.
-    const extra = port === PORT_DEFAULT ? {} : { Port: port };
+    const extra = port === VXLAN_PORT_DEFAULT ? {} : { Port: port };
     return {
       kind: "other",
       type: "vxlan",
@@ -86,12 +84,12 @@ function planVxlan(input: NodePlanInput, peers: readonly BackendPeer[]): Backend
   const routes: DesiredRoute[] = [];
   const neighbours: DesiredNeighbour[] = [];
   const fdb = new Map<string, DesiredFdbEntry>();
-  /** One of each VNI: what peers say of a link differs in nothing else. */
-  const vteps = new Map<number, Vtep>();
+  /** One for each link: of all that peers say, it depends on nothing else. */
+  const vteps = new Map<string, Vtep>();
   for (const peer of peers) {
     const tunnel = tunnelTo(peer);
     if (tunnel === undefined) continue;
-    if (!vteps.has(tunnel.vtep.vni)) vteps.set(tunnel.vtep.vni, tunnel.vtep);
+    if (!vteps.has(tunnel.route.link)) vteps.set(tunnel.route.link, tunnel.vtep);
     if (isDirect(peer)) {
       routes.push(directRoute(input, peer));
       continue;
@@ -146,8 +144,8 @@ function tunnelTo(peer: BackendPeer): Tunnel | undefined {
   const { address: endpoint, backend, rank = 0, subnet: destination } = peer;
   const vtep = parseVtep(backend);
   if (vtep === undefined) return undefined;
-  const { mac, vni } = vtep;
-  const link = vxlanLinkName(vni);
+  const { mac } = vtep;
+  const link = vxlanLinkName(vtep);
   const gateway = prefixAddress(destination);
   const metric = DEFAULT_METRIC[addressFamily(destination)] + rank;
   const tunnel: Tunnel = {
@@ -161,17 +159,21 @@ function tunnelTo(peer: BackendPeer): Tunnel | undefined {
   return tunnel;
 }
 
-/** One link for each VNI that this node or a peer is reached by. */
+/** One link for each VNI and port that this node, now or a moment ago, or a peer is reached by. */
 function planLinks(input: NodePlanInput, vteps: readonly Vtep[]): DesiredVxlan[] {
-  const { config, host, self } = input;
-  const own = optionsOf(config);
-  const links = new Map<number, DesiredVxlan>();
-  const ends = [...(own === undefined ? [] : [own]), ...vteps];
-  for (const { port, vni } of ends) {
-    if (links.has(vni)) continue;
-    links.set(vni, {
+  const { config, host, lingering, self } = input;
+  const owns = [config, ...lingering].flatMap((it) => optionsOf(it) ?? []);
+  const links = new Map<string, DesiredVxlan>();
+  const ends = [
+    ...owns.map((own) => ({ ...own, own })),
+    ...vteps.map(({ port, vni }) => ({ port, vni, own: owns[0] })),
+  ];
+  for (const { own, port, vni } of ends) {
+    const name = vxlanLinkName({ vni, port });
+    if (links.has(name)) continue;
+    links.set(name, {
       kind: "vxlan",
-      name: vxlanLinkName(vni),
+      name,
       mtu: vxlanMtu(host, own),
       mac: vtepMac(self),
       alias: LINK_ALIAS,
@@ -198,7 +200,7 @@ function optionsOf(config: BackendConfig): VxlanBackendConfig | undefined {
 /** What a peer's lease says; undefined for what makes no sense, from whomever. */
 function parseVtep(backend: LeaseBackend): Vtep | undefined {
   if (backend.kind !== "other" || !isRecord(backend.data)) return undefined;
-  const { Port: port = PORT_DEFAULT, VNI: vni, VtepMAC: text } = backend.data;
+  const { Port: port = VXLAN_PORT_DEFAULT, VNI: vni, VtepMAC: text } = backend.data;
   const mac = typeof text === "string" ? parseMac(text) : undefined;
   if (mac === undefined || !isWithin(vni, VNI_MAX) || !isWithin(port, 65_535)) return undefined;
   // A group address, or no address: frames for it would go elsewhere than to one peer.

@@ -3,7 +3,7 @@
  *
  * A TUN link is made by whoever reads its packets; here it is only set up. A VXLAN link is made
  * here. What it encapsulates with cannot change, so one that does it otherwise is deleted and made
- * anew, and so is a link of ours under another name that holds the VNI. Pure.
+ * anew, and so is a link of ours under another name that holds its VNI and port. Pure.
  *
  * @module
  */
@@ -71,7 +71,7 @@ export function staleLinks(
     .map((link) => ({ kind: "delete_link", link: refer(link) }));
 }
 
-/** Before the link can be made, whatever of ours has its name or its VNI must go. */
+/** Before the link can be made, whatever of ours has its name, or its VNI and port, must go. */
 function makeVxlan(
   { kind, mac, mtu, name }: DesiredVxlan,
   vxlan: VxlanSettings,
@@ -84,7 +84,9 @@ function makeVxlan(
   const inTheWay = around.actual.filter(
     (link) =>
       link === around.found ||
-      (isOwnedLink(link, around.ownership) && link.vxlan?.vni === vxlan.vni),
+      (isOwnedLink(link, around.ownership) &&
+        link.vxlan?.vni === vxlan.vni &&
+        link.vxlan.port === vxlan.port),
   );
   return [
     ...inTheWay.map((link): Operation => ({ kind: "delete_link", link: refer(link) })),
