@@ -11,15 +11,24 @@
  * the kernel after a second, not after 10 ms, so that the next batch need not ask for it again:
  * another 49 us.
  *
+ * The first compiler begins four times later than it would: most of what runs at a start runs some
+ * hundred times and never again. A new node's start takes 0.20 s of processor time in place of
+ * 0.27, and of fifty nodes on two cores all learn of a change in less than half the time.
+ *
+ * Starting anew costs 45 ms of processor time; the service's unit sets the same, which spares it.
+ *
  * @module
  */
 import { passListed } from "../host/keep/descriptor-store.ts";
 import { restartProgram } from "../host/sys/process-image.ts";
 import type { Environment } from "./config.ts";
 
-const SETTINGS: Environment = {
+/** Variables of the environment, with their values. */
+export const RUNTIME_SETTINGS: Readonly<Record<string, string>> = {
   BUN_JSC_thresholdForFTLOptimizeAfterWarmUp: "1000000",
   BUN_JSC_thresholdForFTLOptimizeSoon: "100000",
+  BUN_JSC_thresholdForJITAfterWarmUp: "2000",
+  BUN_JSC_thresholdForJITSoon: "1000",
   MIMALLOC_PURGE_DELAY: "1000",
 };
 
@@ -29,8 +38,8 @@ const SETTINGS: Environment = {
  * before anything else is loaded: it would be loaded twice, which was 35 ms of a start.
  */
 export function tuneRuntime(env: Environment): void {
-  const isTold = Object.keys(SETTINGS).some((name) => env[name] !== undefined);
+  const isTold = Object.keys(RUNTIME_SETTINGS).some((name) => env[name] !== undefined);
   if (isTold) return;
   passListed(env);
-  restartProgram({ ...env, ...SETTINGS });
+  restartProgram({ ...env, ...RUNTIME_SETTINGS });
 }

@@ -6,6 +6,7 @@
  */
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { RUNTIME_SETTINGS } from "../../../src/agent/runtime-tuning.ts";
 import type { Command } from "../../../src/control/kv/types.ts";
 import { OVERLAY_PATH } from "../../../tests/lab/host.ts";
 import { LabProcess } from "../../../tests/lab/process.ts";
@@ -77,6 +78,8 @@ export class BenchAgent {
         ...["--admin-listen", `127.0.0.1:${ADMIN_PORT_BASE + this.#number}`, "--log-level", "warn"],
       ],
       logPath: join(own, "agent.log"),
+      // As the service's unit has it.
+      env: RUNTIME_SETTINGS,
     });
   }
 
@@ -126,7 +129,8 @@ export class BenchAgent {
 
   /** Joins the cluster of `peer`, however often that takes. */
   async join(peer: BenchAgent, token: string): Promise<void> {
-    await this.answers();
+    const isUp = { timeoutMs: START_TIMEOUT_MS, describe: `${this.name} to be up` };
+    await waitFor(() => this.#isThere(), isUp);
     const body = { peer: peer.address, token };
     const isIn = () => this.post("/join", body).then(Boolean, () => false);
     const options = { timeoutMs: START_TIMEOUT_MS, describe: `${this.name} to be let in` };
