@@ -7,10 +7,11 @@
 import { describe, expect } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { join as joinCluster } from "../lab/cluster.ts";
+import { join as joinCluster, statusOf } from "../lab/cluster.ts";
 import { type Etcd, startEtcd } from "../lab/etcd.ts";
 import { ETCD_PROGRAMS } from "../lab/programs.ts";
 import { labTest } from "../lab/requirements.ts";
+import { waitFor } from "../lab/wait.ts";
 
 const PREFIX = "/coreos.com/network";
 const SUBNETS = ["10.5.34.0/24", "10.5.7.0/24", "10.5.200.0/24"];
@@ -62,15 +63,35 @@ describe("import flannel", () => {
       expect(shown.code).toBe(1);
       expect(shown.stderr).toContain("Nothing was written; repeat it with --yes");
       expect(shown.stdout).toContain("3 leases, 1 of them without an end");
-      expect(shown.stdout).toContain('Config: {"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}');
+      const config = '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":1}}';
+      expect(shown.stdout).toContain(`Config: ${config}`);
       expect(shown.stdout).toContain("OVERLAY_IFACE=eth0");
       expect((await first.api("/config")).status).toBe(404);
 
+      // What flannel leaves on a host whose link was forgotten.
+      await first.mustRun([
+        ...["ip", "link", "add", "flannel.1", "type", "vxlan"],
+        ...["id", "1", "dstport", "8472", "nolearning"],
+      ]);
       expect(await first.mustCli([...asRoot, "--yes"])).toContain("3 subnets kept");
       for (const other of others) await joinCluster(other, first);
       for (const [index, host] of lab.hosts.entries()) {
         const { subnet } = await host.waitLease();
         expect(subnet).toBe(SUBNETS[index]?.replace(".0/", ".1/") ?? "");
+      }
+
+      const { warnings } = await statusOf(first);
+      expect(warnings.join("\n")).toContain("flannel.1 has the same VNI and port; delete it");
+      await first.mustRun(["ip", "link", "delete", "flannel.1"]);
+      await waitFor(async () => (await statusOf(first)).warnings.length === 0, {
+        describe: "the link in flannel's place",
+      });
+      for (const host of lab.hosts) {
+        const { dataplane, peers } = await statusOf(host);
+        expect(dataplane).toMatchObject({ mtu: 1450, interface: "overlay.1" });
+        for (const { subnet } of peers) {
+          await host.mustRun(["ping", "-c", "1", "-W", "2", subnet.replace("/24", "")]);
+        }
       }
 
       // The same out of a dump, and once more: there is nothing left to do.

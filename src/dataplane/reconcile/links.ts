@@ -42,6 +42,13 @@ export function diffLinks(
         continue;
       }
       const settings = settingsOf(wanted, underlay);
+      const rival = actual.find(
+        (link) => isSameTunnel(link, settings) && !isOwnedLink(link, ownership),
+      );
+      if (rival !== undefined) {
+        refuse(wanted.name, `link ${rival.name} has the same VNI and port; delete it`);
+        continue;
+      }
       if (found === undefined || !sameSettings(found.vxlan, settings)) {
         operations.push(...makeVxlan(wanted, settings, { actual, ownership, found }));
         continue;
@@ -83,15 +90,17 @@ function makeVxlan(
 ): Operation[] {
   const inTheWay = around.actual.filter(
     (link) =>
-      link === around.found ||
-      (isOwnedLink(link, around.ownership) &&
-        link.vxlan?.vni === vxlan.vni &&
-        link.vxlan.port === vxlan.port),
+      link === around.found || (isOwnedLink(link, around.ownership) && isSameTunnel(link, vxlan)),
   );
   return [
     ...inTheWay.map((link): Operation => ({ kind: "delete_link", link: refer(link) })),
     { kind: "add_link", link: { kind, name, mac, mtu, vxlan } },
   ];
+}
+
+/** Whether the kernel has no room for another link with `settings`. */
+function isSameTunnel(link: ActualLink, { port, vni }: VxlanSettings): boolean {
+  return link.vxlan?.vni === vni && link.vxlan.port === port;
 }
 
 function settingsOf(

@@ -38,10 +38,34 @@ const CONFIGS: readonly { from: JsonRecord; to: JsonRecord; notes: RegExp[]; why
     why: "keys in any case",
   },
   {
-    from: { ...NETWORK, Backend: { Type: "vxlan", VNI: 7, DirectRouting: true } },
+    from: { ...NETWORK, Backend: { type: "VXLAN", vni: 7, Port: 4789, directrouting: true } },
+    to: { ...NETWORK, Backend: { Type: "vxlan", VNI: 7, Port: 4789, DirectRouting: true } },
+    notes: [],
+    why: "vxlan with its options",
+  },
+  {
+    from: { ...NETWORK, Backend: { Type: "vxlan", Port: 0, MTU: 9000, MacPrefix: "0E-2A" } },
+    to: { ...NETWORK, Backend: { Type: "vxlan", MTU: 9000 } },
+    notes: [/^Backend option "MacPrefix" is left behind$/],
+    why: "an option of another system",
+  },
+  {
+    from: { ...NETWORK, Backend: { Type: "host-gw" } },
+    to: { ...NETWORK, Backend: { Type: "host-gw" } },
+    notes: [],
+    why: "host-gw",
+  },
+  {
+    from: { ...NETWORK, Backend: { Type: "wireguard", PSK: "x" } },
     to: { ...NETWORK, Backend: { Type: "udp" } },
-    notes: [/^Backend "vxlan" becomes "udp": /],
-    why: "another backend",
+    notes: [/^Backend "wireguard" becomes "udp": /],
+    why: "a backend that is not here",
+  },
+  {
+    from: { ...NETWORK, Backend: { Type: "extension", SubnetAddCommand: "ip route add …" } },
+    to: { ...NETWORK, Backend: { Type: "udp" } },
+    notes: [/^Backend "extension" becomes "udp": .*write them as programs/],
+    why: "commands for a shell",
   },
   {
     from: { ...NETWORK, Backend: { Type: "udp", Mode: "x" } },

@@ -15,8 +15,9 @@ import {
   prefixCovers,
   prefixLength,
 } from "../../base/address.ts";
-import { isRecord, type JsonRecord } from "../../base/json-record.ts";
+import type { JsonRecord } from "../../base/json-record.ts";
 import type { FlannelLease, FlannelNetwork } from "./etcd-dump.ts";
+import { importBackend } from "./import-backend.ts";
 
 export interface ImportPlan {
   readonly config: JsonRecord;
@@ -81,31 +82,13 @@ function convertConfig(config: JsonRecord, notes: string[]): JsonRecord {
   for (const [key, value] of Object.entries(config)) {
     const is = (name: string) => name.toLowerCase() === key.toLowerCase();
     const name = KEYS.find(is);
-    if (name === "Backend") entries.push([name, convertBackend(value, notes)]);
+    if (name === "Backend") entries.push([name, importBackend(value, notes)]);
     else if (name !== undefined) entries.push([name, value]);
     else if (!IPV6_KEYS.some(is) && !NEEDLESS_KEYS.some(is)) {
       notes.push(`"${key}" is left behind: flannel ignores it too`);
     }
   }
   return Object.fromEntries(entries);
-}
-
-function convertBackend(value: unknown, notes: string[]): unknown {
-  if (!isRecord(value)) return value;
-  const option = (name: string) =>
-    Object.entries(value).find(([key]) => key.toLowerCase() === name.toLowerCase())?.[1];
-  const type = String(option("Type")).toLowerCase();
-  if (type !== "udp") {
-    notes.push(
-      `Backend "${type}" becomes "udp": nodes of flannel and of overlay do not reach each other meanwhile, and the overlay's MTU may change`,
-    );
-    return { Type: "udp" };
-  }
-  const port = option("Port");
-  const others = Object.keys(value).filter((key) => !/^(type|port)$/i.test(key));
-  for (const key of others) notes.push(`Backend option "${key}" is left behind`);
-  // 0 is what flannel calls its default.
-  return port === undefined || port === 0 ? { Type: "udp" } : { Type: "udp", Port: port };
 }
 
 /** Old versions of flannel had other defaults: what leases there are says which were meant. */
