@@ -80,6 +80,7 @@ function setUp({ members = [SELF, OTHER], dead = [], removed = false }: Options 
     dataPlane: {
       ...{ assigned: undefined, engine: undefined },
       extension: { failures: () => [] } as Partial<DataPlane["extension"]>,
+      checksums: { warnings: () => [] } as Partial<DataPlane["checksums"]>,
     } as DataPlane,
     reconciler: { unmet: () => [] } as Partial<Reconciler> as Reconciler,
     clock,

@@ -25,6 +25,7 @@ import type { Kernel } from "../host/kernel-ports.ts";
 import type { Clock, Random } from "../host/ports.ts";
 import { kernelPathMtu } from "../host/udp/kernel-mtu.ts";
 import { formatSubnetEnv } from "../integrations/flannel/subnet-env.ts";
+import { CHECKSUM_PORTS, ChecksumKeeper, testedLink } from "./checksum-keeper.ts";
 import type { ExtensionKeeper } from "./extension-keeper.ts";
 import { FastPath, type FastPathState, removeFastPath } from "./fast-path.ts";
 import { addKernelCounters } from "./fast-path-counters.ts";
@@ -116,6 +117,9 @@ export class DataPlane {
   readonly #lingering: LingeringBackends;
   /** Of the backend "auto". */
   readonly ways: WayKeeper;
+  /** Of VXLAN links. */
+  readonly checksums: ChecksumKeeper;
+  readonly #stopListening: () => void;
   /** Whether nothing is left of the engine, nor of an earlier process's. */
   #isEngineGone = false;
 
@@ -129,6 +133,10 @@ export class DataPlane {
       prober: () => this.#prober,
       inForce: () => waysInForce(options.kernel, options.underlay.name),
       onMove: () => this.#replan(),
+    });
+    this.checksums = new ChecksumKeeper(clock, log, CHECKSUM_PORTS);
+    this.#stopListening = options.kernel.onChange(({ kind }) => {
+      if (kind === "link" || kind === "overrun") this.checksums.look();
     });
   }
 
@@ -243,6 +251,7 @@ export class DataPlane {
     this.#options.reconciler.setDesired(desired);
     this.#assigned = assignment;
     await this.#options.reconciler.settled();
+    this.checksums.follow(testedLink(config, subnet, peers));
     const { announced = assignment } = assignment.renumbering ?? {};
     if (assignment.announced) await this.#writeSubnetFiles(announced);
     else await this.#removeSubnetFiles();
@@ -297,6 +306,7 @@ export class DataPlane {
     this.#assigned = undefined;
     this.#lingering.clear();
     this.ways.stop();
+    this.checksums.close();
     await this.#options.extension.remove();
     await this.#options.reconciler.remove();
     await this.#removeSubnetFiles();
@@ -306,6 +316,8 @@ export class DataPlane {
   async close(): Promise<void> {
     this.#lingering.clear();
     this.ways.stop();
+    this.#stopListening();
+    this.checksums.close();
     await this.#options.extension.close();
     await this.#stopEngine({ removeTun: false });
   }

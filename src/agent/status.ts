@@ -245,7 +245,7 @@ function warnings(sources: StatusSources): readonly string[] {
   for (const { operation, object, reason } of reconciler.unmet()) {
     list.push(`Cannot ${operation} ${object}: ${reason}; trying again`);
   }
-  list.push(...dataPlane.extension.failures());
+  list.push(...dataPlane.extension.failures(), ...dataPlane.checksums.warnings());
   for (const { name, reason } of dataPlane.engine?.offloads().off ?? []) {
     if (reason === FORBIDDEN_REASON) continue;
     list.push(`Packets are slower than they could be: ${name} is off (${reason})`);

@@ -5,6 +5,7 @@
  * @module
  */
 import { describe, expect } from "bun:test";
+import { spoilTunnelChecksums } from "../lab/bad-card.ts";
 import {
   addContainers,
   formCluster,
@@ -15,6 +16,7 @@ import {
 import type { Container, Host } from "../lab/host.ts";
 import type { Lab } from "../lab/lab.ts";
 import { labTest } from "../lab/requirements.ts";
+import { sendIntact } from "../lab/transfer.ts";
 import { waitFor } from "../lab/wait.ts";
 
 const TWO = { hosts: 2, timeoutMs: 90_000 } as const;
@@ -144,6 +146,27 @@ describe("vxlan", () => {
       );
     });
   }
+});
+
+describe("checksums of packets in tunnels", () => {
+  const isOffOf = async (host: Host) =>
+    (await shown(host, "ethtool -k overlay.1")).includes("tx-checksum-ip-generic: off");
+
+  labTest("are the kernel's where the card does them wrong, and only there", TWO, async (lab) => {
+    const [first, second] = lab.hosts as [Host, Host];
+    spoilTunnelChecksums(lab.switch, first.name);
+    const [a, b] = (await openOverlay(lab, config("vxlan"))) as [Container, Container];
+    await waitFor(() => isOffOf(first), { describe: "the link to be switched" });
+    const isTold = async () =>
+      (await statusOf(first)).warnings.some((it) => it.includes("of overlay.1 is off"));
+    await waitFor(isTold, { describe: "the reason in the status" });
+    await sendIntact(a, b, { address: b.address, bytes: 1_000_000 });
+    await shown(first, "ip link del overlay.1");
+    await waitFor(() => isOffOf(first), { describe: "the next link to be switched" });
+    await sendIntact(a, b, { address: b.address, bytes: 1_000_000 });
+    expect(await isOffOf(second)).toBe(false);
+    expect((await statusOf(second)).warnings).toEqual([]);
+  });
 });
 
 describe("a live cluster", () => {
