@@ -177,6 +177,29 @@ test("extension keeper: a startup program that fails keeps the node where it was
   expect(life.calls()).toEqual(["post 10.0.53.0/24", "post 10.0.53.0/24", "pre", "pre"]);
 });
 
+test("extension keeper: who comes back during the shutdown waits for it, and starts anew", async () => {
+  const end = Promise.withResolvers<Result<string, string>>();
+  const begun = Promise.withResolvers<void>();
+  const life = await live((call) => {
+    if (!call.startsWith("shutdown")) return ok("");
+    begun.resolve();
+    return end.promise;
+  });
+  await prepare(life);
+  life.follow([], UDP);
+  await begun.promise;
+  life.calls();
+  const again = prepare(life);
+  await Promise.resolve();
+  expect(life.calls()).toEqual([]);
+  end.resolve(ok(""));
+  await again;
+  life.follow([]);
+  await life.keeper.settled();
+  expect(life.calls()).toEqual(["post 10.0.53.0/24", "pre"]);
+  expect(life.keeper.network).toBe(PLACE.network);
+});
+
 test("extension keeper: what no lease has room for is refused", async () => {
   const life = await live((call) => ok(call === "pre" ? "x".repeat(17_000) : ""));
   await expect(prepare(life)).rejects.toThrow(

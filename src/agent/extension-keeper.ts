@@ -133,6 +133,7 @@ export class ExtensionKeeper {
   /** What of the start has run in this life of the agent. */
   #prepared: ExtensionCommand | undefined;
   #begun = "";
+  #isShuttingDown = false;
   /** By subnet, or by what else failed. */
   readonly #failures = new Map<string, Failure>();
   #written: string;
@@ -189,6 +190,9 @@ export class ExtensionKeeper {
    */
   async prepare(config: BackendConfig, place: ExtensionPlace): Promise<boolean> {
     if (config.kind !== "extension") return true;
+    // Neither before nor beside the program that takes away what is about to be made.
+    this.#isInUse = true;
+    if (this.#isShuttingDown) await this.#working;
     await this.#prepare(config, place);
     const now = this.own(config);
     if (now.kind === "extension" && now.data !== config.data) return false;
@@ -308,7 +312,8 @@ export class ExtensionKeeper {
     const steps = planSteps(this.#known, this.#wanted);
     const keys = new Map<string, string>(steps.map((step) => [step.peer.subnet, keyOf(step)]));
     for (const [subject, { key }] of this.#failures) {
-      if (keys.get(subject) !== key && subject !== SHUTDOWN) this.#failures.delete(subject);
+      const isOver = subject === SHUTDOWN ? this.#isInUse : keys.get(subject) !== key;
+      if (isOver) this.#failures.delete(subject);
     }
     const due = steps.filter(({ peer }) => this.#isDue(peer.subnet)).slice(0, ROUND_STEPS_MAX);
     for (const { kind, peer } of due) {
@@ -355,18 +360,19 @@ export class ExtensionKeeper {
     if (start === undefined || !this.#isDue(SHUTDOWN)) return;
     const { ShutdownCommand: command } = start.commands;
     const env = networkVariables(start.network, start.subnet, start.address);
+    // Also one that fails may have taken something away.
+    this.#prepared = undefined;
+    this.#begun = "";
+    this.#isShuttingDown = true;
     const done = command === undefined ? undefined : await this.#run(command, env, "");
+    this.#isShuttingDown = false;
     if (done?.ok === false) {
       const text = `Cannot run ShutdownCommand: ${done.error}`;
       this.#fail({ subject: SHUTDOWN, key: SHUTDOWN, text });
       return;
     }
-    // Somebody may have begun anew meanwhile.
-    if (this.#start !== start) return;
     this.#failures.delete(SHUTDOWN);
     this.#start = undefined;
-    this.#prepared = undefined;
-    this.#begun = "";
     await this.#write();
   }
 
