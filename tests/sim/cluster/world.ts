@@ -24,7 +24,7 @@ import { NodeClock } from "./node-clock.ts";
 import { Replay } from "./replay.ts";
 import { Safety } from "./safety.ts";
 import type { Scenario } from "./scenario.ts";
-import { Scheduler } from "./scheduler.ts";
+import { Scheduler, type SimEvent } from "./scheduler.ts";
 import { SimNetwork } from "./sim-network.ts";
 import { type Companion, SimNode } from "./sim-node.ts";
 import type { SimProcess } from "./sim-process.ts";
@@ -156,22 +156,22 @@ export class World {
     for (;;) {
       const event = this.scheduler.take();
       if (event === undefined) return false;
-      const { process, run } = event;
-      if (run === undefined || process?.isAlive === false) continue;
-      if (process?.isPaused) {
-        process.keep(event);
-        continue;
-      }
+      if (!isDue(event)) continue;
       this.trace.step(event);
       this.#runStepTasks();
-      this.#current = process;
-      try {
-        run();
-      } catch (cause) {
-        this.uncaught(cause);
-      }
+      // One of them may have ended the run that the event is for: it must not act on what is left.
+      if (isDue(event)) this.#happen(event);
       drainMicrotasks();
       return this.#failure === undefined;
+    }
+  }
+
+  #happen({ process, run }: SimEvent): void {
+    this.#current = process;
+    try {
+      run?.();
+    } catch (cause) {
+      this.uncaught(cause);
     }
   }
 
@@ -254,4 +254,13 @@ export class World {
     this.nodes.set(id, node);
     return node;
   }
+}
+
+/** Whether `event` happens now: not to a run that has ended, nor yet to one that is paused. */
+function isDue(event: SimEvent): boolean {
+  const { process, run } = event;
+  if (run === undefined || process?.isAlive === false) return false;
+  if (!process?.isPaused) return true;
+  process.keep(event);
+  return false;
 }
