@@ -75,11 +75,19 @@ export class Admin {
     });
   }
 
-  /** Takes `id` out of the members table for ever, unless it is the last one there. */
-  dismiss(id: NodeId): void {
-    // Not before it is there: it would come in after it was sent away.
-    if (this.#enlisting.has(id)) {
-      this.#world.later(RETRY_MS, "client", "operator", () => this.dismiss(id));
+  /** Puts `next` into the members table, and then takes `id` out of it. */
+  replace(id: NodeId, next: NodeId): void {
+    this.enlist(next);
+    this.dismiss(id, [id, next]);
+  }
+
+  /**
+   * Takes `id` out of the members table for ever, unless it is the last one there; not before
+   * `others` are there: itself, or it would come in after it was sent away.
+   */
+  dismiss(id: NodeId, others: readonly NodeId[] = [id]): void {
+    if (others.some((each) => this.#enlisting.has(each))) {
+      this.#world.later(RETRY_MS, "client", "operator", () => this.dismiss(id, others));
       return;
     }
     this.#write((reader) => {

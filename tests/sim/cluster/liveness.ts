@@ -181,8 +181,7 @@ export function replaceLost(world: World, admin: Admin, replaced = new Set<SimNo
     const isMissed = node.state === "lost" && isKnown(world.safety.config, node);
     if (!isMissed || replaced.has(node)) continue;
     replaced.add(node);
-    admin.dismiss(node.id);
-    admin.enlist(world.addJoiner().id);
+    admin.replace(node.id, world.addJoiner().id);
   }
   world.later(REPLACE_LOOK_MS, "nemesis", "replace lost nodes", () =>
     replaceLost(world, admin, replaced),
