@@ -24,7 +24,7 @@ for (const { what, change, after } of CASES) {
     const id = { node: decodeNodeId(1), run: 1 };
     const process = new SimProcess(id, world.scheduler, () => undefined);
     const done: string[] = [];
-    // As a disk does: a rename that comes after the loss of power would move a file of the next run.
+    // As a disk does: a rename after the loss of power would move a file of the next run.
     process.after(1, "disk", () => done.push("effect"), "rename");
     world.laterSteps(1, () => change(process));
     world.step();
