@@ -4,7 +4,15 @@
  * @module
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSystemClock } from "../../host/clock/system-clock.ts";
@@ -22,6 +30,11 @@ function place(name: string, body: string, mode = 0o755): string {
   writeFileSync(path, `#!/bin/sh\n${body}\n`);
   chmodSync(path, mode);
   return path;
+}
+
+function makeLoop(path: string): void {
+  rmSync(path);
+  symlinkSync(path, path);
 }
 
 /** The call of a script, with time standing still unless the test says otherwise. */
@@ -91,6 +104,7 @@ describe.skipIf(process.getuid?.() !== 0)("programs that may be run", () => {
 
   const rows: { name: string; make?: (path: string) => void; says: string }[] = [
     { name: "absent", says: "there is no" },
+    { name: "loop", make: makeLoop, says: "there is no" },
     { name: "../good", says: "is not the name of a file" },
     { name: "", says: "is not the name of a file" },
     { name: "..", says: "is not the name of a file" },
@@ -117,5 +131,16 @@ describe.skipIf(process.getuid?.() !== 0)("programs that may be run", () => {
     chmodSync(join(root, "open"), 0o777);
     const found = findProgram(open, "tool");
     expect(found.ok ? "" : found.error).toContain(`"${join(root, "open")}" can be written to`);
+  });
+
+  test("by a link, if where it leads is root's alone as well", () => {
+    const elsewhere = join(root, "elsewhere");
+    mkdirSync(elsewhere);
+    writeFileSync(join(elsewhere, "tool"), "", { mode: 0o755 });
+    symlinkSync(join(elsewhere, "tool"), join(root, "linked"));
+    expect(findProgram(root, "linked")).toEqual({ ok: true, value: join(elsewhere, "tool") });
+    chmodSync(elsewhere, 0o777);
+    const found = findProgram(root, "linked");
+    expect(found.ok ? "" : found.error).toContain(`"${elsewhere}" can be written to`);
   });
 });

@@ -7,13 +7,16 @@
  *
  * @module
  */
-import { constants, type Stats, statSync } from "node:fs";
+import { constants, realpathSync, type Stats, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { err, ok, type Result } from "../../base/result.ts";
 
 const ROOT_UID = 0;
 
-/** The path of program `name` in `directory`, or why it may not be run. */
+/**
+ * The path of program `name` in `directory`, or why it may not be run. Where a link leads
+ * elsewhere, that place is judged as well, and is the path.
+ */
 export function findProgram(directory: string, name: string): Result<string, string> {
   const path = join(directory, name);
   // Also when a config gets here that an older version has let in.
@@ -24,8 +27,9 @@ export function findProgram(directory: string, name: string): Result<string, str
   }
   if (!file.isFile()) return err(`"${path}" is not a file`);
   if ((file.mode & constants.S_IXUSR) === 0) return err(`"${path}" is not executable`);
-  const fault = findWriter(path);
-  return fault === undefined ? ok(path) : err(fault);
+  const real = attempt(() => realpathSync(path)) ?? path;
+  const fault = findWriter(path) ?? findWriter(real);
+  return fault === undefined ? ok(real) : err(fault);
 }
 
 /** Who beside root could put another program there, as a sentence. */
@@ -47,5 +51,14 @@ function keepsFiles(stats: Stats): boolean {
 const STICKY_BIT = 0o1000;
 
 function look(path: string): Stats | undefined {
-  return statSync(path, { throwIfNoEntry: false });
+  return attempt(() => statSync(path));
+}
+
+/** Undefined for what is not there, just gone, or a link that leads nowhere. */
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }
