@@ -156,11 +156,11 @@ export class World {
     for (;;) {
       const event = this.scheduler.take();
       if (event === undefined) return false;
-      if (!isDue(event)) continue;
+      if (isOver(event) || keptForLater(event)) continue;
       this.trace.step(event);
       this.#runStepTasks();
       // One of them may have ended the run that the event is for: it must not act on what is left.
-      if (isDue(event)) this.#happen(event);
+      if (!isOver(event) && !keptForLater(event)) this.#happen(event);
       drainMicrotasks();
       return this.#failure === undefined;
     }
@@ -256,11 +256,14 @@ export class World {
   }
 }
 
-/** Whether `event` happens now: not to a run that has ended, nor yet to one that is paused. */
-function isDue(event: SimEvent): boolean {
-  const { process, run } = event;
-  if (run === undefined || process?.isAlive === false) return false;
-  if (!process?.isPaused) return true;
-  process.keep(event);
-  return false;
+/** Whether `event` was cancelled, or the run that it is for has ended. */
+function isOver({ process, run }: SimEvent): boolean {
+  return run === undefined || process?.isAlive === false;
+}
+
+/** Puts `event` by for a run that is paused, until it goes on; false for any other. */
+function keptForLater(event: SimEvent): boolean {
+  if (!event.process?.isPaused) return false;
+  event.process.keep(event);
+  return true;
 }
