@@ -22,7 +22,7 @@ import type { BackendConfig } from "../control/network/backend-config.ts";
 import { partsOf } from "../dataplane/backends/auto.ts";
 import type { BackendPeer } from "../dataplane/backends/backend.ts";
 import { vxlanLinkName } from "../dataplane/backends/ownership.ts";
-import { linkFeatures, linkIndex, setLinkFeature } from "../host/bpf/link-features.ts";
+import { linkFeatures, linkIndex, setLinkFeature } from "../host/link/link-features.ts";
 import type { Clock } from "../host/ports.ts";
 import { type ChecksumBy, ClosedPortQuestion } from "../host/udp/closed-port.ts";
 

@@ -9,8 +9,8 @@ import { addressFamily } from "../base/address.ts";
 import { HostError } from "../base/host-error.ts";
 import type { LinkIndex } from "../base/ids.ts";
 import type { KernelWay } from "../dataplane/bpf/routes.ts";
-import { linkFeatures } from "../host/bpf/link-features.ts";
 import type { ActualLink, Kernel } from "../host/kernel-ports.ts";
+import { linkFeatures } from "../host/link/link-features.ts";
 
 /**
  * Links whose frames the programs would misread (no Ethernet header at the ingress, or another

@@ -25,8 +25,8 @@ import {
   UDP_SIZE,
 } from "../../src/dataplane/bpf/helpers.ts";
 import { loadProgram } from "../../src/host/bpf/bpf-call.ts";
-import { linkIndex } from "../../src/host/bpf/link-features.ts";
 import { attachProgram } from "../../src/host/bpf/traffic-control.ts";
+import { linkIndex } from "../../src/host/link/link-features.ts";
 import { createExchange } from "../../src/host/netlink/exchange.ts";
 import { enterNetwork } from "../../src/host/sys/namespace.ts";
 import { openNetlinkSocket } from "../../src/host/sys/netlink-socket.ts";

@@ -72,6 +72,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
   "host/random": { ...LOW_DRIVER, outside: ["node:crypto"] },
   "host/files": LOW_DRIVER,
   "host/sysctl": LOW_DRIVER,
+  "host/link": LOW_DRIVER,
   "host/netlink": DRIVER,
   "host/bpf": { ...DRIVER, from: [...DRIVER.from, "host/netlink"] },
   "host/keep": DRIVER,
@@ -96,7 +97,7 @@ export const IMPORT_TABLE: Readonly<Record<string, ImportRow>> = {
       ...["clock", "random", "files", "sys", "sysctl", "netlink", "bpf"].map(
         (name) => `host/${name}`,
       ),
-      ...["keep", "tun", "udp", "underlay", "wal"].map((name) => `host/${name}`),
+      ...["keep", "link", "tun", "udp", "underlay", "wal"].map((name) => `host/${name}`),
     ],
     outside: ["bun", "node:fs", "node:os", "node:path", "node:util", "node:worker_threads"],
   },

@@ -4,7 +4,6 @@ import { createExchange } from "../netlink/exchange.ts";
 import { enterNewNetwork } from "../sys/namespace.ts";
 import { openNetlinkSocket } from "../sys/netlink-socket.ts";
 import { loadProgram, openMap, possibleCoreCount, runProgram } from "./bpf-call.ts";
-import { linkFeatures } from "./link-features.ts";
 import { attachProgram, detachProgram, isOurFilter, listFilters } from "./traffic-control.ts";
 
 const HASH = 1;
@@ -101,16 +100,5 @@ describe("traffic control", () => {
     expect(() => attachProgram(exchange, gone, program)).toThrow("Cannot make a clsact qdisc");
     detachProgram(exchange, gone);
     exchange.close();
-  });
-
-  rootTest("features: as ethtool prints them", () => {
-    const { stdout } = Bun.spawnSync(["ethtool", "-k", "lo"]);
-    const lines = stdout.toString().split("\n");
-    const isOn = (name: string) => lines.some((line) => line.trim().startsWith(`${name}: on`));
-    const active = linkFeatures("lo");
-    for (const name of ["tx-udp-segmentation", "tx-udp_tnl-segmentation", "loopback"]) {
-      expect(`${name} ${active.has(name)}`).toBe(`${name} ${isOn(name)}`);
-    }
-    expect(() => linkFeatures("ovtnone")).toThrow('the features of link "ovtnone": ENODEV');
   });
 });

@@ -1,5 +1,6 @@
 /**
- * What a link does for the kernel in hardware or pretends to: the features that ethtool lists.
+ * What a link does for the kernel in hardware or pretends to: the features that ethtool lists, and
+ * the link's number.
  *
  * Source: include/uapi/linux/ethtool.h, ioctl SIOCETHTOOL; netdevice(7), SIOCGIFINDEX. Features
  * have names and no fixed numbers: the names come from the link, in the order of the bits.
@@ -34,7 +35,7 @@ const SET_BLOCK_SIZE = 8;
 
 /** Names of the features of link `name` that are on. Throws `HostError`. */
 export function linkFeatures(name: string): ReadonlySet<string> {
-  using link = new FeatureLink(name);
+  using link = new LinkSocket(name, { operation: "list", what: "the features" });
   const names = link.names();
   const blockCount = Math.ceil(names.length / 32);
   const states = link.ask(8 + blockCount * BLOCK_SIZE, (view) => {
@@ -53,13 +54,10 @@ export function linkFeatures(name: string): ReadonlySet<string> {
  * Throws `HostError`, also for a link that has no such feature.
  */
 export function setLinkFeature(name: string, feature: string, isOn: boolean): void {
-  using link = new FeatureLink(name);
+  using link = new LinkSocket(name, { operation: "change", what: "the features" });
   const names = link.names();
   const bit = names.indexOf(feature);
-  if (bit < 0) {
-    const reason = `it has no ${feature}`;
-    throw new HostError({ operation: "change", object: `the features of link "${name}"`, reason });
-  }
+  if (bit < 0) throw new HostError({ ...link.purpose, reason: `it has no ${feature}` });
   const blockCount = Math.ceil(names.length / 32);
   link.ask(8 + blockCount * SET_BLOCK_SIZE, (view) => {
     view.setUint32(0, ETHTOOL_SFEATURES, true);
@@ -73,20 +71,22 @@ export function setLinkFeature(name: string, feature: string, isOn: boolean): vo
 
 /** The number of link `name`: another one when it was made anew. Throws `HostError`. */
 export function linkIndex(name: string): number {
-  using link = new FeatureLink(name);
+  using link = new LinkSocket(name, { operation: "find", what: "the number" });
   return link.index();
 }
 
-/** One link, to be asked about features. */
-class FeatureLink implements Disposable {
+/** A socket, of whatever kind, by which one link is asked. */
+class LinkSocket implements Disposable {
+  /** For errors. */
+  readonly purpose: { readonly operation: string; readonly object: string };
   readonly #name: string;
-  readonly #object: string;
   readonly #descriptor: Descriptor;
 
-  constructor(name: string) {
+  constructor(name: string, purpose: { readonly operation: string; readonly what: string }) {
     this.#name = name;
-    this.#object = `the features of link "${name}"`;
-    const fd = checkCall(libc().socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0), "ask for", this.#object);
+    this.purpose = { operation: purpose.operation, object: `${purpose.what} of link "${name}"` };
+    const { operation, object } = this.purpose;
+    const fd = checkCall(libc().socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0), operation, object);
     this.#descriptor = new Descriptor(fd);
   }
 
@@ -107,7 +107,7 @@ class FeatureLink implements Disposable {
     request.bytes.set(new TextEncoder().encode(this.#name).subarray(0, IFNAMSIZ - 1));
     fill(request.view);
     if (libc().ioctl(this.#descriptor.fd, number, request.address) < 0) {
-      throw systemError({ operation: "ask for", object: this.#object, errno: lastErrno() });
+      throw systemError({ ...this.purpose, errno: lastErrno() });
     }
     return request.view;
   }
