@@ -24,7 +24,7 @@ import type { BackendPeer } from "../dataplane/backends/backend.ts";
 import { vxlanLinkName } from "../dataplane/backends/ownership.ts";
 import { linkFeatures, linkIndex, setLinkFeature } from "../host/link/link-features.ts";
 import type { Clock } from "../host/ports.ts";
-import { type ChecksumBy, ClosedPortQuestion } from "../host/udp/closed-port.ts";
+import { type ChecksumBy, ClosedPortQuestion, type QuestionWay } from "../host/udp/closed-port.ts";
 
 /** What ethtool calls it. */
 const FEATURE = "tx-checksum-ip-generic";
@@ -57,13 +57,7 @@ export interface ChecksumPorts {
   indexOf(link: string): number;
   isOn(link: string): boolean;
   setOn(link: string, isOn: boolean): void;
-  ask(
-    way: Omit<TestedLink, "targets" | "name"> & {
-      readonly link: string;
-      readonly target: IpAddress;
-      readonly by: ChecksumBy;
-    },
-  ): Disposable & { isAnswered(): boolean };
+  ask(way: QuestionWay): Disposable & { isAnswered(): boolean };
 }
 
 /** What is known of a link: `off`: switched off here, as the peer at `by` has shown. */
@@ -192,7 +186,7 @@ export class ChecksumKeeper {
     this.#isTesting = false;
     // Meanwhile there may be another link, or none.
     if (this.#link === undefined) return;
-    if (this.#link?.name !== link.name || this.#index !== index) return this.#later(0);
+    if (this.#link.name !== link.name || this.#index !== index) return this.#later(0);
     if (outcome === "right") this.#right.add(target);
     if (outcome === "off") this.#verdict = { kind: "off", by: target };
     else if (this.#right.size >= RIGHT_PEERS) this.#verdict = { kind: "right" };

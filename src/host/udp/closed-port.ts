@@ -31,19 +31,22 @@ const PAYLOAD_SIZE = 64;
 /** Who finishes the datagram's checksum. */
 export type ChecksumBy = "link" | "kernel";
 
+/** How one datagram goes. */
+export interface QuestionWay {
+  /** Name of the link that it leaves by. */
+  readonly link: string;
+  /** An address of this machine. */
+  readonly source: IpAddress;
+  readonly target: IpAddress;
+  readonly by: ChecksumBy;
+}
+
 /** One datagram on its way. */
 export class ClosedPortQuestion implements Disposable {
   readonly #descriptor: Descriptor;
 
   /** Sends it. Throws `HostError`: ENODEV, EADDRNOTAVAIL, ENETUNREACH and others. */
-  constructor(way: {
-    readonly link: string;
-    /** An address of this machine. */
-    readonly source: IpAddress;
-    readonly target: IpAddress;
-    readonly by: ChecksumBy;
-  }) {
-    const { by, link, source, target } = way;
+  constructor({ by, link, source, target }: QuestionWay) {
     const object = `${target} by ${link}`;
     const check = (result: number) => checkCall(result, "ask", object);
     const domain = addressFamily(source) === 4 ? AF_INET : AF_INET6;
