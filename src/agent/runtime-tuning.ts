@@ -11,10 +11,10 @@
  * the kernel after a second, not after 10 ms, so that the next batch need not ask for it again:
  * another 49 us.
  *
- * A later first compiler (2,000 uses in place of 500) was tried: a new node's start took some 0.20 s
- * of processor time, not 0.27. In two short runs each of `scripts/bench store --quick` a store with
- * one client had 0.95 and 0.86 of etcd, not 1.10 and 1.06, which is too near the noise to build on
- * and too bad to risk; nor were pings in user mode faster in their first seconds. So it is not set.
+ * A later first compiler (2,000 uses, not 500) was tried: a new node's start took some 0.20 s
+ * of processor time, not 0.27. In two short runs of each, `scripts/bench store --quick` had one
+ * client at 0.95 and 0.86 of etcd, not 1.10 and 1.06: too near the noise to build on, too bad to
+ * risk. Nor were pings in user mode faster in their first seconds. So it is not set.
  *
  * Starting anew costs 45 ms of processor time; the service's unit sets the same, which spares it.
  *
